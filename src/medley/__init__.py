@@ -1,0 +1,42 @@
+"""medley: one network restores MR, CT and PET scans."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from medley.errors import MedleyError
+    from medley.inference import load
+    from medley.io.files import read, write
+    from medley.metrics.image import score
+    from medley.models.convert import convert_original
+    from medley.models.zoo import create_model
+    from medley.volume import Volume
+
+# The public face, each name with the module it comes from; imported when first asked for, so that `import medley`
+# takes no time and needs no torch.
+_PUBLIC = {
+    "MedleyError": "medley.errors",
+    "Volume": "medley.volume",
+    "convert_original": "medley.models.convert",
+    "create_model": "medley.models.zoo",
+    "load": "medley.inference",
+    "read": "medley.io.files",
+    "score": "medley.metrics.image",
+    "write": "medley.io.files",
+}
+
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'medley' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Studies to store, store to samples."""

@@ -1,0 +1,1 @@
+"""One file for each known way in which data sets lie on disk."""

@@ -1,0 +1,1 @@
+"""Scores of models on stores, and their comparison."""

@@ -1,0 +1,1 @@
+"""How good scans become bad ones."""
