@@ -1,0 +1,284 @@
+"""A trained network at work on scans: Volume in, Volume out, in the memory of a few slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medley.errors import MedleyError
+from medley.models import weights
+from medley.models.weights import Description
+from medley.tasks import TASKS, Normalisation, Task, task_for_modality, task_named
+from medley.volume import Slices, Volume
+from medley.windows import blend_windows
+
+PIXELS_AT_ONCE = 2**18  # a batch holds at most this many pixels, one slice of 512 x 512: more is not faster on a CPU
+LARGEST_SLICE = 1024**2  # pixels; larger slices go through the network in windows
+SMALLEST_SIDE = 16  # pixels; smaller slices are padded
+
+Tap = Callable[[int, np.ndarray, np.ndarray], None]  # (slice number, before, after), both (row, column)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done to one scan, settled before any of it is done.
+
+    Attributes
+    ----------
+    before: the scan as the network will see it, in its unit: on the finer grid when `scale` is 2 or 4.
+    task, normalisation: the task, and the line from the scan's values to the network's.
+    strength: 0 gives `before` back, 1 the network's answer.
+    scale: how much finer the grid is than that of the scan, in both in-plane directions.
+    keep: the central part of k-space, of each axis, that is put back as it was measured; None to leave it.
+    """
+
+    before: Volume
+    task: Task
+    normalisation: Normalisation
+    strength: float = 1.0
+    scale: int = 1
+    keep: float | None = None
+
+
+class Restorer:
+    """A network with its weights and its description, ready to restore scans. Made by `load`."""
+
+    def __init__(self, model: torch.nn.Module, description: Description, device: str | torch.device = "cpu") -> None:
+        self.description = description
+        self._device = torch.device(device)
+        self._model = model.to(self._device).eval()
+
+    def restore(
+        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+    ) -> Volume:
+        """The restored scan, in memory: same geometry (a finer grid when `scale` > 1), same modality and unit.
+
+        Parameters
+        ----------
+        volume: values in the unit of the task: HU, SUV, or the scanner's own for MR.
+        task: a name in `medley.tasks.TASKS`; "auto" takes the one for the volume's modality.
+        strength: from 0, which gives the input, to 1, the network's answer; blends linearly between.
+        scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
+        keep_measured: MR only: puts the k-space that was measured back into the answer: the central 1/scale of each
+            axis, or at scale 1 the part that the task's degradation keeps.
+
+        Raises
+        ------
+        MedleyError: the scan is not of the task, or the network has not learnt it, or its answer is not finite.
+        """
+        return self.stream(volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured).load()
+
+    def stream(
+        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+    ) -> Volume:
+        """As `restore`, with slices made when they are asked for: memory does not grow with their number."""
+        plan = self.plan(volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured)
+        return self.carry_out(plan)
+
+    def plan(
+        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+    ) -> Plan:
+        """Check the scan and the wishes (as in `restore`) and settle the task and the normalisation.
+
+        Reads the scan once where its values matter: for MR, and where the file does not say its modality.
+        """
+        chosen = self._choose_task(volume, task)
+        if not 0 <= strength <= 1:
+            raise MedleyError(f"strength must lie between 0 and 1, but is {strength:g}")
+        if scale not in (1, 2, 4):
+            raise MedleyError(f"scale must be 1, 2 or 4, but is {scale}")
+        if chosen.modality != "MR" and (scale != 1 or keep_measured):
+            raise MedleyError(f"a finer grid and measured k-space are for MR only, but the task is {chosen.name}")
+        before = _on_finer_grid(volume, scale)
+        normalisation = normalisation_for(before, chosen)
+        keep = (1 / scale if scale > 1 else chosen.degradation["keep"]) if keep_measured else None
+        return Plan(before, chosen, normalisation, strength, scale, keep)
+
+    def carry_out(self, plan: Plan, tap: Tap | None = None) -> Volume:
+        """The restored scan of a plan; its slices are made when they are asked for.
+
+        `tap` is shown every slice before and after, in order, as it passes.
+        """
+
+        def make() -> Iterator[np.ndarray]:
+            k = 0
+            for batch in _batches(plan.before.data):
+                restored = self._restore_batch(batch, plan)
+                for before, after in zip(batch, restored, strict=True):
+                    if not np.isfinite(after).all():
+                        raise MedleyError(f"the network's answer for slice {k + 1} is not finite; nothing was written")
+                    if tap is not None:
+                        tap(k, before, after)
+                    yield after
+                    k += 1
+
+        return plan.before.with_data(Slices(plan.before.shape, make))
+
+    def restore_slices(self, slices: np.ndarray, task: Task | str, normalisation: Normalisation) -> np.ndarray:
+        """The network's answer to slices (slice, row, column), float32 in the unit of the task, any number and size.
+
+        Values outside a range that clips come back as they were. Where nothing is clipped (MR), no value below zero is
+        made that was not there.
+        """
+        name = task if isinstance(task, str) else task.name
+        if name not in self.description.tasks:
+            raise MedleyError(f"{self.description.name} has not learnt {name}, only {_listed(self.description.tasks)}")
+        slices = np.asarray(slices, np.float32)
+        size = max(1, PIXELS_AT_ONCE // (slices.shape[1] * slices.shape[2]))
+        parts = [self._through_network(normalisation.apply(part)) for part in _cut(slices, size)]
+        restored = normalisation.undo(np.concatenate(parts)).astype(np.float32)
+        if not normalisation.clip:
+            return np.maximum(restored, np.minimum(slices, 0))
+        outside = (slices < normalisation.low) | (slices > normalisation.high)
+        return np.where(outside, slices, restored.clip(normalisation.low, normalisation.high))
+
+    def _restore_batch(self, slices: np.ndarray, plan: Plan) -> np.ndarray:
+        restored = self.restore_slices(slices, plan.task, plan.normalisation)
+        if plan.keep is not None:
+            from medley.physics.mr import keep_measured
+
+            restored = np.asarray(keep_measured(restored, slices, plan.keep), np.float32)
+        return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored
+
+    def _through_network(self, slices: np.ndarray) -> np.ndarray:
+        """(slice, row, column) in [0, 1] -> the same shape; padded or in windows where the size asks for it."""
+        rows, columns = slices.shape[1:]
+        if rows * columns > LARGEST_SLICE:
+            return np.stack([blend_windows(one, lambda window: self._forward(window[None])[0]) for one in slices])
+        pad = [(0, 0), (0, max(0, SMALLEST_SIDE - rows)), (0, max(0, SMALLEST_SIDE - columns))]
+        return self._forward(np.pad(slices, pad, mode="symmetric"))[:, :rows, :columns]
+
+    @torch.inference_mode()
+    def _forward(self, slices: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(np.ascontiguousarray(slices, np.float32)).unsqueeze(1).to(self._device)
+        return self._model(batch).squeeze(1).float().cpu().numpy()
+
+    def _choose_task(self, volume: Volume, name: str) -> Task:
+        found = f"the scan's modality is {volume.modality}" if volume.modality else "the file does not say its modality"
+        if name == "auto":
+            task = task_for_modality(volume.modality)
+            if task is None:
+                known = ", ".join(f"{task.name} ({task.modality})" for task in TASKS.values())
+                hint = "" if volume.modality else "; say which with --task"
+                raise MedleyError(f"{found}, so the task is not known; the tasks are {known}{hint}")
+        else:
+            task = task_named(name)
+            if volume.modality and volume.modality != task.modality:
+                raise MedleyError(f"{found}, but {task.name} is for {task.modality}")
+        if task.name not in self.description.tasks:
+            learnt = _listed(self.description.tasks)
+            raise MedleyError(f"{found} and the task {task.name}, but {self.description.name} has learnt only {learnt}")
+        if volume.unit != task.unit and (volume.unit or volume.modality == "PT"):
+            raise MedleyError(f"{task.name} needs values in {task.unit}, but these are in {volume.unit or 'no known unit'}")
+        if not volume.modality:
+            _refuse_implausible(volume, task)
+        return task
+
+
+def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Restorer:
+    """A restorer from a packaged name ("tat-tiny") or a weights file (.safetensors); an existing path wins.
+
+    Raises
+    ------
+    MedleyError: neither a packaged name nor a file; a damaged file; a device that is not there.
+    """
+    packaged = weights.packaged()
+    path = Path(name_or_path)
+    if not path.exists():
+        if str(name_or_path) not in packaged:
+            raise MedleyError(
+                f"there is no model {str(name_or_path)!r}: it is neither a file nor one of the packaged models, "
+                f"{_listed(packaged) if packaged else 'of which there are none'}"
+            )
+        path = packaged[str(name_or_path)]
+    model, description = weights.load(path)
+    try:
+        return Restorer(model, description, device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either when it was built without the device
+        reason = str(error).splitlines()[0]
+        raise MedleyError(f"the device {str(device)!r} cannot be used: {reason}") from error
+
+
+def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
+    """The line that takes this scan's values to [0, 1].
+
+    The range of the task; for a `scaled` task (MR) 0 to the 99.9th percentile of the scan, exact, in one pass. That
+    pass remembers the largest 0.1 % of the values: a kilobyte for a slice of 512 x 512.
+
+    Raises
+    ------
+    MedleyError: the percentile is not positive: the scan is empty.
+    """
+    task = task_named(task) if isinstance(task, str) else task
+    if not task.scaled:
+        return Normalisation(*task.range)
+    high = _percentile(volume, 99.9)
+    if not high > 0:
+        raise MedleyError(f"99.9 % of the scan's values are {high:g} or less, but {task.name} needs an image above zero")
+    return Normalisation(0.0, high, clip=False)
+
+
+def _percentile(volume: Volume, q: float) -> float:
+    """numpy.percentile(volume, q), linear between neighbours, of a stream: keeps the values above it and no others."""
+    position = (np.prod(volume.shape) - 1) * q / 100
+    below = int(position)
+    count = int(np.prod(volume.shape)) - below  # the values from rank `below` up
+    largest = np.empty(0, np.float32)
+    for one in volume.data:
+        largest = np.concatenate([largest, np.ravel(one)])
+        if largest.size > count:
+            largest = np.partition(largest, -count)[-count:]
+    low, *rest = np.partition(largest, [0, 1] if count > 1 else 0)[:2].astype(np.float64)
+    return float(low + (position - below) * (rest[0] - low) if rest else low)
+
+
+def _refuse_implausible(volume: Volume, task: Task) -> None:
+    """Where only the user's word says what a scan is, the values must at least not speak against it."""
+    low = min(float(np.min(one)) for one in volume.data)
+    high = max(float(np.max(one)) for one in volume.data)
+    found = f"the file does not say its modality, and its values, {low:g} to {high:g},"
+    if task.modality == "CT" and (low > -200 or high > 1e5):
+        raise MedleyError(f"{found} are not a CT's in HU: air, about -1000, is missing; convert them to HU first")
+    if task.modality == "PT" and (low < -1 or high > 1000):
+        raise MedleyError(f"{found} are not a PET's in SUV, which lie from 0 to at most hundreds; convert them to SUV first")
+    if task.modality == "MR" and low < -0.1 * high:
+        raise MedleyError(f"{found} are not an MR magnitude image's, which are not negative")
+
+
+def _on_finer_grid(volume: Volume, scale: int) -> Volume:
+    if scale == 1:
+        return volume
+    from medley.physics.mr import refine_grid, refined_affine
+
+    slices, rows, columns = volume.shape
+
+    def make() -> Iterator[np.ndarray]:
+        return (np.asarray(refine_grid(one, scale), np.float32) for one in volume.data)
+
+    finer = Slices((slices, rows * scale, columns * scale), make)
+    return volume.with_data(finer, affine=refined_affine(volume.affine, scale))
+
+
+def _batches(data: np.ndarray | Slices) -> Iterator[np.ndarray]:
+    """The slices in order, stacked so that a batch holds about PIXELS_AT_ONCE."""
+    size = max(1, PIXELS_AT_ONCE // (data.shape[1] * data.shape[2]))
+    batch: list[np.ndarray] = []
+    for one in data:
+        batch.append(np.asarray(one, np.float32))
+        if len(batch) == size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def _cut(slices: np.ndarray, size: int) -> list[np.ndarray]:
+    return [slices[k : k + size] for k in range(0, len(slices), size)]
+
+
+def _listed(names: object) -> str:
+    return ", ".join(names)  # type: ignore[call-overload]

@@ -1,0 +1,184 @@
+"""How near a restored image comes to its reference: PSNR, SSIM and RMSE in the protocol of the TAT and AMIR papers.
+
+Both images are clipped to the test window of the task (CT [-160, 240] HU, PET [0, 20] SUV, MR [0, 4095]); the data
+range is the greatest minus the least value of the clipped reference; every slice is scored by itself and the mean is
+taken over the slices. Sources: TAT (arXiv 2512.14550, sec. 4.1), AMIR (arXiv 2405.19769, sec. 3.1); SSIM is that of Wang
+et al., "Image quality assessment: from error visibility to structural similarity", 2004.
+
+A slice whose clipped reference has one value only (air, an empty PET slice) has no data range, so it has no PSNR and no
+SSIM. Such blank slices are left out of every mean, RMSE included, so that the three speak of the same slices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import correlate1d
+
+from medley.errors import MedleyError
+from medley.tasks import Task, task_named
+from medley.volume import Slices, Volume
+
+METRICS = ("psnr", "ssim", "rmse")
+
+_SIGMA = 1.5  # of the SSIM window, in pixels
+_RADIUS = 5  # 11 x 11 pixels
+_K1, _K2 = 0.01, 0.03
+_AFFINE_TOLERANCE = 0.01  # mm; what a header in float32 or in text may lose
+
+_taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+_WINDOW = _taps / _taps.sum()
+
+
+def rmse(restored: np.ndarray, reference: np.ndarray) -> float:
+    """Root of the mean squared difference of two images (row, column), in their unit."""
+    return float(np.sqrt(np.mean((_float64(restored) - _float64(reference)) ** 2)))
+
+
+def psnr(restored: np.ndarray, reference: np.ndarray, data_range: float) -> float:
+    """Peak signal-to-noise ratio in dB of two images (row, column): 20 log10(data_range / RMSE); inf when they are equal."""
+    error = rmse(restored, reference)
+    return float("inf") if error == 0 else float(20 * np.log10(data_range / error))
+
+
+def ssim(restored: np.ndarray, reference: np.ndarray, data_range: float) -> float:
+    """Structural similarity of two images: the mean of `ssim_map` over all pixels; 1 when they are equal."""
+    return float(ssim_map(restored, reference, data_range).mean())
+
+
+def ssim_map(restored: np.ndarray, reference: np.ndarray, data_range: float) -> np.ndarray:
+    """Structural similarity at every pixel, (row, column) float64.
+
+    An 11 x 11 Gaussian window of sigma 1.5, zeros beyond the border, variances without the n/(n-1) factor, K1 = 0.01 and
+    K2 = 0.03 (Wang et al. 2004, eq. 13). Images smaller than the window are fine.
+
+    Parameters
+    ----------
+    restored, reference: (row, column), of one unit.
+    data_range: greatest minus least possible value, above 0.
+    """
+    x, y = _float64(restored), _float64(reference)
+    moments = np.stack([x, y, x * x, y * y, x * y])  # (5, row, column)
+    for axis in (1, 2):
+        moments = correlate1d(moments, _WINDOW, axis=axis, mode="constant")
+    mean_x, mean_y, xx, yy, xy = moments
+    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * (xy - mean_x * mean_y) + c2) / (xx - mean_x**2 + yy - mean_y**2 + c2)
+    return luminance * structure
+
+
+def score(
+    restored: np.ndarray | Volume,
+    reference: np.ndarray | Volume,
+    task: str | Task,
+    *,
+    full_scale: float | None = None,
+) -> dict[str, float]:
+    """PSNR (dB), SSIM and RMSE of a restored image or scan, in the papers' protocol: means over its slices.
+
+    Parameters
+    ----------
+    restored, reference: (row, column) or (slice, row, column) in the unit of the task, or Volumes (streamed ones are
+        read a slice at a time).
+    task: its name, such as "ct-denoise".
+    full_scale: only for tasks whose scanners know no common range (MR): the value of this scan that counts as the upper
+        end of the papers' range. Both images are multiplied by 4095 / full_scale first, and RMSE is in that scale.
+        Without it the values are taken to be in [0, 4095] already.
+
+    Returns
+    -------
+    {"psnr": dB, "ssim": at most 1, "rmse": in the unit of the task}. Blank slices (see above) are left out.
+
+    Raises
+    ------
+    MedleyError: the two differ in shape or place, a value is not finite, or all slices are blank.
+    """
+    slices = score_slices(restored, reference, task, full_scale=full_scale)
+    kept = ~slices["blank"]
+    if not kept.any():
+        low, high = _task(task).window
+        raise MedleyError(f"nothing to score: every slice of the reference is constant within the window [{low}, {high}]")
+    return {name: float(slices[name][kept].mean()) for name in METRICS}
+
+
+def score_slices(
+    restored: np.ndarray | Volume,
+    reference: np.ndarray | Volume,
+    task: str | Task,
+    *,
+    full_scale: float | None = None,
+) -> dict[str, np.ndarray]:
+    """The same, slice by slice.
+
+    Returns
+    -------
+    {"psnr", "ssim", "rmse": (slice,) float64, NaN where the slice is blank; "blank": (slice,) bool}.
+
+    Raises
+    ------
+    MedleyError: the two differ in shape or place, or a value is not finite.
+    """
+    task = _task(task)
+    factor = _factor(task, full_scale)
+    stacks = _stacks(restored, reference)
+    found = np.array([_score_slice(*pair, task, factor, k) for k, pair in enumerate(zip(*stacks, strict=True))])
+    found = found.reshape(-1, len(METRICS))
+    return {**dict(zip(METRICS, found.T, strict=True)), "blank": np.isnan(found[:, 0])}
+
+
+def _score_slice(restored: np.ndarray, reference: np.ndarray, task: Task, factor: float, k: int) -> tuple[float, ...]:
+    clipped = []
+    for name, image in (("restored image", restored), ("reference", reference)):
+        image = _float64(image)
+        if not np.isfinite(image).all():
+            raise MedleyError(f"the {name} has values that are not finite (slice {k}), so it cannot be scored")
+        clipped.append(np.clip(image * factor, *task.window))
+    data_range = float(np.ptp(clipped[1]))
+    if data_range == 0:
+        return (np.nan,) * len(METRICS)
+    return psnr(*clipped, data_range), ssim(*clipped, data_range), rmse(*clipped)
+
+
+def _stacks(
+    restored: np.ndarray | Volume, reference: np.ndarray | Volume
+) -> tuple[np.ndarray | Slices, np.ndarray | Slices]:
+    """Both as (slice, row, column), checked to lie on one grid."""
+    if isinstance(restored, Volume) and isinstance(reference, Volume):
+        away = float(np.abs(restored.affine - reference.affine).max())
+        if away > _AFFINE_TOLERANCE:
+            raise MedleyError(
+                f"the restored scan and the reference do not lie in the same place: their affines differ by up to "
+                f"{away:.3g} mm; bring them to one grid first"
+            )
+    first, second = (x.data if isinstance(x, Volume) else np.asarray(x) for x in (restored, reference))
+    if tuple(first.shape) != tuple(second.shape):
+        raise MedleyError(
+            f"the restored image has the shape {tuple(first.shape)}, the reference {tuple(second.shape)}; "
+            f"only images of one shape can be compared"
+        )
+    if len(first.shape) == 2:
+        return np.asarray(first)[None], np.asarray(second)[None]
+    if len(first.shape) == 3:
+        return first, second
+    raise MedleyError(
+        f"an image to score is (row, column) or (slice, row, column), but this one has the shape {tuple(first.shape)}"
+    )
+
+
+def _factor(task: Task, full_scale: float | None) -> float:
+    """What the values are multiplied by to come to the papers' range."""
+    if full_scale is None:
+        return 1.0
+    if not task.scaled:
+        raise ValueError(f"{task.name} has a fixed range in {task.unit}; full_scale is only for tasks without one")
+    if not (np.isfinite(full_scale) and full_scale > 0):
+        raise MedleyError(f"full_scale must be a number above 0, but it is {full_scale}")
+    return task.range[1] / full_scale
+
+
+def _task(task: str | Task) -> Task:
+    return task_named(task) if isinstance(task, str) else task
+
+
+def _float64(image: np.ndarray) -> np.ndarray:
+    return np.asarray(image, np.float64)
