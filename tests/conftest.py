@@ -13,3 +13,32 @@ def shared() -> Path:
     if not (folder / "fixtures").is_dir():
         pytest.skip(f"the reference tensors and real scans are not at {folder}")
     return folder
+
+
+@pytest.fixture
+def small_store(tmp_path):
+    """A store of smooth pictures and their noisy partners: CT and PET, two people for training and one for validation."""
+    import numpy as np
+
+    from medley.data.store import Entry, Store, StoreWriter
+    from medley.tasks import TASKS, Normalisation
+
+    path = tmp_path / "store"
+    writer = StoreWriter(path, {"made": "by hand"})
+    rng = np.random.default_rng(0)
+    for number, (task, split) in enumerate(
+        [("ct-denoise", "train"), ("pet-denoise", "train"), ("ct-denoise", "valid"), ("pet-denoise", "valid")]
+    ):
+        of = TASKS[task]
+        shape = (3, 40 + 3 * number, 36)
+        low, high = of.window
+        row, column = np.mgrid[: shape[1], : shape[2]] / 40
+        target = low + (high - low) * np.stack([(np.sin(5 * row + k) * np.cos(4 * column) + 1) / 2 for k in range(3)])
+        noisy = target + rng.normal(0, 0.1 * (high - low), shape)
+        entry = Entry(
+            id=f"scan-{number}", subject=f"person-{number}", split=split, task=task, modality=of.modality,
+            unit=of.unit, shape=shape, spacing=(1.0, 1.0), normalisation=Normalisation(*of.range),
+            degradation={"name": "by hand", "parameters": {}}, source=f"scan-{number}.nii.gz",
+        )  # fmt: skip
+        writer.add(entry, zip(noisy.astype(np.float32), target.astype(np.float32), strict=True))
+    return Store(path)

@@ -30,40 +30,52 @@ class Draw:
     transposed: bool
 
 
-class TaskUniformSampler:
-    """Equally many patches of every task in every step (TAT, sec. 4.1).
+class PatchSampler:
+    """Draws the patches of every step from the volumes of a split.
 
-    Within a task a volume comes as often as the square root of its number of voxels says: large scans hold more to
-    learn from, but one large scan must not drown sixty small ones. Within a volume every slice and place is as likely
-    as any other, in every one of the eight ways to turn a square.
+    Task-uniform (TAT, sec. 4.1), a step holds equally many patches of every task, in the order of the tasks. Mixed
+    (AMIR, sec. 3.1), they come as the data has them. Within such a pool a volume comes as often as the square root of
+    its number of voxels says: large scans hold more to learn from, but one large scan must not drown sixty small ones.
+    Within a volume every slice and place is as likely as any other, in every one of the eight ways to turn a square.
 
     Parameters
     ----------
-    store, split: where the volumes are. tasks: names; in a step their patches come in this order.
-    per_task: patches of each task in a step.
+    store, split: where the volumes are. tasks: names of those to draw.
+    patches: in a step, of all tasks together. mixed: see above.
     seed: of all draws. rank: of this process among those that train together; each draws other patches.
 
     Raises
     ------
-    MedleyError: the store has no volume of one of the tasks in that split.
+    MedleyError: the store has no volume of one of the tasks in that split, or the patches cannot be shared out evenly.
     """
 
     def __init__(
-        self, store: Store, tasks: Sequence[str], *, split: str = "train", per_task: int, seed: int, rank: int = 0
+        self,
+        store: Store,
+        tasks: Sequence[str],
+        *,
+        patches: int,
+        seed: int,
+        mixed: bool = False,
+        split: str = "train",
+        rank: int = 0,
     ) -> None:
-        self.per_task = per_task
         self.seed = seed
         self.rank = rank
-        self._entries = {task: store.entries(split, task) for task in tasks}
-        if missing := [task for task, entries in self._entries.items() if not entries]:
+        pools = [store.entries(split, task) for task in tasks]
+        if missing := ", ".join(task for task, pool in zip(tasks, pools, strict=True) if not pool):
             raise MedleyError(
-                f"{store.path} has no {split} volume for {', '.join(missing)}; prepare it, or leave it out"
+                f"{store.path} has no {split} volume for {missing}; prepare one, or leave the task out of the recipe"
             )
+        self._pools = [[entry for pool in pools for entry in pool]] if mixed else pools
+        self._each, rest = divmod(patches, len(self._pools))
+        if rest:
+            raise MedleyError(f"{patches} patches cannot be shared evenly by {len(pools)} tasks; take a multiple of them")
 
     def draw(self, step: int) -> list[Draw]:
         """The patches of a step."""
         rng = np.random.default_rng([self.seed, self.rank, step])
-        return [self._one(entries, rng) for entries in self._entries.values() for _ in range(self.per_task)]
+        return [self._one(pool, rng) for pool in self._pools for _ in range(self._each)]
 
     @staticmethod
     def _one(entries: Sequence[Entry], rng: np.random.Generator) -> Draw:

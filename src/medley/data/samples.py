@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medley.data.sampler import Draw, TaskUniformSampler
+from medley.data.sampler import Draw, PatchSampler
 from medley.data.store import Store
 
 
@@ -85,7 +85,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def batches(reader: PatchReader, sampler: TaskUniformSampler, start: int, stop: int) -> Iterator[Batch]:
+def batches(reader: PatchReader, sampler: PatchSampler, start: int, stop: int) -> Iterator[Batch]:
     """The batches of the steps from `start` to before `stop`; the next one is read while one is used."""
 
     def make(step: int) -> Batch:

@@ -22,8 +22,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 import medley
+from medley.data.sampler import PatchSampler
 from medley.data.samples import Batch, PatchReader, batches
-from medley.data.sampler import TaskUniformSampler
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights
@@ -72,8 +72,13 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
         raise MedleyError(
             f"{recipe.output} holds a run already; go on with it (--resume) or give another output folder"
         )
-    sampler = TaskUniformSampler(
-        run.store, recipe.tasks, per_task=recipe.per_task, seed=recipe.seed, rank=fabric.global_rank
+    sampler = PatchSampler(
+        run.store,
+        recipe.tasks,
+        patches=recipe.patches,
+        mixed=recipe.sampling == "mixed",
+        seed=recipe.seed,
+        rank=fabric.global_rank,
     )
     reader = PatchReader(run.store, recipe.patch)
     log = SummaryWriter(str(recipe.output / "tensorboard"), purge_step=run.step) if fabric.is_global_zero else None
@@ -223,7 +228,7 @@ class Run:
 
 
 def learning_rate(step: int, steps: int, optimiser: Optimiser) -> float:
-    """The learning rate of a step (from 0) of `steps`: a linear rise over the warm-up, then half a cosine to the end."""
+    """The learning rate of a step (from 0) of `steps`: a linear rise over the warm-up, then half a cosine."""
     if step < optimiser.warmup:
         return optimiser.rate * (step + 1) / optimiser.warmup
     along = (step - optimiser.warmup) / max(steps - optimiser.warmup, 1)

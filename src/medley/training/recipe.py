@@ -49,7 +49,8 @@ class Recipe(_Strict):
     name: of the weights it makes.
     model: a name in `medley.models.zoo`; `config` replaces parts of its configuration.
     store: the prepared data. tasks: trained together. output: folder of checkpoints, TensorBoard scalars and weights.
-    steps, patch, per_task: length of the run; side of the patches in pixels; patches of each task in a step.
+    steps: length of the run. patch: side of the patches in pixels. patches: in a step, of all tasks together.
+    sampling: "uniform", as many patches of every task in every step, or "mixed", as the data has them.
     identity_start: the last convolution starts at zero, so that training starts from the input itself. Not in the
         papers; short runs need it, since a CT's noise is half a percent of its range.
     balance: "tat" for TAT's learnt weighting of the samples (sec. 3.3), "equal" for the mean absolute error.
@@ -71,7 +72,8 @@ class Recipe(_Strict):
     seed: int = 0
     steps: int = Field(gt=0)
     patch: int = Field(128, ge=16)
-    per_task: int = Field(4, gt=0)
+    patches: int = Field(12, gt=0)
+    sampling: Literal["uniform", "mixed"] = "uniform"
     identity_start: bool = False
     balance: Literal["tat", "equal"] = "equal"
     auxiliary: float = Field(0.001, ge=0)

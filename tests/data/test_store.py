@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+
+from medley.data.store import Store, StoreWriter
+from medley.errors import MedleyError
+
+
+def test_what_is_written_is_read(small_store):
+    [entry] = small_store.entries("valid", "ct-denoise")
+    assert small_store.input(entry).shape == entry.shape == (3, 46, 36)
+    assert small_store.target(entry).chunks == (1, 46, 36)
+    assert small_store.input(entry)[1].dtype == np.float32
+    assert not np.array_equal(small_store.input(entry)[1], small_store.target(entry)[1])
+
+
+def test_entries_choose_by_split_and_task(small_store):
+    assert [e.id for e in small_store.entries()] == ["scan-0", "scan-1", "scan-2", "scan-3"]
+    assert [e.id for e in small_store.entries("train")] == ["scan-0", "scan-1"]
+    assert [e.id for e in small_store.entries(task="pet-denoise")] == ["scan-1", "scan-3"]
+
+
+def test_a_volume_cut_off_half_way_is_not_in_the_store_and_is_written_anew(small_store):
+    entry = small_store.entries()[0].model_copy(update={"id": "late"})
+    pairs = [(np.zeros(entry.shape[1:], np.float32), np.ones(entry.shape[1:], np.float32))] * 3
+
+    def broken():
+        yield pairs[0]
+        raise OSError("No space left on device")
+
+    writer = StoreWriter(small_store.path, {"made": "by hand"})
+    with pytest.raises(OSError, match="No space"):
+        writer.add(entry, broken())
+    assert "late" not in [e.id for e in Store(small_store.path).entries()]
+    assert not (small_store.path / "volumes" / "late").exists()
+
+    again = StoreWriter(small_store.path, {"made": "by hand"})
+    assert "late" not in again
+    assert "scan-0" in again
+    again.add(entry, iter(pairs))
+    store = Store(small_store.path)
+    assert store.target(store.entries()[-1])[2].mean() == 1
+    assert not list((small_store.path / "volumes").glob(".*"))
+
+
+def test_other_settings_are_refused_and_named(small_store):
+    with pytest.raises(MedleyError, match="made was 'by hand', now 'by machine'"):
+        StoreWriter(small_store.path, {"made": "by machine"})
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(MedleyError, match="holds no medley store"):
+        StoreWriter(tmp_path, {})
+
+
+def test_no_store_and_a_broken_manifest_are_said(tmp_path, small_store):
+    with pytest.raises(MedleyError, match="no manifest.json"):
+        Store(tmp_path / "nowhere")
+    manifest = small_store.path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "volumes": [{"id": "x"}]}))
+    with pytest.raises(MedleyError, match="subject"):
+        Store(small_store.path)
+    manifest.write_text(json.dumps({**content, "format": 99}))
+    with pytest.raises(MedleyError, match="format 99"):
+        Store(small_store.path)

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from medley.errors import MedleyError
+from medley.training.recipe import read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+SMALL = "name: x\nmodel: tat\nstore: s\noutput: o\nsteps: 10\n"
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(SMALL)
+    return file
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_of_the_house_can_be_read(path):
+    assert read_recipe(path).steps > 0
+
+
+def test_values_on_the_command_line_win(recipe_file):
+    recipe = read_recipe(recipe_file, ["optimiser.rate=1e-3", "steps=20", "tasks=[ct-denoise]", "config.dim=8"])
+    assert recipe.optimiser.rate == 1e-3
+    assert recipe.steps == 20
+    assert recipe.tasks == ("ct-denoise",)
+    assert recipe.config == {"dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("leraning_rate: 1", "leraning_rate: extra inputs are not permitted"),
+        ("optimiser: {momentum: 1}", "optimiser.momentum"),
+        ("steps: -1", "steps"),
+        ("tasks: [ct-sharpen]", "ct-denoise"),
+        ("balance: fair", "balance"),
+    ],
+)
+def test_what_is_not_known_or_does_not_fit_is_named(recipe_file, line, said):
+    key = line.split(":")[0]
+    recipe_file.write_text("".join(f"{k}\n" for k in SMALL.splitlines() if not k.startswith(key)) + line)
+    with pytest.raises(MedleyError, match=said):
+        read_recipe(recipe_file)
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [b\n"])
+def test_what_is_no_recipe_is_said(recipe_file, content):
+    recipe_file.write_text(content)
+    with pytest.raises(MedleyError, match=r"recipe\.yaml"):
+        read_recipe(recipe_file)
+
+
+def test_a_missing_recipe_and_a_bad_override_are_said(tmp_path, recipe_file):
+    with pytest.raises(MedleyError, match="cannot be read"):
+        read_recipe(tmp_path / "no.yaml")
+    with pytest.raises(MedleyError, match="expected key=value"):
+        read_recipe(recipe_file, ["steps"])
+    with pytest.raises(MedleyError, match="steps holds a value"):
+        read_recipe(recipe_file, ["steps.few=1"])
