@@ -1,0 +1,230 @@
+"""Read and write scans of any format: the right reader and writer for a path."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from medley.errors import MedleyError
+from medley.io.dicom_read import UNITS, open_series
+from medley.io.dicom_series import Extracted, Series, looks_like_dicom, series_among
+from medley.io.dicom_write import write_dicom
+from medley.io.nifti import SUFFIXES as NIFTI_SUFFIXES
+from medley.io.nifti import open_nifti, write_nifti
+from medley.io.sitk import READS as SITK_READS
+from medley.io.sitk import SUFFIXES as SITK_SUFFIXES
+from medley.io.sitk import open_sitk, write_sitk
+from medley.volume import Volume
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan that can be opened.
+
+    Attributes
+    ----------
+    path: a file, a zip with DICOM, or the folder that holds the files of a DICOM series.
+    series_uid: which series of the folder or zip; None for a file.
+    name: a short name without suffix, for people and for output; parts are joined by "/", and no two scans found
+        together have the same.
+    """
+
+    path: Path
+    series_uid: str | None = None
+    name: str = ""
+
+
+def read(path: str | Path | Scan, *, modality: str | None = None, unit: str | None = None) -> Volume:
+    """Read a scan into memory; everything else as `open_scan`."""
+    return open_scan(path, modality=modality, unit=unit).load()
+
+
+def open_scan(scan: str | Path | Scan, *, modality: str | None = None, unit: str | None = None) -> Volume:
+    """Open a scan; its slices are read one at a time whenever `volume.data` is iterated. Headers are checked now.
+
+    Parameters
+    ----------
+    scan: a NIfTI, MHA, NRRD or DICOM file, a zip or folder with one DICOM series, or a `Scan` that says which of
+        several. MHA and NRRD are read as a whole.
+    modality, unit: said by the user where the file does not say ("CT", "MR", "PT"; "HU", "a.u.", "SUV").
+
+    Raises
+    ------
+    MedleyError: not there, not readable, not one even stack of grey slices, or the file says another modality or unit.
+    """
+    if not isinstance(scan, Scan):
+        scan = _only_scan(Path(scan))
+    volume = _open(scan)
+    for what, said, found in (("modality", modality, volume.modality), ("unit", unit, volume.unit)):
+        if said and found and said != found:
+            raise MedleyError(f"{scan.path}: its {what} is {found}, but {said} was asked for")
+    modality = volume.modality or modality or ""
+    # A PET file that does not say its unit may hold Bq/ml: SUV is never assumed.
+    assumed = UNITS[modality] if modality in ("CT", "MR") else ""
+    return volume.with_data(volume.data, modality=modality, unit=volume.unit or unit or assumed)
+
+
+def find_scans(path: str | Path) -> list[Scan]:
+    """All scans at a path: one file, a zip, or a folder with all below it; sorted by name, hidden files left out.
+
+    DICOM images of one series in one folder are one scan. A file that claims to be DICOM and cannot be read is a scan
+    of its own where its folder holds no other, so that opening it says what is wrong.
+
+    Raises
+    ------
+    MedleyError: nothing is there, or nothing that is a scan.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MedleyError(f"{path}: does not exist")
+    if path.is_file():
+        scans = _scans_of_zip(path) if path.suffix.lower() == ".zip" else [Scan(path, None, _stem(path))]
+    else:
+        scans = [scan for folder in [path, *_folders_below(path)] for scan in _scans_in(folder, path)]
+    if not scans:
+        raise MedleyError(f"{path}: holds no scan; expected DICOM images, NIfTI, MHA or NRRD files")
+    return sorted(_with_own_names(scans), key=lambda scan: scan.name)
+
+
+def write(volume: Volume, path: str | Path, *, derivation: str = "", overwrite: bool = False) -> Path:
+    """Write a volume; `volume.data` is iterated once, in order. Whole or not at all: nothing half-written is left.
+
+    Parameters
+    ----------
+    path: the suffix chooses: .nii, .nii.gz, .mha, .nrrd; a path without one is a folder for a DICOM series, for
+        volumes that were read from DICOM.
+    derivation: a sentence that says what was done, kept in the file where the format has a place for it.
+
+    Raises
+    ------
+    MedleyError: unknown suffix, `path` exists and `overwrite` is False, the disk is full, DICOM without a source.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith(NIFTI_SUFFIXES):
+        return write_nifti(volume, path, derivation=derivation, overwrite=overwrite)
+    if name.endswith(SITK_SUFFIXES):
+        return write_sitk(volume, path, derivation=derivation, overwrite=overwrite)
+    # A folder may well be named by a UID, "1.2.840", which has no letters after the dot.
+    if re.fullmatch(r"\.[a-z]\w*", path.suffix.lower()):
+        raise MedleyError(
+            f"{path}: cannot write {path.suffix} files; expected .nii, .nii.gz, .mha or .nrrd, or no suffix for a "
+            "folder with a DICOM series"
+        )
+    return write_dicom(volume, path, derivation=derivation, overwrite=overwrite)
+
+
+def _only_scan(path: Path) -> Scan:
+    scans = find_scans(path)
+    if len(scans) > 1:
+        listed = "; ".join(scan.name + (f" ({scan.series_uid})" if scan.series_uid else "") for scan in scans[:10])
+        raise MedleyError(
+            f"{path}: holds {len(scans)} scans, expected one: {listed}{'; ...' if len(scans) > 10 else ''}. Give one "
+            "of them alone, or open one of find_scans(path)"
+        )
+    return scans[0]
+
+
+def _open(scan: Scan) -> Volume:
+    path = Path(scan.path)
+    if not path.exists():
+        raise MedleyError(f"{path}: does not exist")
+    if path.is_dir():
+        return _open_series(_files_in(path), scan)
+    name = path.name.lower()
+    if name.endswith(".zip"):
+        extracted = Extracted(path)
+        return _open_series(sorted(extracted.folder.rglob("*")), scan, extracted)
+    if name.endswith(NIFTI_SUFFIXES):
+        return open_nifti(path)
+    if name.endswith(SITK_READS):
+        return open_sitk(path)
+    if not looks_like_dicom(path):
+        raise MedleyError(f"{path}: is not a scan medley reads; expected DICOM, NIfTI, MHA, NRRD, or a zip with DICOM")
+    return open_series([path], path)
+
+
+def _open_series(files: list[Path], scan: Scan, extracted: Extracted | None = None) -> Volume:
+    found, broken = series_among([file for file in files if file.is_file() and not _hidden(file)])
+    if broken:
+        raise MedleyError(
+            f"{broken[0]}: is no readable DICOM file, so {scan.path} may lack a slice; remove or replace it"
+        )
+    chosen = [one for one in found if scan.series_uid in (None, one.uid)]
+    if not chosen:
+        raise MedleyError(f"{scan.path}: holds no DICOM series {scan.series_uid or ''}")
+    if len(chosen) > 1:
+        raise MedleyError(
+            f"{scan.path}: holds {len(chosen)} series: {'; '.join(map(str, chosen))}; pick one by its series_uid"
+        )
+    return open_series(chosen[0].files, scan.path, extracted)
+
+
+def _scans_in(folder: Path, root: Path) -> list[Scan]:
+    """The scans of one folder, without those of the folders in it; named by their place below `root`."""
+    files = _files_in(folder)
+    place = "" if folder == root else folder.relative_to(root).as_posix() + "/"
+    others = [file for file in files if file.name.lower().endswith((*NIFTI_SUFFIXES, *SITK_READS, ".zip"))]
+    scans = []
+    for file in others:
+        one = _scans_of_zip(file) if file.suffix.lower() == ".zip" else [Scan(file, None, _stem(file))]
+        scans += [Scan(scan.path, scan.series_uid, place + scan.name) for scan in one]
+    series, broken = series_among([file for file in files if file not in others])
+    scans += [Scan(folder, one.uid, _series_name(one, series, place, folder)) for one in series]
+    return scans if series else scans + [Scan(file, None, place + _stem(file)) for file in broken]
+
+
+def _scans_of_zip(path: Path) -> list[Scan]:
+    try:
+        extracted = Extracted(path)
+    except MedleyError:
+        return [Scan(path, None, _stem(path))]  # opening it says what is wrong
+    series, _ = series_among([file for file in sorted(extracted.folder.rglob("*")) if file.is_file()])
+    if len(series) < 2:
+        return [Scan(path, series[0].uid if series else None, _stem(path))]
+    return [Scan(path, one.uid, f"{_stem(path)}/{_label(one)}") for one in series]
+
+
+def _series_name(one: Series, series: list[Series], place: str, folder: Path) -> str:
+    """A series alone in its folder is called like it."""
+    if len(series) == 1:
+        return place.rstrip("/") or folder.resolve().name
+    return place + _label(one)
+
+
+def _label(series: Series) -> str:
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", series.description).strip("-.")
+    return "-".join(part for part in (f"{series.number:03d}", words or series.modality) if part)
+
+
+def _with_own_names(scans: list[Scan]) -> list[Scan]:
+    """Names that occur twice get the end of the series UID, or a number."""
+    seen: Counter[str] = Counter()
+    named = []
+    for scan in scans:
+        seen[scan.name] += 1
+        again = seen[scan.name]
+        named.append(scan if again == 1 else Scan(scan.path, scan.series_uid, f"{scan.name}-{again}"))
+    return named
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\.nii\.gz$|\.[^.]+$", "", path.name, flags=re.IGNORECASE) or path.name
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".") or "__MACOSX" in path.parts
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.is_file() and not _hidden(file))
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    found = []
+    for one in sorted(folder.iterdir()):
+        if one.is_dir() and not _hidden(one):
+            found += [one, *_folders_below(one)]
+    return found
