@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,10 +147,13 @@ class Restorer:
     def _through_network(self, slices: np.ndarray) -> np.ndarray:
         """(slice, row, column) in [0, 1] -> the same shape; padded or in windows where the size asks for it."""
         rows, columns = slices.shape[1:]
-        if rows * columns > LARGEST_SLICE:
-            return np.stack([blend_windows(one, lambda window: self._forward(window[None])[0]) for one in slices])
         pad = [(0, 0), (0, max(0, SMALLEST_SIDE - rows)), (0, max(0, SMALLEST_SIDE - columns))]
-        return self._forward(np.pad(slices, pad, mode="symmetric"))[:, :rows, :columns]
+        padded = np.pad(slices, pad, mode="symmetric")
+        if rows * columns > LARGEST_SLICE:
+            restored = np.stack([blend_windows(one, lambda window: self._forward(window[None])[0]) for one in padded])
+        else:
+            restored = self._forward(padded)
+        return restored[:, :rows, :columns]
 
     @torch.inference_mode()
     def _forward(self, slices: np.ndarray) -> np.ndarray:
@@ -173,7 +176,9 @@ class Restorer:
             learnt = _listed(self.description.tasks)
             raise MedleyError(f"{found} and the task {task.name}, but {self.description.name} has learnt only {learnt}")
         if volume.unit != task.unit and (volume.unit or volume.modality == "PT"):
-            raise MedleyError(f"{task.name} needs values in {task.unit}, but these are in {volume.unit or 'no known unit'}")
+            raise MedleyError(
+                f"{task.name} needs values in {task.unit}, but these are in {volume.unit or 'no known unit'}"
+            )
         if not volume.modality:
             _refuse_implausible(volume, task)
         return task
@@ -218,7 +223,9 @@ def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
         return Normalisation(*task.range)
     high = _percentile(volume, 99.9)
     if not high > 0:
-        raise MedleyError(f"99.9 % of the scan's values are {high:g} or less, but {task.name} needs an image above zero")
+        raise MedleyError(
+            f"99.9 % of the scan's values are {high:g} or less, but {task.name} needs an image above zero"
+        )
     return Normalisation(0.0, high, clip=False)
 
 
@@ -244,7 +251,9 @@ def _refuse_implausible(volume: Volume, task: Task) -> None:
     if task.modality == "CT" and (low > -200 or high > 1e5):
         raise MedleyError(f"{found} are not a CT's in HU: air, about -1000, is missing; convert them to HU first")
     if task.modality == "PT" and (low < -1 or high > 1000):
-        raise MedleyError(f"{found} are not a PET's in SUV, which lie from 0 to at most hundreds; convert them to SUV first")
+        raise MedleyError(
+            f"{found} are not a PET's in SUV, which lie from 0 to at most hundreds; convert them to SUV first"
+        )
     if task.modality == "MR" and low < -0.1 * high:
         raise MedleyError(f"{found} are not an MR magnitude image's, which are not negative")
 
@@ -280,5 +289,5 @@ def _cut(slices: np.ndarray, size: int) -> list[np.ndarray]:
     return [slices[k : k + size] for k in range(0, len(slices), size)]
 
 
-def _listed(names: object) -> str:
-    return ", ".join(names)  # type: ignore[call-overload]
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,212 @@
+"""The command `medley`: arguments in, one call, exit code out. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import medley
+from medley.apps.terminal import complain
+from medley.errors import MedleyError
+from medley.tasks import TASKS
+
+app = typer.Typer(
+    help="Restore MR, CT and PET scans with one network. Not for diagnosis.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several scans failed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+FORMATS = ("dicom", "nifti", "mha", "nrrd")
+
+
+def _one_of(allowed: tuple[object, ...]):  # type: ignore[no-untyped-def]  # typer looks at the callback's annotations
+    def check(value):  # type: ignore[no-untyped-def]
+        values = value if isinstance(value, list) else [value]
+        for one in values:
+            if one is not None and one not in allowed:
+                raise typer.BadParameter(f"{one!r} is none of {', '.join(map(str, allowed))}")
+        return value
+
+    return check
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"medley {medley.__version__}")
+        raise typer.Exit
+
+
+Input = Annotated[Path, typer.Argument(metavar="IN", help="A file, a DICOM series, a zip, or a folder of them.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Where the result goes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE|-", help="Record of what was done; - prints it.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps ...")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting; repeats.")]
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def restore(
+    source: Input,
+    output: Output,
+    model: Annotated[str, typer.Option("--model", "-m", help="A packaged name or a weights file.")] = "tat-tiny",
+    task: Annotated[
+        str,
+        typer.Option("--task", "-t", callback=_one_of(("auto", *TASKS)), help="auto takes it from the modality."),
+    ] = "auto",
+    strength: Annotated[float, typer.Option(min=0, max=1, help="0 gives the input, 1 the network's answer.")] = 1.0,
+    scale: Annotated[int, typer.Option(callback=_one_of((1, 2, 4)), help="MR: a grid 2 or 4 times finer.")] = 1,
+    keep_measured: Annotated[bool, typer.Option("--keep-measured", help="MR: put measured k-space back.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="A page that shows what changed.")] = None,
+    json: Json = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", callback=_one_of(FORMATS), help="dicom, nifti, mha, nrrd; else as the input."),
+    ] = None,
+    device: Device = "cpu",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Restore scans: same geometry, unit and type as the input.
+
+    OUT is the file or DICOM folder of one scan, or the folder for the results of several.
+    """
+    from medley.apps.restore import restore as run
+
+    wishes = {"task": task, "strength": strength, "scale": scale, "keep_measured": keep_measured}
+    code = run(
+        source,
+        output,
+        model=model,
+        device=device,
+        wishes=wishes,
+        page=report,
+        record=json,
+        form=form,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def degrade(
+    source: Input,
+    output: Output,
+    task: Annotated[str, typer.Option("--task", "-t", callback=_one_of(tuple(TASKS)), help="What to undo later.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same scan.")] = 0,
+    settings: Settings = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the parameters too.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a good scan worse, as a task expects it; the parameters go to OUT.json."""
+    from medley.apps.degrade import degrade as run
+
+    run(source, output, task, seed=seed, settings=settings or [], show=json, overwrite=overwrite, quiet=quiet)
+
+
+@app.command()
+def prepare(
+    layout: Annotated[str, typer.Argument(help="How the data set lies on disk: folder.")],
+    source: Annotated[Path, typer.Argument(help="The data set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="STORE", help="The store to make or go on with.")],
+    table: Annotated[Path | None, typer.Option(help="CSV: file, subject, and if you like split and modality.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Leave files out; repeats.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="TASK.NAME=VALUE", help="Change a degradation; repeats.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every degradation.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Turn good scans into a store of pairs to train on."""
+    from medley.apps.research import prepare as run
+
+    run(layout, source, output, table=table, exclude=exclude or [], settings=settings or [], seed=seed, quiet=quiet)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the recipe's output folder.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network as a recipe says."""
+    from medley.apps.research import train as run
+
+    run(recipe, settings or [], resume=resume, quiet=quiet)
+
+
+@app.command()
+def models(json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """List the packaged models and the networks that can be trained."""
+    from medley.apps.listing import models as run
+
+    run(as_json=json)
+
+
+@app.command()
+def tasks(json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """List what can be asked of a scan."""
+    from medley.apps.listing import tasks as run
+
+    run(as_json=json)
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="The authors' .pth, .ckpt or .safetensors.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.safetensors")],
+    network: Annotated[str, typer.Option("--network", help="tat, amir or restormer.")],
+    task: Annotated[
+        list[str], typer.Option("--task", "-t", callback=_one_of(tuple(TASKS)), help="What it has learnt; repeats.")
+    ],
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn a checkpoint of the authors' programs into a weights file of medley."""
+    from medley.apps.convert import convert as run
+
+    run(checkpoint, output, network, task, settings=settings or [], overwrite=overwrite)
+
+
+@app.command()
+def doctor(json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """Check this installation: versions, codecs, packaged weights, extras."""
+    from medley.apps.doctor import doctor as run
+
+    raise typer.Exit(0 if run(as_json=json) else 1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and leave with its exit code; a MedleyError is one red line, never a traceback."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # libraries' warnings are for programmers
+    try:
+        app(arguments, prog_name="medley")
+    except MedleyError as error:
+        complain(str(error))
+    except OSError as error:
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
