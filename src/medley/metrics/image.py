@@ -2,8 +2,8 @@
 
 Both images are clipped to the test window of the task (CT [-160, 240] HU, PET [0, 20] SUV, MR [0, 4095]); the data
 range is the greatest minus the least value of the clipped reference; every slice is scored by itself and the mean is
-taken over the slices. Sources: TAT (arXiv 2512.14550, sec. 4.1), AMIR (arXiv 2405.19769, sec. 3.1); SSIM is that of Wang
-et al., "Image quality assessment: from error visibility to structural similarity", 2004.
+taken over the slices. Sources: TAT (arXiv 2512.14550, sec. 4.1), AMIR (arXiv 2405.19769, sec. 3.1); SSIM is that of
+Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
 
 A slice whose clipped reference has one value only (air, an empty PET slice) has no data range, so it has no PSNR and no
 SSIM. Such blank slices are left out of every mean, RMSE included, so that the three speak of the same slices.
@@ -35,7 +35,7 @@ def rmse(restored: np.ndarray, reference: np.ndarray) -> float:
 
 
 def psnr(restored: np.ndarray, reference: np.ndarray, data_range: float) -> float:
-    """Peak signal-to-noise ratio in dB of two images (row, column): 20 log10(data_range / RMSE); inf when they are equal."""
+    """Peak signal-to-noise ratio of two images (row, column), 20 log10(data_range / RMSE) in dB; inf when equal."""
     error = rmse(restored, reference)
     return float("inf") if error == 0 else float(20 * np.log10(data_range / error))
 
@@ -48,8 +48,8 @@ def ssim(restored: np.ndarray, reference: np.ndarray, data_range: float) -> floa
 def ssim_map(restored: np.ndarray, reference: np.ndarray, data_range: float) -> np.ndarray:
     """Structural similarity at every pixel, (row, column) float64.
 
-    An 11 x 11 Gaussian window of sigma 1.5, zeros beyond the border, variances without the n/(n-1) factor, K1 = 0.01 and
-    K2 = 0.03 (Wang et al. 2004, eq. 13). Images smaller than the window are fine.
+    An 11 x 11 Gaussian window of sigma 1.5, zeros beyond the border, variances without the n/(n-1) factor, K1 = 0.01
+    and K2 = 0.03 (Wang et al. 2004, eq. 13). Images smaller than the window are fine.
 
     Parameters
     ----------
@@ -81,24 +81,22 @@ def score(
     restored, reference: (row, column) or (slice, row, column) in the unit of the task, or Volumes (streamed ones are
         read a slice at a time).
     task: its name, such as "ct-denoise".
-    full_scale: only for tasks whose scanners know no common range (MR): the value of this scan that counts as the upper
+    full_scale: read for tasks whose scanners know no common range (MR): the value of this scan that counts as the upper
         end of the papers' range. Both images are multiplied by 4095 / full_scale first, and RMSE is in that scale.
         Without it the values are taken to be in [0, 4095] already.
 
     Returns
     -------
-    {"psnr": dB, "ssim": at most 1, "rmse": in the unit of the task}. Blank slices (see above) are left out.
+    {"psnr": dB, "ssim": at most 1, "rmse": in the unit of the task}. Blank slices (see above) are left out; NaN where
+    all are blank.
 
     Raises
     ------
-    MedleyError: the two differ in shape or place, a value is not finite, or all slices are blank.
+    MedleyError: the two differ in shape or place, or a value is not finite.
     """
     slices = score_slices(restored, reference, task, full_scale=full_scale)
     kept = ~slices["blank"]
-    if not kept.any():
-        low, high = _task(task).window
-        raise MedleyError(f"nothing to score: every slice of the reference is constant within the window [{low}, {high}]")
-    return {name: float(slices[name][kept].mean()) for name in METRICS}
+    return {name: float(slices[name][kept].mean()) if kept.any() else float("nan") for name in METRICS}
 
 
 def score_slices(
@@ -133,10 +131,11 @@ def _score_slice(restored: np.ndarray, reference: np.ndarray, task: Task, factor
         if not np.isfinite(image).all():
             raise MedleyError(f"the {name} has values that are not finite (slice {k}), so it cannot be scored")
         clipped.append(np.clip(image * factor, *task.window))
-    data_range = float(np.ptp(clipped[1]))
+    first, second = clipped
+    data_range = float(np.ptp(second))
     if data_range == 0:
         return (np.nan,) * len(METRICS)
-    return psnr(*clipped, data_range), ssim(*clipped, data_range), rmse(*clipped)
+    return psnr(first, second, data_range), ssim(first, second, data_range), rmse(first, second)
 
 
 def _stacks(
@@ -167,10 +166,8 @@ def _stacks(
 
 def _factor(task: Task, full_scale: float | None) -> float:
     """What the values are multiplied by to come to the papers' range."""
-    if full_scale is None:
+    if full_scale is None or not task.scaled:
         return 1.0
-    if not task.scaled:
-        raise ValueError(f"{task.name} has a fixed range in {task.unit}; full_scale is only for tasks without one")
     if not (np.isfinite(full_scale) and full_scale > 0):
         raise MedleyError(f"full_scale must be a number above 0, but it is {full_scale}")
     return task.range[1] / full_scale
