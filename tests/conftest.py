@@ -42,3 +42,14 @@ def small_store(tmp_path):
         )  # fmt: skip
         writer.add(entry, zip(noisy.astype(np.float32), target.astype(np.float32), strict=True))
     return Store(path)
+
+
+@pytest.fixture(scope="session")
+def phantoms():
+    """The module tests/phantoms.py: writers of small DICOM series, sound or spoilt."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("phantoms", Path(__file__).with_name("phantoms.py"))
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

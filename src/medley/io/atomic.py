@@ -16,19 +16,22 @@ from medley.volume import Slices
 
 
 @contextmanager
-def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give the path of a temporary sibling of `path`, to be made a file or a folder; it becomes `path` at the end.
+def replacing(path: Path, *, folder: bool = False, overwrite: bool = False) -> Iterator[Path]:
+    """Give the path of a temporary sibling of `path`, to be made a file (or a `folder`); it becomes `path` at the end.
 
     On any exception (also Ctrl-C) the sibling and the parent folders made for it are removed and what was at `path`
     is as it was. An empty folder at `path` counts as nothing.
 
     Raises
     ------
-    MedleyError: `path` exists and `overwrite` is False; the system refuses to write (disk full, no permission).
+    MedleyError: `path` exists and `overwrite` is False, or it is the other kind of thing; the system refuses to write
+        (disk full, no permission).
     """
+    if path.exists() and path.is_dir() != folder:
+        raise MedleyError(f"{path}: is a {'file' if folder else 'folder'} already; choose another name")
     if path.exists() and not overwrite and not _is_empty_folder(path):
         raise MedleyError(f"{path}: exists already; choose another name or allow it to be overwritten")
-    new_folders = [folder for folder in path.absolute().parents if not folder.exists()]
+    new_parents = [parent for parent in path.absolute().parents if not parent.exists()]
     # The suffix stays at the end: libraries choose the format by it.
     temporary = path.with_name(f".part-{uuid4().hex[:8]}-{path.name}")
     try:
@@ -37,9 +40,9 @@ def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _move(temporary, path)
     except BaseException as error:
         _remove(temporary)
-        for folder in new_folders:
+        for parent in new_parents:
             with suppress(OSError):
-                folder.rmdir()
+                parent.rmdir()
         if isinstance(error, OSError):
             raise MedleyError(f"{path}: could not be written: {error.strerror or error}") from error
         raise
@@ -80,7 +83,7 @@ def _move(temporary: Path, path: Path) -> None:
     except BaseException:
         os.replace(aside, path)
         raise
-    shutil.rmtree(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:

@@ -178,10 +178,10 @@ def _fill(image: Dataset, plan: Plan, values: np.ndarray, origin: Origin) -> Non
         # PET allows no intercept (PS3.3 C.8.9.4), so every slice uses the range it needs.
         slope, intercept = _short(float(np.abs(exact).max()) / _HIGH) or 1.0, 0.0
     else:
-        slope, intercept = choose_rescale(exact, frame.slope, frame.intercept)
+        slope, intercept = choose_rescale(exact, _short(frame.slope), _short(frame.intercept))
     stored = np.rint((exact - intercept) / slope).clip(_LOW, _HIGH).astype("<i2")
     if modality != "MR" or find("RescaleSlope") is not None or (slope, intercept) != (1, 0):
-        image.RescaleSlope, image.RescaleIntercept = _short(slope), _short(intercept)
+        image.RescaleSlope, image.RescaleIntercept = slope, intercept
     padding = find("PixelPaddingValue")
     if isinstance(padding, int) and (slope, intercept) == (frame.slope, frame.intercept):
         signed = padding - 65536 if padding > _HIGH and frame.stored[2] else padding

@@ -12,7 +12,12 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import iter_pixels
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from medley.errors import MedleyError
 from medley.io.dicom_frames import Frame, finders, frames_of
@@ -24,8 +29,6 @@ from medley.volume import Slices, Volume
 UNITS = {"CT": "HU", "MR": "a.u.", "PT": "SUV"}
 # Directions (cosines) and pixel spacings (parts) of one series may differ by rounding only.
 _SAME = 1e-3
-# What may tell apart the volumes of a series that holds several; for the message.
-_VOLUME_TAGS = ("EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "DiffusionBValue")
 
 
 @dataclass(frozen=True)
@@ -116,23 +119,30 @@ def _decode(source: DicomSource) -> Iterator[np.ndarray]:
     """The slices in order, (row, column) float32 in the unit of the volume."""
     for path, group in groupby(source.frames, key=lambda frame: frame.path):
         frames = list(group)
-        pixels = _pixels(path, [frame.index for frame in frames])
+        pixels = None
         for frame in frames:
-            with without_warnings():
-                try:
+            try:
+                with without_warnings():
+                    pixels = pixels or _pixels(path, [frame.index for frame in frames])
                     stored = next(pixels)
-                except Exception as error:  # decoders raise nearly anything
-                    raise MedleyError(f"{path}: its pixel data cannot be decoded ({error})") from error
+            except MedleyError:
+                raise
+            except Exception as error:  # decoders raise nearly anything
+                raise MedleyError(f"{path}: its pixel data cannot be decoded ({error})") from error
             values = _used_bits(stored, frame) * (frame.slope * source.factor) + frame.intercept * source.factor
             yield values.astype(np.float32)
 
 
 def _pixels(path: Path, indices: list[int]) -> Iterator[np.ndarray]:
+    """The frames of those indices as stored, decoded one at a time."""
     header = read_header(path, tags=["SOPClassUID"])
     syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax == DeflatedExplicitVRLittleEndian:
+    if syntax is None:  # files without a preamble are of the time before compression
+        implicit, little = header.original_encoding
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    if syntax == DeflatedExplicitVRLittleEndian:  # can only be inflated as a whole
         return iter_pixels(dcmread(path), indices=indices, raw=True)
-    return iter_pixels(path, indices=indices, raw=True)
+    return iter_pixels(path, indices=indices, raw=True, transfer_syntax_uid=syntax)
 
 
 def _used_bits(stored: np.ndarray, frame: Frame) -> np.ndarray:

@@ -45,7 +45,7 @@ def write_dicom(volume: Volume, folder: Path, *, derivation: str = "", overwrite
     check_square(volume.affine, folder)
     _check_replaceable(folder, source)
     plan = Plan(volume, source, _same_depth(volume, source), generate_uid(prefix=None), derivation, datetime.now())
-    with replacing(folder, overwrite=overwrite) as temporary:
+    with replacing(folder, folder=True, overwrite=overwrite) as temporary:
         temporary.mkdir()
         for k, (origin, values) in enumerate(zip(_origins(plan), slices_to_write(volume.data), strict=True)):
             with without_warnings():
@@ -56,10 +56,8 @@ def write_dicom(volume: Volume, folder: Path, *, derivation: str = "", overwrite
 
 def _check_replaceable(folder: Path, source: DicomSource) -> None:
     """Only a series that medley wrote may be overwritten, and never the one the slices still come from."""
-    if not folder.exists():
-        return
     if not folder.is_dir():
-        raise MedleyError(f"{folder}: is a file; a DICOM series needs a folder (or give a suffix such as .nii.gz)")
+        return
     if any(frame.path.resolve().is_relative_to(folder.resolve()) for frame in source.frames):
         raise MedleyError(f"{folder}: holds the series this scan was read from; write to another folder")
     for file in folder.iterdir():

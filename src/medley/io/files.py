@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medley.errors import MedleyError
@@ -136,7 +135,7 @@ def _open(scan: Scan) -> Volume:
     name = path.name.lower()
     if name.endswith(".zip"):
         extracted = Extracted(path)
-        return _open_series(sorted(extracted.folder.rglob("*")), scan, extracted)
+        return _open_series(_files_of(extracted), scan, extracted)
     if name.endswith(NIFTI_SUFFIXES):
         return open_nifti(path)
     if name.endswith(SITK_READS):
@@ -147,7 +146,7 @@ def _open(scan: Scan) -> Volume:
 
 
 def _open_series(files: list[Path], scan: Scan, extracted: Extracted | None = None) -> Volume:
-    found, broken = series_among([file for file in files if file.is_file() and not _hidden(file)])
+    found, broken = series_among(files)
     if broken:
         raise MedleyError(
             f"{broken[0]}: is no readable DICOM file, so {scan.path} may lack a slice; remove or replace it"
@@ -181,7 +180,7 @@ def _scans_of_zip(path: Path) -> list[Scan]:
         extracted = Extracted(path)
     except MedleyError:
         return [Scan(path, None, _stem(path))]  # opening it says what is wrong
-    series, _ = series_among([file for file in sorted(extracted.folder.rglob("*")) if file.is_file()])
+    series, _ = series_among(_files_of(extracted))
     if len(series) < 2:
         return [Scan(path, series[0].uid if series else None, _stem(path))]
     return [Scan(path, one.uid, f"{_stem(path)}/{_label(one)}") for one in series]
@@ -200,31 +199,34 @@ def _label(series: Series) -> str:
 
 
 def _with_own_names(scans: list[Scan]) -> list[Scan]:
-    """Names that occur twice get the end of the series UID, or a number."""
-    seen: Counter[str] = Counter()
-    named = []
+    """Names that occur again get a number."""
+    named: dict[str, Scan] = {}
     for scan in scans:
-        seen[scan.name] += 1
-        again = seen[scan.name]
-        named.append(scan if again == 1 else Scan(scan.path, scan.series_uid, f"{scan.name}-{again}"))
-    return named
+        name, again = scan.name, 1
+        while name in named:
+            again += 1
+            name = f"{scan.name}-{again}"
+        named[name] = replace(scan, name=name)
+    return list(named.values())
 
 
 def _stem(path: Path) -> str:
-    return re.sub(r"\.nii\.gz$|\.[^.]+$", "", path.name, flags=re.IGNORECASE) or path.name
+    return re.sub(r"\.nii\.gz$|\.[a-z]\w*$", "", path.name, flags=re.IGNORECASE) or path.name
 
 
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".") or "__MACOSX" in path.parts
+def _hidden_below(path: Path, root: Path) -> bool:
+    """Whether a part of the path below `root` is hidden, or what macOS adds to zips."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
 
 
 def _files_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.is_file() and not _hidden(file))
+    return sorted(one for one in folder.iterdir() if one.is_file() and not _hidden_below(one, folder))
 
 
 def _folders_below(folder: Path) -> list[Path]:
-    found = []
-    for one in sorted(folder.iterdir()):
-        if one.is_dir() and not _hidden(one):
-            found += [one, *_folders_below(one)]
-    return found
+    return sorted(one for one in folder.rglob("*") if one.is_dir() and not _hidden_below(one, folder))
+
+
+def _files_of(extracted: Extracted) -> list[Path]:
+    folder = extracted.folder
+    return sorted(one for one in folder.rglob("*") if one.is_file() and not _hidden_below(one, folder))
