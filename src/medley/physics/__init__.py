@@ -1,1 +1,27 @@
-"""How good scans become bad ones."""
+"""How good scans become bad ones: low-dose CT, truncated MR, low-count PET."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medley.errors import MedleyError
+from medley.physics.base import Degradation
+from medley.physics.ct import LowDoseCT
+from medley.physics.mr import TruncatedMR
+from medley.physics.pet import LowCountPET
+
+DEGRADATIONS: dict[str, type[Degradation]] = {kind.name: kind for kind in (TruncatedMR, LowDoseCT, LowCountPET)}
+
+__all__ = ["DEGRADATIONS", "Degradation", "LowCountPET", "LowDoseCT", "TruncatedMR", "create_degradation"]
+
+
+def create_degradation(name: str, **parameters: Any) -> Degradation:
+    """The degradation of that name; what is not given has its default, and a (low, high) pair is drawn from.
+
+    Raises
+    ------
+    MedleyError: no such degradation, no such parameter, or a value out of its range.
+    """
+    if name not in DEGRADATIONS:
+        raise MedleyError(f"there is no degradation {name!r}; there are {', '.join(DEGRADATIONS)}")
+    return DEGRADATIONS[name](**parameters)
