@@ -60,7 +60,8 @@ class AMIR(Trunk):
         self.auxiliary_loss: Tensor | None = None
         self.instruction = RoutingInstruction(atoms, dictionary_width)
         self.spatial1, self.spatial2, self.spatial3 = (
-            SpatialRouter(channels, dictionary_width, expansion, experts, active) for channels in (dim, 2 * dim, 4 * dim)
+            SpatialRouter(channels, dictionary_width, expansion, experts, active)
+            for channels in (dim, 2 * dim, 4 * dim)
         )
         self.channel4, self.channel3, self.channel2, self.channel1 = (
             ChannelRouter(channels, dictionary_width) for channels in (8 * dim, 4 * dim, 2 * dim, 2 * dim)
@@ -68,7 +69,7 @@ class AMIR(Trunk):
         self.output = Conv(2 * dim, 1)
 
     def residual(self, image: Tensor) -> Tensor:
-        """(B, H, W, 1) -> (B, H, W, 1), sides multiples of 8."""
+        """(H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
         told = self.instruction(image)
         level1 = self.encoder1(self.spatial1(self.embed(image), told))
         level2 = self.encoder2(self.spatial2(self.down1(level1), told))
@@ -90,7 +91,7 @@ class AMIR(Trunk):
 
 
 class RoutingInstruction(nn.Module):
-    """What kind of image is this? A mixture of learnt atoms, (B, H, W, 1) -> (B, width) (sec. 2.1)."""
+    """What kind of image is this? A mixture of learnt atoms, (H, W, B, 1) -> (B, width) (sec. 2.1)."""
 
     def __init__(self, atoms: int, width: int) -> None:
         super().__init__()
@@ -110,8 +111,8 @@ class RoutingInstruction(nn.Module):
         self.dictionary = nn.Parameter(torch.randn(atoms, width))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, H, W, 1) -> (B, width)."""
-        weights = self.weigh(self.encode(image).mean(dim=(1, 2))).softmax(dim=1)  # (B, atoms)
+        """(H, W, B, 1) -> (B, width)."""
+        weights = self.weigh(self.encode(image).mean(dim=(0, 1))).softmax(dim=1)  # (B, atoms)
         return F.gelu(weights @ self.dictionary)
 
 
@@ -136,11 +137,11 @@ class SpatialRouter(nn.Module):
         )
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """x (B, H, W, C), told (B, width) -> (B, H, W, C)."""
+        """x (H, W, B, C), told (B, width) -> (H, W, B, C)."""
         with torch.autocast(x.device.type, enabled=False):  # a rounded logit would send pixels to other experts
-            told = self.instruct(told.to(self.gate.dtype))[:, None, None]  # (B, 1, 1, C)
+            told = self.instruct(told.to(self.gate.dtype))  # (B, C)
             chosen, log_gates = self._route(x.to(told.dtype), told)  # (pixels, active) each
-        pixels = x.flatten(0, 2)  # (B·H·W, C)
+        pixels = x.flatten(0, 2)  # (H·W·B, C)
         # Sorted by expert, the pixels of one expert lie together: one matrix product each.
         order = chosen.flatten().argsort(stable=True)  # (pixels · active,)
         counts = chosen.flatten().bincount(minlength=len(self.experts)).tolist()
@@ -169,7 +170,7 @@ class SpatialRouter(nn.Module):
 
     @staticmethod
     def _project(x: Tensor, told: Tensor, weight: Tensor) -> Tensor:
-        """[x, instruction] @ weight without putting the two together: (B·H·W, experts)."""
+        """[x, instruction] @ weight without putting the two together: (H·W·B, experts)."""
         for_x, for_told = weight.chunk(2)
         return (x @ for_x + told @ for_told).flatten(0, 2)
 
@@ -200,6 +201,6 @@ class ChannelRouter(nn.Module):
         self.instruct = nn.Linear(width, channels)
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """x (B, H, W, C), told (B, width) -> (B, H, W, C)."""
-        weight = torch.sigmoid(self.instruct(told))[:, None, None]  # (B, 1, 1, C)
+        """x (H, W, B, C), told (B, width) -> (H, W, B, C)."""
+        weight = torch.sigmoid(self.instruct(told))  # (B, C)
         return x + (x * self.gamma + self.beta) * weight

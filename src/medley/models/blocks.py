@@ -1,8 +1,9 @@
 """What Restormer, TAT and AMIR are built of: the block of Restormer (arXiv 2111.09881) and its U-shaped trunk.
 
-Feature maps are channels-last here, (B, H, W, C), because that is fast on a CPU: a 1x1 convolution is then one matrix
-product (`nn.Linear`), layer norm runs along the memory, and the depthwise convolution reads whole cache lines. Images
-enter and leave the networks as (B, 1, H, W).
+Feature maps are (H, W, B, C) here: the channels last, and the samples of a batch beside them. That is fast on a CPU: a
+1x1 convolution is one matrix product (`nn.Linear`), layer norm runs along the memory, and a depthwise convolution with
+kernels of its own for every sample is one depthwise convolution of B·C channels, channels-last. What belongs to a
+sample, (B, C), is broadcast over its pixels as it is. Images enter and leave the networks as (B, 1, H, W).
 """
 
 from __future__ import annotations
@@ -22,46 +23,58 @@ Kernels = tuple[Tensor, Tensor]
 
 
 class Conv(nn.Conv2d):
-    """A convolution of channels-last maps, (B, H, W, C_in) -> (B, H', W', C_out); 3x3 with zero padding and no bias
-    unless said."""
+    """A dense convolution, (H, W, B, C_in) -> (H', W', B, C_out); 3x3 with zero padding and no bias unless said."""
 
     def __init__(self, channels_in: int, channels_out: int, **options: Any) -> None:
         super().__init__(channels_in, channels_out, 3, **({"padding": 1, "bias": False} | options))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C_in) -> (B, H', W', C_out)."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+        """(H, W, B, C_in) -> (H', W', B, C_out)."""
+        x = x.permute(2, 0, 1, 3).contiguous()  # (H, W, B, C_in)
+        x = super().forward(x.permute(0, 3, 1, 2))  # (B, C_out, H', W'), channels-last in memory
+        return x.permute(2, 3, 0, 1).contiguous()
 
 
-class Depthwise(Conv):
-    """A 3x3 convolution of every channel with its own kernel."""
+class Kernel(nn.Module):
+    """The 3x3 kernels of a depthwise convolution, one a channel, the same for every sample: (channels, 1, 3, 3)."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, groups=channels)
+        super().__init__()
+        self.weight = nn.Parameter(nn.Conv2d(channels, channels, 3, groups=channels).weight.detach())
+
+    def forward(self) -> Tensor:
+        """The kernels, (channels, 1, 3, 3)."""
+        return self.weight
 
 
-class AdaptiveDepthwise(nn.Module):
-    """A depthwise 3x3 convolution whose kernels differ from sample to sample (TAT, sec. 3.2).
+class AdaptiveKernel(nn.Module):
+    """Kernels of a depthwise convolution that differ from sample to sample (TAT, sec. 3.2).
 
-    The kernel of sample b is `kernel + strength · generated_b`; `strength` (lambda in the paper), one number a
-    channel, starts at 0. `std` is the spread that `kernel` starts with.
+    The kernels of sample b are `weight + strength · generated_b`; `strength` (lambda in the paper), one number a
+    channel, starts at 0. `std` is the spread that `weight` starts with.
     """
 
     def __init__(self, channels: int, std: float) -> None:
         super().__init__()
-        self.kernel = nn.Parameter(std * torch.randn(channels, 1, 3, 3))
+        self.weight = nn.Parameter(std * torch.randn(channels, 1, 3, 3))
         self.strength = nn.Parameter(torch.zeros(channels, 1, 1, 1))
 
-    def forward(self, x: Tensor, generated: Tensor) -> Tensor:
-        """x (B, H, W, C), generated (B, C, 1, 3, 3) -> (B, H, W, C)."""
-        kernels = self.kernel + self.strength * generated
-        x = x.permute(0, 3, 1, 2)
-        # One convolution a sample: channels-last, this is several times faster than one with B·C groups.
-        samples = [
-            F.conv2d(sample, kernel, padding=1, groups=kernel.shape[0])
-            for sample, kernel in zip(x.split(1), kernels.unbind(), strict=True)
-        ]
-        return torch.cat(samples).permute(0, 2, 3, 1).contiguous()
+    def forward(self, generated: Tensor) -> Tensor:
+        """Generated kernels -> the kernels, both (B, channels, 1, 3, 3)."""
+        return self.weight + self.strength * generated
+
+
+def mix_depthwise(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """A 1x1 convolution, then a 3x3 convolution of every channel with its own kernel, zero padding.
+
+    x (H, W, B, C), weight (D, C), kernel (D, 1, 3, 3) or, one a sample, (B, D, 1, 3, 3) -> (H, W, B, D)
+    """
+    x = F.linear(x, weight)  # (H, W, B, D)
+    batch, channels = x.shape[2:]
+    kernels = kernel.expand(batch, channels, 1, 3, 3).flatten(0, 1)  # (B·D, 1, 3, 3)
+    beside = x.flatten(2)[None].permute(0, 3, 1, 2)  # (1, B·D, H, W), channels-last in memory
+    beside = F.conv2d(beside, kernels, padding=1, groups=batch * channels)
+    return beside.permute(0, 2, 3, 1)[0].unflatten(2, (batch, channels))
 
 
 class Attention(nn.Module):
@@ -70,41 +83,43 @@ class Attention(nn.Module):
     Parameters
     ----------
     channels, heads: the channels are dealt out to the heads in turn, channels / heads to each.
-    depthwise: what follows the 1x1 convolution to q, k and v; takes generated kernels when it is adaptive.
+    kernel: of the depthwise convolution that follows the 1x1 convolution to q, k and v.
     window: None, or the side in pixels above which attention is local (test-time local conversion): the map is cut
         into overlapping windows of this side, each has its own attention, and results are averaged where they overlap.
     """
 
-    def __init__(self, channels: int, heads: int, depthwise: nn.Module, window: int | None = None) -> None:
+    def __init__(self, channels: int, heads: int, kernel: nn.Module, window: int | None = None) -> None:
         super().__init__()
         self.heads, self.window = heads, window
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
-        self.depthwise = depthwise
+        self.kernel = kernel
         self.project = nn.Linear(channels, channels, bias=False)
 
-    def forward(self, x: Tensor, *kernels: Tensor) -> Tensor:
-        """x (B, H, W, C) -> (B, H, W, C); `kernels` goes to an adaptive depthwise convolution."""
-        qkv = self.depthwise(self.qkv(x), *kernels)  # (B, H, W, 3C)
-        _, height, width, _ = x.shape
+    def forward(self, x: Tensor, *generated: Tensor) -> Tensor:
+        """x (H, W, B, C) -> (H, W, B, C); `generated` kernels go to an `AdaptiveKernel`."""
+        # Three products, not one: what is cut apart afterwards has to be put together again in the backward pass.
+        parts = zip(self.qkv.weight.chunk(3), self.kernel(*generated).chunk(3, dim=-4), strict=True)
+        q, k, v = (mix_depthwise(x, weight, kernel) for weight, kernel in parts)  # (H, W, B, C) each
+        height, width = x.shape[:2]
         if self.window is None or max(height, width) <= self.window:
-            return self._attend(qkv)
-        mixed, times = torch.zeros_like(qkv[..., : x.shape[3]]), qkv.new_zeros(height, width, 1)
+            return self._attend(q, k, v)
+        total, times = torch.zeros_like(v), v.new_zeros(height, width, 1, 1)
         for rows in windows(height, self.window):
             for columns in windows(width, self.window):
-                mixed[:, rows, columns] += self._attend(qkv[:, rows, columns])
+                total[rows, columns] += self._attend(*(t[rows, columns] for t in (q, k, v)))
                 times[rows, columns] += 1
-        return mixed / times
+        return total / times
 
-    def _attend(self, qkv: Tensor) -> Tensor:
-        """(B, H, W, 3C) -> (B, H, W, C): attention over all these pixels, and the output projection."""
-        batch, height, width, _ = qkv.shape
-        q, k, v = qkv.flatten(1, 2).chunk(3, dim=2)  # (B, N, C) each
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(H, W, B, C) each -> (H, W, B, C): attention over all these pixels, and the output projection."""
+        height, width = v.shape[:2]
+        q, k, v = (t.flatten(0, 1).transpose(0, 1) for t in (q, k, v))  # (B, N, C) each
         matrix = attention_matrix(q, k, self.temperature)  # (B, heads, C/heads, C/heads)
         # Attention and the projection are both linear in v: fold the two small matrices, then touch the pixels once.
         project = self.project.weight.unflatten(1, (self.heads, -1))  # (C, heads, C/heads)
         folded = torch.einsum("ohc,bhcd->bhdo", project, matrix.to(project.dtype)).flatten(1, 2)  # (B, C, C)
-        return torch.bmm(v, folded.to(v.dtype)).unflatten(1, (height, width))
+        return torch.bmm(v, folded.to(v.dtype)).transpose(0, 1).unflatten(0, (height, width))
 
 
 def attention_matrix(q: Tensor, k: Tensor, temperature: Tensor) -> Tensor:
@@ -138,15 +153,16 @@ def windows(side: int, window: int) -> Iterator[slice]:
 class FeedForward(nn.Module):
     """1x1 convolution to twice the hidden width, depthwise, gelu(first half) · second half, 1x1 (GDFN, sec. 3.2)."""
 
-    def __init__(self, channels: int, hidden: int, depthwise: nn.Module) -> None:
+    def __init__(self, channels: int, hidden: int, kernel: nn.Module) -> None:
         super().__init__()
         self.expand = nn.Linear(channels, 2 * hidden, bias=False)
-        self.depthwise = depthwise
+        self.kernel = kernel
         self.project = nn.Linear(hidden, channels, bias=False)
 
-    def forward(self, x: Tensor, *kernels: Tensor) -> Tensor:
-        """x (B, H, W, C) -> (B, H, W, C); `kernels` goes to an adaptive depthwise convolution."""
-        gate, value = self.depthwise(self.expand(x), *kernels).chunk(2, dim=3)  # (B, H, W, hidden) each
+    def forward(self, x: Tensor, *generated: Tensor) -> Tensor:
+        """x (H, W, B, C) -> (H, W, B, C); `generated` kernels go to an `AdaptiveKernel`."""
+        parts = zip(self.expand.weight.chunk(2), self.kernel(*generated).chunk(2, dim=-4), strict=True)
+        gate, value = (mix_depthwise(x, weight, kernel) for weight, kernel in parts)  # (H, W, B, hidden) each
         return self.project(F.gelu(gate) * value)
 
 
@@ -159,14 +175,14 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
         if adaptive:
-            around = AdaptiveDepthwise(3 * channels, std=1), AdaptiveDepthwise(2 * hidden, std=(2 / 9) ** 0.5)
+            kernels = AdaptiveKernel(3 * channels, std=1), AdaptiveKernel(2 * hidden, std=(2 / 9) ** 0.5)
         else:
-            around = Depthwise(3 * channels), Depthwise(2 * hidden)
-        self.attention = Attention(channels, heads, around[0], window)
-        self.feed_forward = FeedForward(channels, hidden, around[1])
+            kernels = Kernel(3 * channels), Kernel(2 * hidden)
+        self.attention = Attention(channels, heads, kernels[0], window)
+        self.feed_forward = FeedForward(channels, hidden, kernels[1])
 
     def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C); an adaptive block needs its generated kernels."""
+        """(H, W, B, C) -> (H, W, B, C); an adaptive block needs its generated kernels."""
         attention_kernels, feed_forward_kernels = ((kernel,) for kernel in kernels) if kernels else ((), ())
         x = x + self.attention(self.norm1(x), *attention_kernels)
         return x + self.feed_forward(self.norm2(x), *feed_forward_kernels)
@@ -176,41 +192,41 @@ class Stage(nn.ModuleList):
     """Blocks one after the other; all take the same generated kernels, if any."""
 
     def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+        """(H, W, B, C) -> (H, W, B, C)."""
         for block in self:
             x = block(x, kernels)
         return x
 
 
 class Down(nn.Module):
-    """3x3 convolution to half the channels, then pixel-unshuffle: (B, H, W, C) -> (B, H/2, W/2, 2C)."""
+    """3x3 convolution to half the channels, then pixel-unshuffle: (H, W, B, C) -> (H/2, W/2, B, 2C)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = Conv(channels, channels // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H/2, W/2, 2C)."""
-        x = self.conv(x).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, 2, W/2, 2, C/2)
-        return x.permute(0, 1, 3, 5, 2, 4).flatten(3)
+        """(H, W, B, C) -> (H/2, W/2, B, 2C)."""
+        x = self.conv(x).unflatten(1, (-1, 2)).unflatten(0, (-1, 2))  # (H/2, 2, W/2, 2, B, C/2)
+        return x.permute(0, 2, 4, 5, 1, 3).flatten(3)
 
 
 class Up(nn.Module):
-    """3x3 convolution to twice the channels, then pixel-shuffle: (B, H, W, C) -> (B, 2H, 2W, C/2)."""
+    """3x3 convolution to twice the channels, then pixel-shuffle: (H, W, B, C) -> (2H, 2W, B, C/2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = Conv(channels, 2 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, 2H, 2W, C/2)."""
+        """(H, W, B, C) -> (2H, 2W, B, C/2)."""
         return pixel_shuffle(self.conv(x), 2)
 
 
 def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
-    """`torch.pixel_shuffle` of channels-last maps: (B, H, W, C·f²) -> (B, f·H, f·W, C)."""
-    x = x.unflatten(3, (-1, factor, factor))  # (B, H, W, C, f, f)
-    return x.permute(0, 1, 4, 2, 5, 3).flatten(3, 4).flatten(1, 2)
+    """`torch.pixel_shuffle` of maps (H, W, B, C): (H, W, B, C·f²) -> (f·H, f·W, B, C)."""
+    x = x.unflatten(3, (-1, factor, factor))  # (H, W, B, C, f, f)
+    return x.permute(0, 4, 1, 5, 2, 3).flatten(2, 3).flatten(0, 1)
 
 
 class Trunk(nn.Module):
@@ -268,12 +284,14 @@ class Trunk(nn.Module):
         Sides that are not multiples of 8 are padded by reflection, below and to the right, and cropped after.
         """
         if image.ndim != 4 or image.shape[1] != 1 or min(image.shape[2:]) < SMALLEST_SIDE:
-            raise ValueError(f"expected images (B, 1, H, W) of at least {SMALLEST_SIDE} pixels a side, got {tuple(image.shape)}")
+            raise ValueError(
+                f"expected images (B, 1, H, W) of at least {SMALLEST_SIDE} pixels a side, got {tuple(image.shape)}"
+            )
         height, width = image.shape[2:]
         padded = F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-        padded = padded.permute(0, 2, 3, 1)  # (B, H, W, 1)
-        return (padded + self.residual(padded)).permute(0, 3, 1, 2)[:, :, :height, :width]
+        padded = padded.permute(2, 3, 0, 1)  # (H, W, B, 1)
+        return (padded + self.residual(padded)).permute(2, 3, 0, 1)[:, :, :height, :width]
 
     def residual(self, image: Tensor) -> Tensor:
-        """What is added to the image: (B, H, W, 1) -> (B, H, W, 1), sides multiples of 8."""
+        """What is added to the image: (H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
         raise NotImplementedError

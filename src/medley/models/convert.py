@@ -15,9 +15,9 @@ _BLOCK = (
     (r"\.(norm\d)\.body\.", r".\1."),
     (r"\.attn\.", r".attention."),
     (r"\.ffn\.", r".feed_forward."),
-    (r"\.(qkv_)?dwconv\.", r".depthwise."),
-    (r"\.dw_kernel$", r".depthwise.kernel"),
-    (r"\.lambda_dw$", r".depthwise.strength"),
+    (r"\.(qkv_)?dwconv\.", r".kernel."),
+    (r"\.dw_kernel$", r".kernel.weight"),
+    (r"\.lambda_dw$", r".kernel.strength"),
     (r"\.project_in\.", r".expand."),
     (r"\.project_out\.", r".project."),
 )
@@ -95,7 +95,7 @@ def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 def _reshaped(name: str, tensor: Tensor) -> Tensor:
     """1x1 convolutions are matrices with us, and what was shaped to be broadcast has no empty axes."""
-    if name.endswith((".kernel", ".strength")):
+    if tensor.ndim == 5:
         return tensor[0]
     if name.endswith((".gamma", ".beta")):
         return tensor.flatten()

@@ -33,7 +33,7 @@ class Restormer(Trunk):
         self.output = Conv(2 * dim, 1)
 
     def residual(self, image: Tensor) -> Tensor:
-        """(B, H, W, 1) -> (B, H, W, 1), sides multiples of 8."""
+        """(H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
         level1 = self.encoder1(self.embed(image))
         level2 = self.encoder2(self.down1(level1))
         level3 = self.encoder3(self.down2(level2))

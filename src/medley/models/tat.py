@@ -52,7 +52,7 @@ class TAT(Trunk):
         self.output = nn.Sequential(Conv(5 * dim, dim), nn.GELU(), nn.Linear(dim, dim, bias=False), Conv(dim, 1))
 
     def residual(self, image: Tensor) -> Tensor:
-        """(B, H, W, 1) -> (B, H, W, 1), sides multiples of 8."""
+        """(H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
         level1 = self.encoder1(self.embed(image))
         level2 = self.encoder2(self.down1(level1))
         level3 = self.encoder3(self.down2(level2))
@@ -105,24 +105,22 @@ class KernelGenerator(nn.Module):
         )
 
     def forward(self, features: Tensor) -> dict[str, Kernels]:
-        """features (B, H, W, C) -> per level the kernels (B, channels, 1, 3, 3) of (attention, feed-forward)."""
-        code = self.mix(self.encode(pixel_shuffle(features, _SHUFFLE)).mean(dim=(1, 2)))  # (B, 4·width)
+        """features (H, W, B, C) -> per level the kernels (B, channels, 1, 3, 3) of (attention, feed-forward)."""
+        code = self.mix(self.encode(pixel_shuffle(features, _SHUFFLE)).mean(dim=(0, 1)))  # (B, 4·width)
 
         def kernels(linear: nn.Module) -> Tensor:
             return F.gelu(linear(code)).unflatten(1, (-1, 1, 3, 3))
 
-        return {
-            level: (kernels(self.attention[level]), kernels(self.feed_forward[level])) for level in self.attention
-        }
+        return {level: (kernels(self.attention[level]), kernels(self.feed_forward[level])) for level in self.attention}
 
 
 class ResidualConvs(nn.Module):
-    """x + conv(gelu(conv(x))), with biases: (B, H, W, C) -> (B, H, W, C)."""
+    """x + conv(gelu(conv(x))), with biases: (H, W, B, C) -> (H, W, B, C)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(Conv(channels, channels, bias=True), nn.GELU(), Conv(channels, channels, bias=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+        """(H, W, B, C) -> (H, W, B, C)."""
         return x + self.body(x)
