@@ -67,6 +67,12 @@ def slices_to_write(data: np.ndarray | Slices) -> Iterator[np.ndarray]:
         raise ValueError(f"{count + 1} slices came, but the volume has shape {data.shape}")
 
 
+def one_line(error: BaseException) -> str:
+    """What a library says, for the brackets at the end of our sentence: its last line, which tells the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 

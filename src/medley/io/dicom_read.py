@@ -20,6 +20,7 @@ from pydicom.uid import (
 )
 
 from medley.errors import MedleyError
+from medley.io.atomic import one_line
 from medley.io.dicom_frames import Frame, finders, frames_of
 from medley.io.dicom_series import Extracted, read_header, without_warnings
 from medley.io.geometry import stack
@@ -128,7 +129,7 @@ def _decode(source: DicomSource) -> Iterator[np.ndarray]:
             except MedleyError:
                 raise
             except Exception as error:  # decoders raise nearly anything
-                raise MedleyError(f"{path}: its pixel data cannot be decoded ({error})") from error
+                raise MedleyError(f"{path}: its pixel data cannot be decoded ({one_line(error)})") from error
             values = _used_bits(stored, frame) * (frame.slope * source.factor) + frame.intercept * source.factor
             yield values.astype(np.float32)
 

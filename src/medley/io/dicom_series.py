@@ -17,6 +17,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from medley.errors import MedleyError
+from medley.io.atomic import one_line
 
 _SUFFIXES = {".dcm", ".dicom", ".ima"}
 # Objects that are made of a scan and are none: they may lie beside it and are passed over.
@@ -93,7 +94,7 @@ def read_header_and_end(path: Path, tags: list[str] | None = None) -> tuple[File
     except FileNotFoundError as error:
         raise MedleyError(f"{path}: does not exist") from error
     except Exception as error:  # a broken file makes pydicom raise nearly anything
-        raise MedleyError(f"{path}: cannot be read as DICOM ({error})") from error
+        raise MedleyError(f"{path}: cannot be read as DICOM ({one_line(error)})") from error
     if not known:
         raise MedleyError(f"{path}: is not a DICOM file, or is broken: it says of no object what it is (SOPClassUID)")
     return header, end
@@ -136,4 +137,4 @@ class Extracted:
                     raise MedleyError(f"{path}: does not fit unpacked into {self.folder.parent}")
                 archive.extractall(self.folder)  # keeps every member below the folder
         except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
-            raise MedleyError(f"{path}: cannot be unpacked, it is broken or no zip ({error})") from error
+            raise MedleyError(f"{path}: cannot be unpacked, it is broken or no zip ({one_line(error)})") from error

@@ -20,7 +20,7 @@ import nibabel as nib
 import numpy as np
 
 from medley.errors import MedleyError
-from medley.io.atomic import replacing, slices_to_write
+from medley.io.atomic import one_line, replacing, slices_to_write
 from medley.io.geometry import check_square
 from medley.volume import Slices, Volume
 
@@ -89,10 +89,7 @@ def open_nifti(path: Path) -> Volume:
     proxy = cast(Any, image.dataobj)
     source = NiftiSource(dtype, proxy.slope, proxy.inter, affine, to_mm @ header.get_qform(), codes)
     data = Slices((shape[2], shape[1], shape[0]), lambda: _read_slices(path))
-    if dtype.kind == "f":
-        for k, values in enumerate(data):
-            if not np.isfinite(values).all():
-                raise MedleyError(f"{path}: slice {k} (counted from 0) holds NaN or infinite values; expected numbers")
+    _check_values(path, data, dtype, proxy)
     return Volume(data, affine, *_meaning(path, header), source)
 
 
@@ -115,6 +112,17 @@ def write_nifti(volume: Volume, path: Path, *, derivation: str = "", overwrite: 
             # (row, column) in C order is (i, j) with i fastest.
             file.write(_stored(values, dtype, slope, intercept).tobytes())
     return path
+
+
+def _check_values(path: Path, data: Slices, dtype: np.dtype, proxy: Any) -> None:
+    """Refuse a file that is cut short or holds NaN, by reading it once where nothing less tells."""
+    compressed = path.suffix.lower() == ".gz"
+    if not compressed and path.stat().st_size < proxy.offset + int(np.prod(proxy.shape)) * dtype.itemsize:
+        raise MedleyError(f"{path}: is cut short, its values end early; copy the file again")
+    if compressed or dtype.kind == "f":
+        for k, values in enumerate(data):
+            if not np.isfinite(values).all():
+                raise MedleyError(f"{path}: slice {k} (counted from 0) holds NaN or infinite values; expected numbers")
 
 
 def _header(
@@ -179,7 +187,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        raise MedleyError(f"{path}: cannot be read as NIfTI, it is broken or cut short ({error})") from error
+        raise MedleyError(f"{path}: cannot be read as NIfTI, it is broken or cut short ({one_line(error)})") from error
 
 
 def _meaning(path: Path, header: nib.Nifti1Header) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medley.errors import MedleyError
-from medley.io.atomic import replacing, slices_to_write
+from medley.io.atomic import one_line, replacing, slices_to_write
 from medley.io.geometry import RAS_FROM_LPS, check_square
 from medley.volume import Volume
 
@@ -27,7 +27,7 @@ def open_sitk(path: Path) -> Volume:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise MedleyError(f"{path}: cannot be read, it is broken or cut short ({_last_line(error)})") from error
+        raise MedleyError(f"{path}: cannot be read, it is broken or cut short ({one_line(error)})") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise MedleyError(
             f"{path}: has {image.GetDimension()} axes and {image.GetNumberOfComponentsPerPixel()} values for each "
@@ -72,7 +72,7 @@ def write_sitk(volume: Volume, path: Path, *, derivation: str = "", overwrite: b
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:
-            raise MedleyError(f"{path}: could not be written ({_last_line(error)})") from error
+            raise MedleyError(f"{path}: could not be written ({one_line(error)})") from error
     return path
 
 
@@ -84,10 +84,6 @@ def _stored(volume: Volume, dtype: np.dtype) -> np.ndarray:
             values = np.rint(values.astype(np.float64)).clip(limits.min, limits.max)
         stored[k] = values
     return stored
-
-
-def _last_line(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[-1].strip()
 
 
 def _simpleitk() -> Any:
