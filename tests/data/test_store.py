@@ -56,7 +56,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 
 
 def test_no_store_and_a_broken_manifest_are_said(tmp_path, small_store):
-    with pytest.raises(MedleyError, match="no manifest.json"):
+    with pytest.raises(MedleyError, match=r"no manifest\.json"):
         Store(tmp_path / "nowhere")
     manifest = small_store.path / "manifest.json"
     content = json.loads(manifest.read_text())

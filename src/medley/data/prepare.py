@@ -46,6 +46,8 @@ def prepare(
     seed: with a scan's name it decides all that is drawn for it, in whatever order the scans come.
     progress: called with (scans done, scans in all, name of the one at hand).
 
+    Files that do not say their unit (NIfTI) are taken to be in that of the task: HU, SUV, or the scanner's for MR.
+
     Raises
     ------
     MedleyError: unknown layout; nothing to prepare; a person in two splits; a scan that cannot be read, that has no
@@ -71,7 +73,8 @@ def prepare(
 
 
 def _add(writer: StoreWriter, identifier: str, study: Study, specs: Mapping[str, Any], seed: int) -> None:
-    volume = read(study.scan, modality=study.modality or None)
+    named = task_for_modality(study.modality)  # what the layout says where the file does not
+    volume = read(study.scan, modality=study.modality or None, unit=named.unit if named else None)
     task = _task_of(study, volume.modality)
     degradation = create_degradation(**specs[task.name])
     parameters = degradation.draw(np.random.default_rng([seed, zlib.crc32(identifier.encode())]))

@@ -70,7 +70,7 @@ class PatchSampler:
         self._pools = [[entry for pool in pools for entry in pool]] if mixed else pools
         self._each, rest = divmod(patches, len(self._pools))
         if rest:
-            raise MedleyError(f"{patches} patches cannot be shared evenly by {len(pools)} tasks; take a multiple of them")
+            raise MedleyError(f"{patches} patches cannot be shared evenly by {len(pools)} tasks; take a multiple")
 
     def draw(self, step: int) -> list[Draw]:
         """The patches of a step."""

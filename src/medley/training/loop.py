@@ -119,7 +119,8 @@ class Run:
         torch.manual_seed(recipe.seed)
         network = create_model(recipe.model, **recipe.config)
         if recipe.identity_start:
-            nn.init.zeros_(network.output.weight)
+            last = [part for part in network.output.modules() if isinstance(part, nn.Conv2d)][-1]
+            nn.init.zeros_(last.weight)
         self.config = network.config
         self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema)).to(fabric.device)
         self.network = fabric.setup_module(network)
@@ -171,7 +172,7 @@ class Run:
         restored = self.network(low).float()
         error = self.balance(low, restored, target) if self.balance else (restored - target).abs().mean()
         auxiliary = getattr(self.network.module, "auxiliary_loss", None)
-        return error if auxiliary is None else error + self.recipe.auxiliary * auxiliary
+        return error if auxiliary is None else error + auxiliary
 
     def validate(self) -> dict[str, float]:
         """Mean PSNR in dB of the averaged weights, for each task."""

@@ -54,7 +54,6 @@ class Recipe(_Strict):
     identity_start: the last convolution starts at zero, so that training starts from the input itself. Not in the
         papers; short runs need it, since a CT's noise is half a percent of its range.
     balance: "tat" for TAT's learnt weighting of the samples (sec. 3.3), "equal" for the mean absolute error.
-    auxiliary: weight of the network's own auxiliary loss, where it has one (AMIR).
     ema: decay of the running mean of the weights, which is what is validated and saved.
     micro_batch: samples in one pass through the network; smaller needs less memory and gives the same gradient for
         networks without an auxiliary loss. None: all of a step's.
@@ -76,7 +75,6 @@ class Recipe(_Strict):
     sampling: Literal["uniform", "mixed"] = "uniform"
     identity_start: bool = False
     balance: Literal["tat", "equal"] = "equal"
-    auxiliary: float = Field(0.001, ge=0)
     optimiser: Optimiser = Optimiser()
     ema: float = Field(0.999, ge=0, lt=1)
     micro_batch: int | None = Field(None, gt=0)

@@ -1,0 +1,144 @@
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from medley.data.prepare import prepare
+from medley.data.store import Store
+from medley.errors import MedleyError
+from medley.physics import create_degradation
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Three small made scans, one of each modality, two of them of one person, with a table."""
+    row, column = np.mgrid[:32, :36] / 32
+    inside = ((row - 0.5) ** 2 + (column - 0.55) ** 2 < 0.16).astype(float)
+    texture = 1 + 0.2 * np.sin(9 * row) * np.cos(7 * column)
+    pictures = {
+        "ct/train/a.nii.gz": -1000 + 1040 * inside * texture,
+        "mri/train/b.nii.gz": 900 * inside * texture,
+        "pet/valid/c.nii.gz": 3 * inside * texture,
+    }
+    for name, picture in pictures.items():
+        file = tmp_path / "scans" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stack = np.stack([picture.T] * 3, axis=2).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(stack, np.diag([2.0, 2.0, 3.0, 1.0])), file)
+    table = tmp_path / "scans" / "sources.csv"
+    table.write_text("file,subject\nct/train/a.nii.gz,Ann\nmri/train/b.nii.gz,Ann\npet/valid/c.nii.gz,Bob\n")
+    return tmp_path / "scans"
+
+
+def test_a_folder_of_scans_becomes_a_store(scans, tmp_path):
+    store = prepare("folder", scans, tmp_path / "store")
+    told = {(e.task, e.subject, e.split, e.unit) for e in store.entries()}
+    assert told == {
+        ("ct-denoise", "Ann", "train", "HU"),
+        ("mr-sr", "Ann", "train", "a.u."),
+        ("pet-denoise", "Bob", "valid", "SUV"),
+    }
+    for entry in store.entries():
+        assert entry.shape == (3, 32, 36)
+        assert entry.spacing == (2.0, 2.0)
+        low, target = store.input(entry)[:], store.target(entry)[:]
+        assert np.isfinite(low).all()
+        error = np.abs(low - target).mean() / np.ptp(target)
+        assert 1e-4 < error < 0.2, entry.task
+
+
+def test_the_manifest_makes_the_same_input_again(scans, tmp_path):
+    store = prepare("folder", scans, tmp_path / "store")
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    for entry, record in zip(store.entries(), manifest["volumes"], strict=True):
+        degradation = create_degradation(**manifest["settings"]["degradations"][entry.task])
+        if entry.task == "pet-denoise":
+            continue  # its target went through the chain as well: the scan it came from is not in the store
+        again = degradation.apply(store.target(entry)[:], record["degradation"]["parameters"], spacing=entry.spacing)
+        np.testing.assert_allclose(again, store.input(entry)[:], rtol=1e-5, atol=1e-3)
+
+
+def test_mr_is_scaled_by_the_degraded_scan_and_not_clipped(scans, tmp_path):
+    store = prepare("folder", scans, tmp_path / "store")
+    [entry] = store.entries(task="mr-sr")
+    assert entry.normalisation.low == 0
+    assert entry.normalisation.high == pytest.approx(np.percentile(store.input(entry)[:], 99.9), rel=0.02)
+    assert not entry.normalisation.clip
+
+
+def test_a_second_run_goes_on_with_what_is_missing(scans, tmp_path):
+    whole = prepare("folder", scans, tmp_path / "whole")
+    (tmp_path / "part").mkdir()
+
+    def stop_at_the_last(done, total, name):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare("folder", scans, tmp_path / "part", progress=stop_at_the_last)
+    assert len(Store(tmp_path / "part").entries()) == 2
+    kept = tmp_path / "part" / "volumes" / whole.entries()[0].id / "input" / "zarr.json"
+    age = kept.stat().st_mtime_ns
+    store = prepare("folder", scans, tmp_path / "part")
+    assert kept.stat().st_mtime_ns == age
+    assert store.entries() == whole.entries()
+    for entry in store.entries():
+        np.testing.assert_array_equal(store.input(entry)[:], whole.input(entry)[:])
+
+
+def test_what_is_drawn_for_a_scan_does_not_depend_on_the_others(scans, tmp_path):
+    all_of_them = prepare("folder", scans, tmp_path / "all")
+    few = prepare("folder", scans, tmp_path / "few", exclude=["*.nii.gz/*", "mri/*"])
+    assert [e.task for e in few.entries()] == ["ct-denoise", "pet-denoise"]
+    for entry in few.entries():
+        assert entry in all_of_them.entries()
+
+
+def test_without_a_table_folders_and_names_tell(scans, tmp_path):
+    (scans / "sources.csv").unlink()
+    store = prepare("folder", scans, tmp_path / "store")
+    assert {(e.task, e.split) for e in store.entries()} == {
+        ("ct-denoise", "train"),
+        ("mr-sr", "train"),
+        ("pet-denoise", "valid"),
+    }
+    assert len({e.subject for e in store.entries()}) == 3
+
+
+def test_other_settings_do_not_mix_with_a_store(scans, tmp_path):
+    prepare("folder", scans, tmp_path / "store")
+    with pytest.raises(MedleyError, match="other settings"):
+        prepare("folder", scans, tmp_path / "store", degradations={"ct-denoise": {"dose": 0.5}})
+
+
+def test_a_person_in_two_splits_is_refused(scans, tmp_path):
+    (scans / "sources.csv").write_text("file,subject\nct/train/a.nii.gz,Ann\npet/valid/c.nii.gz,Ann\n")
+    with pytest.raises(MedleyError, match="subject Ann is in 'train' and in 'valid'"):
+        prepare("folder", scans, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("file,name\nct/train/a.nii.gz,Ann\n", "no column subject"),
+        ("file,subject\nct/train/z.nii.gz,Ann\n", "line 2: there is no"),
+        ("file,subject,split\nct/train/a.nii.gz,Ann,holdout\n", "split 'holdout'"),
+        ("file,subject,modality\nct/train/a.nii.gz,Ann,us\n", "modality 'US'"),
+    ],
+)
+def test_a_faulty_table_is_named(scans, tmp_path, table, said):
+    (scans / "sources.csv").write_text(table)
+    with pytest.raises(MedleyError, match=said):
+        prepare("folder", scans, tmp_path / "store")
+
+
+def test_nothing_to_prepare_is_said(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MedleyError):
+        prepare("folder", tmp_path / "empty", tmp_path / "store")
+    with pytest.raises(MedleyError, match="not a folder"):
+        prepare("folder", tmp_path / "nowhere", tmp_path / "store")
+    with pytest.raises(MedleyError, match="no layout 'bids'"):
+        prepare("bids", tmp_path, tmp_path / "store")
