@@ -12,6 +12,7 @@ import torch
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.models.weights import Description
+from medley.physics import mr
 from medley.tasks import TASKS, Normalisation, Task, task_for_modality, task_named
 from medley.volume import Slices, Volume
 from medley.windows import blend_windows
@@ -139,9 +140,7 @@ class Restorer:
     def _restore_batch(self, slices: np.ndarray, plan: Plan) -> np.ndarray:
         restored = self.restore_slices(slices, plan.task, plan.normalisation)
         if plan.keep is not None:
-            from medley.physics.mr import keep_measured
-
-            restored = np.asarray(keep_measured(restored, slices, plan.keep), np.float32)
+            restored = mr.keep_measured(restored, slices, plan.keep)
         return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored
 
     def _through_network(self, slices: np.ndarray) -> np.ndarray:
@@ -261,15 +260,13 @@ def _refuse_implausible(volume: Volume, task: Task) -> None:
 def _on_finer_grid(volume: Volume, scale: int) -> Volume:
     if scale == 1:
         return volume
-    from medley.physics.mr import refine_grid, refined_affine
-
     slices, rows, columns = volume.shape
 
     def make() -> Iterator[np.ndarray]:
-        return (np.asarray(refine_grid(one, scale), np.float32) for one in volume.data)
+        return (mr.refine_grid(one, scale) for one in volume.data)
 
     finer = Slices((slices, rows * scale, columns * scale), make)
-    return volume.with_data(finer, affine=refined_affine(volume.affine, scale))
+    return volume.with_data(finer, affine=mr.refined_affine(volume.affine, scale))
 
 
 def _batches(data: np.ndarray | Slices) -> Iterator[np.ndarray]:

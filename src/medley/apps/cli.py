@@ -155,6 +155,38 @@ def train(
 
 
 @app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store made by medley prepare.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.csv", help="One line a case.")],
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names or weights files.")] = None,
+    classical: Annotated[bool, typer.Option("--classical", help="Tuned classical methods too.")] = False,
+    split: Annotated[str, typer.Option(callback=_one_of(("train", "valid", "test")))] = "valid",
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", callback=_one_of(tuple(TASKS)), help="Only this; repeats.")
+    ] = None,
+    pictures: Annotated[Path | None, typer.Option(metavar="DIR", help="A picture of one case a task.")] = None,
+    device: Device = "cpu",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score models on a store, in the papers' protocol; the input as it is always comes along."""
+    from medley.apps.research import evaluate as run
+
+    run(
+        models or [],
+        data,
+        output,
+        classical=classical,
+        split=split,
+        tasks=task or None,
+        pictures=pictures,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+
+
+@app.command()
 def models(json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
     """List the packaged models and the networks that can be trained."""
     from medley.apps.listing import models as run

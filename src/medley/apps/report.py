@@ -18,7 +18,7 @@ from medley.apps.pictures import blue_red, display_window, grey, rounded_up, upr
 from medley.apps.survey import Survey
 from medley.models.weights import Description
 
-_WIDTH, _HEIGHT, _FLOOR = 1100, 230, 1e-5  # of the histogram: pixels, and the smallest share that is drawn
+_WIDTH, _HEIGHT, _COLUMNS = 1100, 220, 110  # of the histogram
 
 
 def page(record: Mapping[str, Any], survey: Survey, description: Description) -> str:
@@ -35,16 +35,16 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
     window = display_window(plan.task, [before for before, _ in shown])
     limit = rounded_up(float(np.percentile(np.concatenate([np.abs(b - a).ravel() for a, b in shown]), 99.5)))
     unit = plan.task.unit
-    low, high = (f"{value:,.4g} {unit}" for value in survey.tissue)
+    low, high = (_minus(f"{value:,.4g} {unit}") for value in survey.tissue)
     text = {
         "scan": record["name"],
         "headline": f"{plan.task.title} with {description.name}",
-        "window_low": f"{window[0]:.4g} {unit}".replace("-", "−"),
+        "window_low": _minus(f"{window[0]:.4g} {unit}"),
         "window_high": f"{window[1]:.4g} {unit}",
         "grey_ends": "#fff, #000" if plan.task.modality == "PT" else "#000, #fff",
         "limit": f"{limit:g} {unit}",
-        "noise_note": "Noise is estimated as the median absolute diagonal Haar detail over 0.6745, slice by slice, where "
-        f"the scan before lies between {low} and {high}; noise that a smooth kernel has blurred counts less.",
+        "noise_note": "Noise is estimated as the median absolute diagonal Haar detail over 0.6745, slice by slice, "
+        f"where the scan before lies between {low} and {high}; noise that a smooth kernel has blurred counts less.",
         "version": medley.__version__,
         "date": date.today().isoformat(),
     }
@@ -96,36 +96,41 @@ def _slice_row(survey: Survey, k: int, window: tuple[float, float], limit: float
 
 
 def histogram(survey: Survey) -> str:
-    """The values before and after as an SVG: two outlines over one axis, the height logarithmic."""
-    low, high = survey.plan.task.window if survey.plan.task.modality == "CT" else _bulk(survey)
-    bins = np.linspace(low, high, 121)
-    centres = (survey.edges[:-1] + survey.edges[1:]) / 2
-    total = max(int(survey.before.sum()), 1)
-    outlines = []
-    for name, counts in (("before", survey.before), ("after", survey.after)):
-        share = np.histogram(centres, bins, weights=counts)[0] / total
-        y = _HEIGHT * (1 - np.log(np.maximum(share, _FLOOR) / _FLOOR) / np.log(1 / _FLOOR))
-        x = (bins[:-1] - low) / (high - low) * _WIDTH
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        fill = f"fill:var(--{name});fill-opacity:.22" if name == "before" else "fill:none"
-        style = f"{fill};stroke:var(--{name});stroke-width:2"
-        outlines.append(f'<polyline points="0,{_HEIGHT} {points} {_WIDTH},{_HEIGHT}" style="{style}"/>')
+    """The values before and after as an SVG: an area and a line over one axis, the height logarithmic."""
+    first, last = _bulk(survey)
+    group = -(-(last - first) // _COLUMNS)  # whole bins, so that no column holds more values than its neighbour
+    last = first + (last - first) // group * group
+    low, high = survey.edges[first], survey.edges[last]
+    shares = [counts[first:last].reshape(-1, group).sum(axis=1) for counts in (survey.before, survey.after)]
+    top, floor = max(float(share.max()) for share in shares), 1e-5 * float(survey.before.sum())
+    lines = []
+    for share in shares:
+        height = np.log(np.maximum(share, floor) / floor) / max(np.log(top / floor), 1e-9)
+        x = np.linspace(0, _WIDTH, len(share))
+        lines.append(" ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, _HEIGHT * (1 - height) + 2, strict=True)))
     ticks = []
     for k, anchor in enumerate(("start", "middle", "middle", "middle", "end")):
         value = f"{low + (high - low) * k / 4:.4g}" + (f" {escape(survey.plan.task.unit)}" if k == 4 else "")
-        ticks.append(f'<text x="{_WIDTH * k / 4:g}" y="{_HEIGHT + 18}" text-anchor="{anchor}">{value}</text>')
-    axis = f'<line x1="0" y1="{_HEIGHT}" x2="{_WIDTH}" y2="{_HEIGHT}" style="stroke:var(--line)"/>'
+        ticks.append(f'<text x="{_WIDTH * k / 4:g}" y="{_HEIGHT + 20}" text-anchor="{anchor}">{_minus(value)}</text>')
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 26}" role="img" aria-label="histogram of the values before and after">'
-        f"{axis}{''.join(outlines)}{''.join(ticks)}</svg>"
+        f'<polygon points="0,{_HEIGHT + 2} {lines[0]} {_WIDTH},{_HEIGHT + 2}" style="fill:var(--before);opacity:.35"/>'
+        f'<polyline points="{lines[1]}" style="fill:none;stroke:var(--after);stroke-width:2"/>'
+        f"{''.join(ticks)}</svg>"
     )
 
 
-def _bulk(survey: Survey) -> tuple[float, float]:
-    """From the least value to the one that 99.9 % of the voxels do not exceed."""
+def _bulk(survey: Survey) -> tuple[int, int]:
+    """The bins worth drawing: the task's window for CT, else up to the one that 99.9 % of the voxels do not exceed."""
+    if survey.plan.task.modality == "CT":
+        first, last = np.searchsorted(survey.edges, survey.plan.task.window)
+        return int(first), int(last)
     shares = np.cumsum(survey.before) / max(int(survey.before.sum()), 1)
-    last = int(np.searchsorted(shares, 0.999))
-    return float(survey.edges[0]), float(survey.edges[min(last + 1, len(survey.edges) - 1)])
+    return 0, max(int(np.searchsorted(shares, 0.999)) + 1, 2)
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
@@ -140,7 +145,7 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         **({"scale": f"{plan.scale}", "measured data kept": measured} if plan.task.modality == "MR" else {}),
         "size": " × ".join(str(n) for n in record["shape"]) + " (slices, rows, columns)",
         "spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm",
-        "range of the network": f"{plan.normalisation.low:.5g} to {plan.normalisation.high:.5g} {unit}"
+        "range of the network": _minus(f"{plan.normalisation.low:.5g} to {plan.normalisation.high:.5g} {unit}")
         + (", values beyond it kept" if plan.normalisation.clip else ", from this scan, nothing clipped"),
         "medley": record["version"],
     }

@@ -1,4 +1,4 @@
-"""`medley prepare` and `medley train`: the rooms of research, with a progress bar."""
+"""`medley prepare`, `train` and `evaluate`: the rooms of research, with a progress bar."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medley.apps.doctor import missing_of
+from medley.apps.listing import new_table, show
+from medley.apps.outputs import check_outputs
 from medley.apps.settings import parse_settings
 from medley.apps.terminal import progress, say
 from medley.errors import MedleyError
-from medley.tasks import task_named
+from medley.inference import load
+from medley.tasks import TASKS, task_named
 
 
 def prepare(
@@ -65,9 +69,54 @@ def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, q
     say(f"weights -> {weights}", quiet=quiet)
 
 
+def evaluate(
+    models: Sequence[str],
+    data: Path,
+    output: Path,
+    *,
+    classical: bool = False,
+    split: str = "valid",
+    tasks: Sequence[str] | None = None,
+    pictures: Path | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Score models, and the input as it is, on a store: one CSV line a case, and a table of means on stdout.
+
+    Parameters
+    ----------
+    classical: classical methods too, tuned on the store's training subjects.
+    tasks: which ones; None for all of the split. pictures: folder for one picture a task.
+    """
+    _need_extra("train")
+    if classical:
+        _need_extra("baselines")
+    from medley.data.store import Store
+    from medley.evaluation.evaluate import compare, tuned_classical
+    from medley.evaluation.figures import write_pictures
+    from medley.evaluation.methods import Input, Method, Network
+    from medley.evaluation.table import HEADERS, cells, summary, write_csv
+
+    check_outputs(data, [output] if pictures is None else [output, pictures], overwrite=overwrite)
+    store = Store(data)
+    methods: list[Method] = [Input(), *(Network(load(name, device=device)) for name in models)]
+    with progress("evaluating", quiet=quiet) as update:
+        if classical:
+            chosen = tasks or [task for task in TASKS if store.entries(split, task)]
+            methods[1:1] = tuned_classical(store, chosen, progress=update)
+        rows = compare(methods, store, split=split, tasks=tasks, progress=update)
+    write_csv(rows, output, overwrite=overwrite)
+    if pictures is not None:
+        write_pictures(store, methods, pictures, split=split, tasks=tasks, overwrite=overwrite)
+    table = new_table(*HEADERS)
+    for line in cells(summary(rows)):
+        table.add_row(*line)
+    show(table)
+    say(f"{len(rows)} cases -> {output}", quiet=quiet)
+
+
 def _need_extra(name: str) -> None:
     """Say which extra is missing before anything is imported that needs it."""
-    from medley.apps.doctor import missing_of
-
     if missing := missing_of(name):
         raise MedleyError(f"{', '.join(missing)} is not installed; pip install 'medley[{name}]'")

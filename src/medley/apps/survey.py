@@ -7,7 +7,7 @@ import numpy as np
 from medley.inference import Plan
 
 SHOWN = 4  # slices kept for pictures
-_BINS = 2048
+_BINS = 4095  # of the histogram: 1 HU each for CT, so that whole numbers fall evenly
 
 
 def noise(image: np.ndarray, within: np.ndarray) -> float:

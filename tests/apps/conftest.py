@@ -1,0 +1,85 @@
+"""The command line as a person meets it: arguments in, exit code and words out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.uid import generate_uid
+
+from medley.apps.cli import main
+from medley.models import weights
+from medley.models.zoo import create_model
+from medley.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def medley(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run the command in this process."""
+
+    def run(*arguments: object) -> Result:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return Result(left.value.code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a tiny network that has learnt nothing."""
+    torch.manual_seed(0)
+    network = create_model("tat", dim=4, blocks=(1, 1, 1, 1), refinement=1, heads=(1, 1, 1, 1), generator_width=4)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    weights.save(
+        path,
+        network,
+        weights.Description(
+            name="tiny", architecture="tat", config=network.config, tasks=tuple(TASKS),
+            training={"steps": 0, "train_subjects": {"ct-denoise": 1}, "validation_psnr": {"ct-denoise": 30.0}},
+            version="0",
+        ),
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def ct_nifti(tmp_path: Path) -> Path:
+    """A scan of 3 x 24 x 20 whole HU, without a word about its modality."""
+    return save_nifti(tmp_path / "head.nii.gz", np.random.default_rng(0).integers(-1000, 900, (20, 24, 3)))
+
+
+@pytest.fixture
+def ct_series(tmp_path: Path) -> Path:
+    """Four slices of a DICOM series, made of the real one in pydicom's package."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    image = pydicom.dcmread(Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm")
+    x, y, z = (float(value) for value in image.ImagePositionPatient)
+    for k in range(4):
+        image.ImagePositionPatient = [x, y, z + 5 * k]
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        image.InstanceNumber = k + 1
+        image.save_as(folder / f"{k}.dcm")
+    return folder
+
+
+def save_nifti(path: Path, values: np.ndarray) -> Path:
+    """Values (i, j, k) as int16 or float32, 0.8 x 0.9 x 3 mm."""
+    kind = np.int16 if values.dtype.kind == "i" else np.float32
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values.astype(kind), np.diag([-0.8, -0.9, 3, 1])), path)
+    return path

@@ -1,0 +1,195 @@
+import csv
+import json
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import medley as package
+from medley.apps import convert as convert_app
+from medley.apps import demo as demo_app
+from medley.apps.cli import main
+from medley.apps.settings import parse_settings
+from medley.apps.terminal import progress
+from medley.errors import MedleyError
+from medley.models import weights
+from medley.models.zoo import create_model
+from medley.tasks import TASKS
+
+
+def test_help_names_every_command_and_the_version_is_the_packages(medley) -> None:
+    done = medley("--help")
+    assert done.code == 0
+    for command in ("restore", "degrade", "prepare", "train", "evaluate", "models", "tasks", "convert", "doctor"):
+        assert f" {command} " in done.out
+        assert medley(command, "--help").code == 0
+    assert medley("--version").out == f"medley {package.__version__}\n"
+
+
+def test_without_a_command_it_shows_help(medley) -> None:
+    done = medley()
+    assert done.code == 2
+    assert "restore" in done.out + done.err
+
+
+def test_tasks_for_people_and_machines(medley) -> None:
+    assert all(name in medley("tasks").out for name in TASKS)
+    assert json.loads(medley("tasks", "--json").out)["ct-denoise"]["window"] == [-160, 240]
+
+
+def test_models_lists_what_is_packaged(medley, model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "packaged", lambda: {"tiny": model})
+    assert "ct-denoise 30.00" in medley("models").out
+    assert json.loads(medley("models", "--json").out)["tiny"]["architecture"] == "tat"
+    monkeypatch.setattr(weights, "packaged", dict)
+    assert "No models are packaged" in medley("models").out
+
+
+def test_the_doctor_finds_damaged_weights(medley, model, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    content = bytearray(model.read_bytes())
+    content[-3] ^= 1
+    damaged.write_bytes(content)
+    monkeypatch.setattr(weights, "packaged", lambda: {"tiny": model})
+    done = medley("doctor", "--json")
+    assert done.code == 0, done.out
+    whats = {one["what"] for one in json.loads(done.out)}
+    assert {"torch", "DICOM JPEGLossless", "weights tiny", "extra formats"} <= whats
+    monkeypatch.setattr(weights, "packaged", lambda: {"tiny": damaged})
+    done = medley("doctor")
+    assert done.code == 1
+    assert "broken" in done.out
+
+
+def test_degrade_writes_how_and_the_same_seed_makes_the_same(medley, ct_nifti, tmp_path) -> None:
+    for name in ("a", "b"):
+        done = medley("degrade", ct_nifti, "-o", tmp_path / f"{name}.nii.gz", "-t", "ct-denoise", "--set", "dose=0.1")
+        assert done.code == 0, done.err
+    first, second = (nib.load(tmp_path / f"{name}.nii.gz").get_fdata() for name in "ab")
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - nib.load(ct_nifti).get_fdata()).max() > 1
+    record = json.loads((tmp_path / "a.nii.gz.json").read_text())
+    assert record["degradation"]["name"] == "ct-low-dose"
+    assert record["degradation"]["parameters"]["dose"] == 0.1
+    assert "seed" in record["degradation"]["parameters"]
+
+
+def test_degrade_refuses_what_does_not_fit(medley, ct_series, ct_nifti, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert "of modality CT, but mr-sr is for MR" in medley("degrade", ct_series, "-o", out, "-t", "mr-sr").err
+    assert "holds 2 scans" in medley("degrade", tmp_path, "-o", tmp_path.parent / "o", "-t", "ct-denoise").err
+    done = medley("degrade", ct_series, "-o", out, "-t", "ct-denoise", "--set", "doze=1")
+    assert done.code == 1
+    assert "doze" in done.err
+    assert not out.exists()
+
+
+def test_a_checkpoint_becomes_a_weights_file(medley, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert_app, "convert_original", lambda name, state: dict(state))  # tested with the models
+    model = create_model("restormer", dim=4, blocks=(1, 1, 1, 1), refinement=1, heads=(1, 1, 1, 1))
+    torch.save({"params": model.state_dict(), "epoch": 3}, tmp_path / "best.pth")
+    save_file(model.state_dict(), tmp_path / "best.safetensors")
+    wishes = ("--network", "restormer", "-t", "mr-sr")
+    smaller = [f"--set={s}" for s in ("dim=4", "blocks=[1,1,1,1]", "refinement=1", "heads=[1,1,1,1]")]
+    for suffix in ("pth", "safetensors"):
+        out = tmp_path / f"{suffix}-ours.safetensors"
+        done = medley(
+            "convert", tmp_path / f"best.{suffix}", "-o", out, "--network", "restormer", "-t", "mr-sr", *smaller
+        )
+        assert done.code == 0, done.err
+        loaded, description = weights.load(out)
+        assert description.tasks == ("mr-sr",)
+        x = torch.rand(1, 1, 16, 16)
+        torch.testing.assert_close(loaded(x), model.eval()(x))
+    done = medley(
+        "convert", tmp_path / "best.pth", "-o", tmp_path / "o.safetensors", "--network", "restormer", "-t", "mr-sr"
+    )
+    assert done.code == 1
+    assert "does not fit restormer with this configuration" in done.err
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path) -> None:
+    (tmp_path / "words.pth").write_text("these are words")
+    torch.save({"epoch": 3, "name": "x"}, tmp_path / "empty.pth")
+    torch.save({"state_dict": {"weight": np.float64}}, tmp_path / "code.pth")
+    for name, message in (
+        ("missing.pth", "there is no such file"),
+        ("words.pth", "cannot be read as a checkpoint"),
+        ("empty.pth", "holds no state dict"),
+        ("code.pth", "cannot be read as a checkpoint|holds no state dict"),
+    ):
+        with pytest.raises(MedleyError, match=f"{name}: ({message})"):
+            convert_app.state_dict_in(tmp_path / name)
+
+
+def test_evaluate_writes_a_case_a_line_and_prints_means(medley, model, small_store, tmp_path) -> None:
+    out = tmp_path / "scores.csv"
+    done = medley("evaluate", model, "--data", small_store.path, "-o", out, "--pictures", tmp_path / "pictures")
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(out.open()))
+    assert {(row["method"], row["task"]) for row in rows} == {
+        (method, task) for method in ("input", "tiny") for task in ("ct-denoise", "pet-denoise")
+    }
+    assert "PSNR" in done.out
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
+    assert "exists already" in medley("evaluate", model, "--data", small_store.path, "-o", out).err
+
+
+def test_prepare_makes_a_store(medley, ct_nifti, tmp_path) -> None:
+    source = tmp_path / "data" / "ct"
+    source.mkdir(parents=True)
+    ct_nifti.rename(source / "one.nii.gz")
+    store = tmp_path / "store"
+    done = medley("prepare", "folder", tmp_path / "data", "-o", store, "--set", "ct-denoise.dose=0.5")
+    assert done.code == 0, done.err
+    assert done.err == f"{store}: 1 volumes\n"
+    (entry,) = json.loads((store / "manifest.json").read_text())["volumes"]
+    assert entry["degradation"]["parameters"]["dose"] == 0.5
+    assert "there is no layout 'kits'" in medley("prepare", "kits", tmp_path / "data", "-o", store).err
+    done = medley("prepare", "folder", tmp_path / "data", "-o", store, "--set", "dose=1")
+    assert "expected task.name=value" in done.err
+
+
+def test_train_tells_what_is_wrong_with_a_recipe(medley, tmp_path) -> None:
+    done = medley("train", tmp_path / "none.yaml")
+    assert done.code == 1
+    assert "none.yaml cannot be read" in done.err
+
+
+def test_settings_are_yaml_values() -> None:
+    assert parse_settings(["a=0.5", "b=[1, 2]", "c=x"]) == {"a": 0.5, "b": [1, 2], "c": "x"}
+    for wrong in ("a", "=1", "a=[1"):
+        with pytest.raises(MedleyError, match="--set"):
+            parse_settings([wrong])
+
+
+def test_a_fault_of_medley_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medley.apps.listing.tasks", lambda **_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["tasks"])
+
+
+def test_the_progress_bar_waits_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    started = []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("rich.progress.Progress.start", lambda self: started.append(now[0]))
+    with progress("work") as update:
+        for now[0] in (0.5, 1.9, 2.5):
+            update(1, 3)
+    assert started == [2.5]
+
+
+def test_the_demo_restores_a_real_slice_and_writes_everything(model, tmp_path, capsys) -> None:
+    for _ in range(2):  # a second run replaces the first
+        scores = demo_app.demo(tmp_path / "demo-output", str(model))
+    assert scores["before"]["psnr"] > 15
+    assert "before" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "demo-output").iterdir()}
+    assert names == {
+        "ct-low-dose", "ct-restored", "report.html", "original-lowdose-restored.png",
+        "ct-original.nii.gz", "ct-low-dose.nii.gz", "ct-restored.nii.gz",
+    }  # fmt: skip
