@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,6 +84,7 @@ class LowDoseCT(Degradation):
         return torch.where(slices < LOWEST_HU, slices, (slices + noise).clamp(min=LOWEST_HU))
 
 
+@lru_cache(maxsize=2)
 def _beam(shape: tuple[int, int], spacing: Spacing) -> ParallelBeam:
     return ParallelBeam(shape, spacing, half_turn(min(MOST_VIEWS, math.ceil(math.pi / 2 * max(shape)))))
 

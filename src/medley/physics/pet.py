@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, ClassVar, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, ClassVar
 
 import torch
 from torch.nn.functional import conv2d
@@ -13,9 +14,8 @@ from torch.nn.functional import conv2d
 from medley.physics.base import Degradation, Image, Limits, Spacing, noise_generator
 from medley.physics.radon import ParallelBeam, half_turn
 
-_TINY = 1e-12
-
-System = Callable[[torch.Tensor], torch.Tensor]
+MOST_VIEWS = 240  # over half a turn
+_TINY = 1e-12  # counts
 
 
 class LowCountPET(Degradation):
@@ -66,9 +66,9 @@ class LowCountPET(Degradation):
         self, slices: torch.Tensor, first: int, parameters: Mapping[str, Any], spacing: Spacing, thinned: bool
     ) -> torch.Tensor:
         shape = (slices.shape[1], slices.shape[2])
-        systems = scanner(shape, spacing, parameters["counts"], parameters["subsets"], parameters["psf_mm"])
+        subsets = scanner(shape, spacing, parameters["counts"], parameters["subsets"], parameters["psf_mm"])
         activity = slices.clamp(min=0)
-        expected = [system(activity) for system in systems]
+        expected = [subset.project(activity) for subset in subsets]
         measured = [torch.empty_like(part) for part in expected]
         for k in range(len(slices)):
             rng = noise_generator(parameters, first + k)
@@ -77,49 +77,70 @@ class LowCountPET(Degradation):
             for part, one in zip(measured, kept, strict=True):
                 part[k] = torch.from_numpy(one)
         share = 1 / parameters["reduction"] if thinned else 1.0
-        image = osem(systems, measured, torch.ones_like(slices), parameters["iterations"]) / share
+        image = osem(subsets, measured, torch.ones_like(slices), parameters["iterations"]) / share
         return blur(image, parameters["filter_mm"], spacing)
 
 
-def scanner(shape: tuple[int, int], spacing: Spacing, counts: float, subsets: int, psf_mm: float) -> list[System]:
-    """The expected counts of slices in SUV: for every subset of views a map (N, rows, columns) -> (N, views, bins).
+@dataclass(frozen=True)
+class Subset:
+    """The expected counts of some of the views: a linear map of slices in SUV, and its adjoint.
 
-    All subsets together give `counts` for a square centimetre at 1 SUV. Views: pi/2 times the longer side of the grid,
-    rounded up to a multiple of the subsets, over half a turn; a subset takes every so-manyth.
+    Attributes
+    ----------
+    beam: the views.
+    psf_mm: full width at half maximum of the point-spread function.
+    scale: counts for 1 SUV mm on a ray.
     """
-    views = subsets * math.ceil(math.pi / 2 * max(shape) / subsets)
+
+    beam: ParallelBeam
+    psf_mm: float
+    scale: float
+
+    def project(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, rows, columns) SUV -> (N, views, bins) expected counts."""
+        return self.beam.project(blur(images, self.psf_mm, self.beam.spacing)) * self.scale
+
+    def back_project(self, sinograms: torch.Tensor) -> torch.Tensor:
+        """The adjoint: (N, views, bins) -> (N, rows, columns)."""
+        return blur(self.beam.back_project(sinograms * self.scale), self.psf_mm, self.beam.spacing)
+
+
+@lru_cache(maxsize=2)  # the projector is made once for a scan, not once for each piece of it
+def scanner(shape: tuple[int, int], spacing: Spacing, counts: float, subsets: int, psf_mm: float) -> list[Subset]:
+    """The views of a slice in so many subsets, which together give `counts` for a square centimetre at 1 SUV.
+
+    There are pi/2 times as many views over half a turn as pixels along the longer side of the grid, but no more than
+    scanners have, rounded up to a multiple of the subsets; a subset takes every so-manyth.
+    """
+    views = subsets * math.ceil(min(MOST_VIEWS, math.pi / 2 * max(shape)) / subsets)
     angles = half_turn(views)
-
-    def system(beam: ParallelBeam, images: torch.Tensor) -> torch.Tensor:
-        # a view's rays sum to (image sum) * (pixel area) / (bin width), in mm
-        return beam.project(blur(images, psf_mm, spacing)) * (counts / 100 * beam.bin_mm / views)
-
-    return [partial(system, ParallelBeam(shape, spacing, angles[k::subsets])) for k in range(subsets)]
+    beams = [ParallelBeam(shape, spacing, angles[k::subsets]) for k in range(subsets)]
+    # a view's rays sum to (sum of the image) * (pixel area) / (bin width), in mm; 100 mm^2 are a square centimetre
+    return [Subset(beam, psf_mm, counts / 100 * beam.bin_mm / views) for beam in beams]
 
 
-def osem(systems: list[System], counts: list[torch.Tensor], image: torch.Tensor, iterations: int) -> torch.Tensor:
+def osem(subsets: list[Subset], counts: list[torch.Tensor], image: torch.Tensor, iterations: int) -> torch.Tensor:
     """Ordered-subsets expectation maximisation.
 
     x <- x / M^T 1 * M^T (y / M x), with M and y of one subset after the other; every update keeps that subset's counts:
-    the sum of M x is then the sum of y.
+    the sum of M^T 1 x is then the sum of y.
 
     Parameters
     ----------
-    systems: a linear map a subset, (N, rows, columns) -> (N, views, bins).
-    counts: measured, (N, views, bins) a subset.
+    subsets: the system M, in pieces.
+    counts: measured y, (N, views, bins) a subset.
     image: (N, rows, columns), where to start; above 0 wherever there may be activity.
     iterations: how often each subset is used.
 
     Source: Hudson and Larkin, IEEE Trans. Med. Imaging 13 (1994) 601.
     """
-    sensitivities = []
-    for system, measured in zip(systems, counts, strict=True):
-        adjoint = torch.func.vjp(system, torch.zeros_like(image[:1]))[1]
-        sensitivities.append(adjoint(torch.ones_like(measured[:1]))[0])
+    sensitivities = [
+        subset.back_project(torch.ones_like(measured[:1])) for subset, measured in zip(subsets, counts, strict=True)
+    ]
     for _ in range(iterations):
-        for system, measured, sensitivity in zip(systems, counts, sensitivities, strict=True):
-            expected, adjoint = cast("tuple[torch.Tensor, System]", torch.func.vjp(system, image))
-            image = image * adjoint(measured / expected.clamp(min=_TINY))[0] / sensitivity.clamp(min=_TINY)
+        for subset, measured, sensitivity in zip(subsets, counts, sensitivities, strict=True):
+            ratio = measured / subset.project(image).clamp(min=_TINY)
+            image = image * subset.back_project(ratio) / sensitivity.clamp(min=_TINY)
     return image
 
 
