@@ -152,11 +152,28 @@ def test_a_missing_tag_is_named(tmp_path, phantoms, keyword):
         ({"BitsStored": 12, "HighBit": 15}, "HighBit"),
         ({"NumberOfFrames": 2}, "PerFrameFunctionalGroupsSequence"),
         ({"ModalityLUTSequence": []}, "ModalityLUTSequence"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "Siemens mosaic"),
+        ({"PixelSpacing": [0, 0.8]}, "PixelSpacing is"),
+        ({"SliceThickness": -1}, "SliceThickness -1"),
+        ({"Rows": 0}, "0 rows"),
     ],
 )
 def test_values_that_cannot_be_understood(tmp_path, phantoms, tags, word):
     phantoms.write_ct_series(tmp_path / "ct", change=set_tags(**tags))
     refused(tmp_path / "ct", word)
+
+
+@pytest.mark.parametrize("number", [b"nan", b"1e999", b"1.2.3", b"two"])
+def test_a_position_that_is_no_number(tmp_path, phantoms, number):
+    files = phantoms.write_ct_series(tmp_path / "ct")
+    raw = files[2].read_bytes()
+    assert b"-31.0" in raw
+    files[2].write_bytes(raw.replace(b"-31.0", number.ljust(5)))
+    refused(tmp_path / "ct", r"003\.dcm: (ImagePositionPatient is|its header is broken)")
+
+
+def test_an_element_of_an_impossible_length():
+    refused(get_testdata_file("badVR.dcm", download=False), r"badVR\.dcm: its header is broken")
 
 
 def test_a_single_slice_without_thickness(tmp_path, phantoms):

@@ -13,12 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medley.errors import MedleyError
-from medley.io.dicom_series import read_header_and_end
+from medley.io.dicom_series import read_header_and_end, reading
 from medley.io.suv import acquisition_time
 
 # Values without these would have no known unit.
@@ -56,7 +57,7 @@ class Frame:
         return f"{self.path.name}, frame {self.index + 1}" if self.index else self.path.name
 
 
-def frames_of(path: Path) -> Iterator[Frame]:
+def frames_of(path: Path) -> list[Frame]:
     """The slices of one file.
 
     Raises
@@ -64,10 +65,10 @@ def frames_of(path: Path) -> Iterator[Frame]:
     MedleyError: the file is no greyscale image with a place in the patient, or its pixels are cut short.
     """
     header, end = read_header_and_end(path)
-    _check_image(header, path)
-    _check_length(header, path, end)
-    for index, find in enumerate(finders(header)):
-        yield _frame(path, index, find)
+    with reading(path):
+        _check_image(header, path)
+        _check_length(header, path, end)
+        return [_frame(path, index, find) for index, find in enumerate(finders(header))]
 
 
 def finders(header: Dataset) -> Iterator[Callable[[str], Any]]:
@@ -100,8 +101,10 @@ def _flat(groups: Dataset) -> dict[str, Any]:
 
 def _check_image(header: FileDataset, path: Path) -> None:
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
-        if header.get(keyword) is None:
+        if header.get(keyword) in (None, ""):
             raise MedleyError(f"{path}: {keyword} is missing; it is no image that can be read")
+    if header.Rows < 1 or header.Columns < 1:
+        raise MedleyError(f"{path}: has {header.Rows} rows and {header.Columns} columns; expected a picture")
     kind = header.get("PhotometricInterpretation", "")
     if header.get("SamplesPerPixel", 1) != 1 or not str(kind).startswith("MONOCHROME"):
         raise MedleyError(f"{path}: is a colour picture ({kind}); expected grey values of a scan")
@@ -112,6 +115,8 @@ def _check_image(header: FileDataset, path: Path) -> None:
             f"{path}: BitsAllocated, BitsStored and HighBit are {header.BitsAllocated}, {header.BitsStored} and "
             f"{header.get('HighBit')}; expected 8, 16 or 32 bits that are used from the lowest"
         )
+    if "MOSAIC" in (header.get("ImageType") or ()):
+        raise MedleyError(f"{path}: is a Siemens mosaic, many slices in one picture; export it as an enhanced image")
     if int(header.get("NumberOfFrames") or 1) > 1 and "PerFrameFunctionalGroupsSequence" not in header:
         raise MedleyError(
             f"{path}: has {header.NumberOfFrames} frames but no PerFrameFunctionalGroupsSequence that says where they "
@@ -151,7 +156,10 @@ def _frame(path: Path, index: int, find: Callable[[str], Any]) -> Frame:
         value = find(keyword)
         if value is None or value == "" or (count > 1 and len(value) != count):
             raise MedleyError(f"{path}: {keyword} is missing or incomplete; expected a slice with a place and a unit")
-        return tuple(float(x) for x in value) if count > 1 else (float(value),)
+        numbers = tuple(float(x) for x in value) if count > 1 else (float(value),)
+        if not np.isfinite(numbers).all():
+            raise MedleyError(f"{path}: {keyword} is {value}; expected finite numbers")
+        return numbers
 
     modality = find("Modality")
     slope, intercept = 1.0, 0.0
@@ -162,6 +170,11 @@ def _frame(path: Path, index: int, find: Callable[[str], Any]) -> Frame:
     if modality == "CT" and find("RescaleType") not in (None, "", "HU"):
         raise MedleyError(f"{path}: RescaleType is {find('RescaleType')!r}, expected HU")
     thickness = find("SliceThickness")
+    spacing = need("PixelSpacing", 2)
+    if min(spacing) <= 0 or float(thickness or 0) < 0:
+        raise MedleyError(
+            f"{path}: PixelSpacing is {spacing} and SliceThickness {thickness}; expected positive lengths"
+        )
     return Frame(
         path=path,
         index=index,
@@ -169,7 +182,7 @@ def _frame(path: Path, index: int, find: Callable[[str], Any]) -> Frame:
         stored=(int(find("BitsAllocated")), int(find("BitsStored")), bool(find("PixelRepresentation"))),
         position=need("ImagePositionPatient", 3),
         orientation=need("ImageOrientationPatient", 6),
-        spacing=(need("PixelSpacing", 2)[0], need("PixelSpacing", 2)[1]),
+        spacing=(spacing[0], spacing[1]),
         thickness=float(thickness) if thickness else None,
         slope=slope,
         intercept=intercept,

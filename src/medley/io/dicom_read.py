@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.pixels import iter_pixels
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -22,7 +20,7 @@ from pydicom.uid import (
 from medley.errors import MedleyError
 from medley.io.atomic import one_line
 from medley.io.dicom_frames import Frame, finders, frames_of
-from medley.io.dicom_series import Extracted, read_header, without_warnings
+from medley.io.dicom_series import Extracted, read_header, reading, without_warnings
 from medley.io.geometry import stack
 from medley.io.suv import suv_factor
 from medley.volume import Slices, Volume
@@ -67,9 +65,13 @@ def open_series(files: Iterable[Path], where: object, extracted: Extracted | Non
     frames = [frame for frame in frames if not frame.localizer] or frames
     _check_alike(frames, where)
     header = read_header(frames[0].path)
-    find = _find(frames[0], header)
-    modality = str(find("Modality") or "")
-    tilt = float(find("GantryDetectorTilt") or 0)
+    with reading(frames[0].path):
+        find = list(finders(header))[frames[0].index]
+        modality = str(find("Modality") or "")
+        tilt = float(find("GantryDetectorTilt") or 0)
+        factor = 1.0
+        if modality == "PT":
+            factor = suv_factor(find, [frame.acquired for frame in frames if frame.acquired], where)
     if tilt and len(frames) > 1:
         raise MedleyError(
             f"{where}: was scanned with gantry tilt (GantryDetectorTilt {tilt:g} degrees); medley does not resample: "
@@ -83,16 +85,9 @@ def open_series(files: Iterable[Path], where: object, extracted: Extracted | Non
         [str(frame) for frame in frames],
         where,
     )
-    factor = 1.0
-    if modality == "PT":
-        factor = suv_factor(find, [frame.acquired for frame in frames if frame.acquired], where)
     source = DicomSource(tuple(frames[k] for k in order), affine, factor, extracted)
     data = Slices((len(frames), *frames[0].size), lambda: _decode(source))
     return Volume(data, affine, modality, UNITS.get(modality, ""), source)
-
-
-def _find(frame: Frame, header: Dataset) -> Callable[[str], Any]:
-    return list(finders(header))[frame.index]
 
 
 def _check_alike(frames: list[Frame], where: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import tempfile
 import warnings
 import weakref
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
+from pydicom.errors import BytesLengthException
 from pydicom.uid import UID
 
 from medley.errors import MedleyError
@@ -23,6 +25,8 @@ _SUFFIXES = {".dcm", ".dicom", ".ima"}
 # Objects that are made of a scan and are none: they may lie beside it and are passed over.
 _NOT_SCANS = {"RTDOSE", "SEG", "RTSTRUCT", "RTPLAN"}
 _INDEX_TAGS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "Rows"]
+# pydicom reads the value of an element when it is asked for; a broken one raises one of these then.
+BROKEN = (ValueError, TypeError, NotImplementedError, OverflowError, BytesLengthException, struct.error)
 
 
 @dataclass
@@ -55,12 +59,12 @@ def series_among(files: Iterable[Path]) -> tuple[list[Series], list[Path]]:
             if not _is_scan(header):
                 continue
             uid = str(header["SeriesInstanceUID"].value)
-        except (MedleyError, KeyError):
+            if uid not in found:
+                number, text = header.get("SeriesNumber"), header.get("SeriesDescription")
+                found[uid] = Series(uid, str(header.get("Modality", "")), int(number or 0), str(text or "").strip())
+        except (MedleyError, KeyError, *BROKEN):
             broken.append(path)
             continue
-        if uid not in found:
-            number, text = header.get("SeriesNumber"), header.get("SeriesDescription")
-            found[uid] = Series(uid, str(header.get("Modality", "")), int(number or 0), str(text or "").strip())
         found[uid].files.append(path)
     return sorted(found.values(), key=lambda one: (one.number, one.uid)), broken
 
@@ -69,8 +73,11 @@ def looks_like_dicom(path: Path) -> bool:
     """By name, or by the first bytes: the preamble, or a first element of group 2 or 8 where the preamble was lost."""
     if path.suffix.lower() in _SUFFIXES:
         return True
-    with path.open("rb") as file:
-        head = file.read(132)
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return True  # it may be; reading it says why it cannot be read
     return head[128:] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 
 
@@ -98,6 +105,21 @@ def read_header_and_end(path: Path, tags: list[str] | None = None) -> tuple[File
     if not known:
         raise MedleyError(f"{path}: is not a DICOM file, or is broken: it says of no object what it is (SOPClassUID)")
     return header, end
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Elements are looked up within: irregular ones without a warning, broken ones as one clear error.
+
+    Raises
+    ------
+    MedleyError
+    """
+    try:
+        with without_warnings():
+            yield
+    except BROKEN as error:
+        raise MedleyError(f"{path}: its header is broken ({one_line(error)}); copy or export it again") from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from medley.io.atomic import replacing, slices_to_write
 from medley.io.dicom_frames import finders
 from medley.io.dicom_image import CLASSES, Origin, Plan, derived_image
 from medley.io.dicom_read import DicomSource
-from medley.io.dicom_series import read_header, without_warnings
+from medley.io.dicom_series import read_header, reading
 from medley.io.geometry import check_square
 from medley.volume import Volume
 
@@ -48,7 +48,7 @@ def write_dicom(volume: Volume, folder: Path, *, derivation: str = "", overwrite
     with replacing(folder, folder=True, overwrite=overwrite) as temporary:
         temporary.mkdir()
         for k, (origin, values) in enumerate(zip(_origins(plan), slices_to_write(volume.data), strict=True)):
-            with without_warnings():
+            with reading(origin.frame.path):
                 image = derived_image(plan, k, values, origin)
                 image.save_as(temporary / f"IM-{k + 1:04d}.dcm", enforce_file_format=True)
     return folder
@@ -90,7 +90,7 @@ def _origins(plan: Plan) -> Iterator[Origin]:
                     f"{path}: BurnedInAnnotation is YES, so names may stand in the picture; medley does not pass them "
                     "on: write .nii.gz, or remove the annotation first"
                 )
-            with without_warnings():
+            with reading(path):
                 header.decode()  # texts of any character set become plain strings
             finds = list(finders(header))
         yield Origin(frame, header, finds[frame.index])
