@@ -93,7 +93,7 @@ CLASSICAL: Mapping[str, Classical] = {
             "strength",
             (
                 {"relative": (True,), "strength": _powers(-3, 5)},
-                {"relative": (False,), "strength": _powers(-12, -1)},
+                {"relative": (False,), "strength": _powers(-12, -3)},
             ),
         ),
         Classical(
@@ -101,8 +101,8 @@ CLASSICAL: Mapping[str, Classical] = {
             non_local_means,
             "strength",
             (
-                {"relative": (True,), "patch": (3, 5), "strength": _powers(-1, 5)},
-                {"relative": (False,), "patch": (3, 5), "strength": _powers(-10, 0)},
+                {"relative": (True,), "patch": (3, 5, 7), "strength": _powers(-1, 5)},
+                {"relative": (False,), "patch": (3, 5, 7), "strength": _powers(-10, -2)},
             ),
         ),
     )

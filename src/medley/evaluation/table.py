@@ -104,19 +104,6 @@ def summary(rows: Iterable[Row], *, over: Literal["slices", "cases"] = "slices")
     return [_mean(task, method, groups[task, method], over) for task in tasks for t, method in groups if t == task]
 
 
-def best_classical(rows: Iterable[Row], names: Sequence[str], task: str) -> str:
-    """Which of the methods in `names` has the best mean PSNR on a task.
-
-    Raises
-    ------
-    MedleyError: none of them has been evaluated on it.
-    """
-    found = [one for one in summary(rows) if one.task == task and one.method in names]
-    if not found:
-        raise MedleyError(f"none of {', '.join(names)} has been evaluated on {task}")
-    return max(found, key=lambda one: one.psnr).method
-
-
 HEADERS = ("task", "method", "cases", "slices", "PSNR (dB)", "SSIM", "RMSE")
 
 
