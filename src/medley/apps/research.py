@@ -108,7 +108,7 @@ def evaluate(
         rows = compare(methods, store, split=split, tasks=tasks, progress=update)
     write_csv(rows, output, overwrite=overwrite)
     if pictures is not None:
-        write_pictures(store, methods, pictures, split=split, tasks=tasks, overwrite=overwrite)
+        write_pictures(store, methods, pictures, rows=rows, split=split, tasks=tasks, overwrite=overwrite)
     table = new_table(*HEADERS)
     for line in cells(summary(rows)):
         table.add_row(*line)
