@@ -40,7 +40,7 @@ class Limits:
             return self.optional
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return False
-        if self.whole and value != int(value):
+        if self.whole and not isinstance(value, int):
             return False
         return (self.low <= value if self.closed else self.low < value) and value <= self.high
 
@@ -49,6 +49,9 @@ class Limits:
         low = f"{'from' if self.closed else 'above'} {self.low:g}"
         high = f" to {self.high:g}" if math.isfinite(self.high) else " upwards" if self.closed else ""
         return f"{kind} {low}{high}"
+
+
+_SEED = Limits(None, 0, closed=True, whole=True)
 
 
 class Degradation(ABC):
@@ -74,7 +77,8 @@ class Degradation(ABC):
             if isinstance(value, list | tuple):
                 self._check_range(name, value)
             else:
-                self._check(name, value)
+                self._check(name, value, self.limits[name])
+        self._check_together(self.parameters)
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
         """Parameters for one scan: plain JSON values, the seed of the noise among them.
@@ -127,15 +131,15 @@ class Degradation(ABC):
     def _run(
         self, work: _Work, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None, first: int
     ) -> Image:
-        for name in ("seed", *self.limits):
-            if name not in parameters:
-                raise MedleyError(f"the parameters of {self.name} lack {name!r}; take them from draw()")
-            if name in self.limits:
-                self._check(name, parameters[name])
+        self._check_drawn(parameters)
         if isinstance(image, Volume):
             return self._run_volume(work, image, parameters)
         if spacing is None:
             raise TypeError("an array needs its spacing (row_mm, column_mm)")
+        if image.ndim not in (2, 3):
+            raise ValueError(
+                f"an image is (row, column) or (slice, row, column), but this array has shape {image.shape}"
+            )
         stack = image if image.ndim == 3 else image[None]
         pieces = self._pieces(work, iter(stack), stack.shape, first, parameters, spacing)
         return np.stack(list(pieces)).reshape(image.shape) if stack.size else image
@@ -170,15 +174,25 @@ class Degradation(ABC):
                 yield from work(stack, first, parameters, spacing).numpy()
             first += len(batch)
 
+    def _check_drawn(self, parameters: Mapping[str, Any]) -> None:
+        for name, limits in {"seed": _SEED, **self.limits}.items():
+            if name not in parameters:
+                raise MedleyError(f"the parameters of {self.name} lack {name!r}; take them from draw()")
+            self._check(name, parameters[name], limits)
+        self._check_together(parameters)
+
     def _check_range(self, name: str, ends: Sequence[Any]) -> None:
         for end in ends:
-            self._check(name, end)
+            self._check(name, end, self.limits[name])
         if len(ends) != 2 or None in ends or not 0 < ends[0] <= ends[1]:
             raise MedleyError(f"{name} of {self.name} is {ends}, but a range is (low, high) with 0 < low <= high")
 
-    def _check(self, name: str, value: Any) -> None:
-        if not self.limits[name].holds(value):
-            raise MedleyError(f"{name} of {self.name} is {value!r}, but it must be {self.limits[name]}")
+    def _check(self, name: str, value: Any, limits: Limits) -> None:
+        if not limits.holds(value):
+            raise MedleyError(f"{name} of {self.name} is {value!r}, but it must be {limits}")
+
+    def _check_together(self, parameters: Mapping[str, Any]) -> None:  # noqa: B027
+        """Raise a MedleyError where parameters do not go together; most do."""
 
 
 def noise_generator(parameters: Mapping[str, Any], slice_number: int) -> np.random.Generator:

@@ -16,6 +16,7 @@ from medley.physics.radon import ParallelBeam, half_turn
 
 WATER_PER_MM = 0.0192  # attenuation of water at about 70 keV, the mean energy of a 120 kVp beam
 LOWEST_HU = -1024.0  # what scanners store for anything lower
+MOST_PHOTONS = 1e12  # a ray
 FEWEST_COUNTED = 1.0  # photons; the logarithm needs some
 MOST_VIEWS = 600  # over half a turn; scanners take about a thousand over a whole one
 NOISE_INDEX = 22.0  # HU
@@ -57,18 +58,19 @@ class LowDoseCT(Degradation):
     modality = "CT"
     limits: ClassVar = {
         "dose": Limits(0.25, 0, 1),
-        "photons": Limits(None, 0, 1e12, optional=True),
+        "photons": Limits(None, 0, MOST_PHOTONS, optional=True),
         "noise_index": Limits(None, 0, 1000, optional=True),
         "electronic": Limits(3.0, 0, 1e6, closed=True),
     }
-    _pixels_at_once = 1 << 19
 
     def __init__(self, **parameters: Any) -> None:
+        if parameters.get("photons") is None and parameters.get("noise_index") is None:
+            parameters["noise_index"] = NOISE_INDEX
         super().__init__(**parameters)
-        if self.parameters["photons"] is None and self.parameters["noise_index"] is None:
-            self.parameters["noise_index"] = NOISE_INDEX
-        if None not in (self.parameters["photons"], self.parameters["noise_index"]):
-            raise MedleyError("ct-low-dose takes photons (a fixed tube current) or noise_index, not both")
+
+    def _check_together(self, parameters: Mapping[str, Any]) -> None:
+        if (parameters["photons"] is None) == (parameters["noise_index"] is None):
+            raise MedleyError(f"{self.name} takes photons (a fixed tube current) or noise_index, one of the two")
 
     def _degrade(
         self, slices: torch.Tensor, first: int, parameters: Mapping[str, Any], spacing: Spacing
@@ -93,7 +95,8 @@ def _exposure(lines: np.ndarray, beam: ParallelBeam, noise_index: float) -> floa
     """Photons a ray of a full-dose scan, before the patient, for line integrals (views, bins) of one slice."""
     thickest = lines.max(axis=1).astype(np.float64)
     std = noise_index / 1000 * WATER_PER_MM
-    return _RAMP_POWER / (len(lines) * beam.bin_mm**2 * std**2) * float(np.exp(thickest).mean())
+    counted = _RAMP_POWER / (len(lines) * beam.bin_mm**2 * std**2)
+    return min(counted * float(np.exp(thickest).mean()), MOST_PHOTONS)
 
 
 def _noise(lines: np.ndarray, photons: float, electronic: float, rng: np.random.Generator) -> np.ndarray:

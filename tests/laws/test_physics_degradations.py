@@ -1,0 +1,99 @@
+"""Laws every degradation keeps: the same parameters do the same, to a stack, a slice alone, a streamed scan."""
+
+import json
+
+import numpy as np
+import pytest
+
+from medley.physics import DEGRADATIONS, create_degradation
+from medley.volume import Slices, Volume
+
+SPACING = (4.0, 3.0)
+AFFINE = np.array([[0, 0, -3.0, 40], [0, 4.0, 0, -10], [5.0, 0, 0, 7], [0, 0, 0, 1]])
+OPTIONS = {"ct-low-dose": {"dose": (0.1, 0.5)}, "mr-truncation": {"noise": 5.0}, "pet-low-count": {"counts": 300.0}}
+
+
+def scan(name: str, slices: int = 5, rows: int = 36, columns: int = 44) -> np.ndarray:
+    """An ellipse with an insert, in the unit of the degradation; the last slice is empty."""
+    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
+    body = (y**2 / 0.6 + x**2 / 0.7 < 1).astype(np.float32)
+    insert = ((y - 0.2) ** 2 + (x + 0.2) ** 2 < 0.05).astype(np.float32)
+    stack = np.stack([body + insert * (1 + 0.2 * k) for k in range(slices)])
+    stack[-1] = 0
+    low, scale = {"ct-low-dose": (-1000, 1030), "mr-truncation": (0, 400), "pet-low-count": (0, 2)}[name]
+    return (low + scale * stack).astype(np.float32)
+
+
+@pytest.fixture(params=list(DEGRADATIONS))
+def case(request):
+    degradation = create_degradation(request.param, **OPTIONS[request.param])
+    return degradation, scan(request.param), degradation.draw(np.random.default_rng(3))
+
+
+def test_it_changes_the_scan_and_nothing_blows_up(case):
+    degradation, image, parameters = case
+    before = image.copy()
+    bad = degradation.apply(image, parameters, SPACING)
+    assert bad.shape == image.shape
+    assert bad.dtype == np.float32
+    assert np.isfinite(bad).all()
+    assert np.isfinite(degradation.reference(image, parameters, SPACING)).all()
+    assert np.abs(bad - image).max() > 0.05 * np.ptp(image)
+    assert np.array_equal(image, before)
+
+
+def test_parameters_survive_json_and_do_the_same_again(case):
+    degradation, image, parameters = case
+    again = json.loads(json.dumps(parameters))
+    assert again == parameters
+    other = create_degradation(degradation.name)
+    assert np.array_equal(other.apply(image, again, SPACING), degradation.apply(image, parameters, SPACING))
+    assert np.array_equal(other.reference(image, again, SPACING), degradation.reference(image, parameters, SPACING))
+
+
+def test_the_same_random_state_draws_the_same(case):
+    degradation, _, parameters = case
+    assert degradation.draw(np.random.default_rng(3)) == parameters
+    assert degradation.draw(np.random.default_rng(4))["seed"] != parameters["seed"]
+
+
+def test_the_seed_decides_the_noise(case):
+    degradation, image, parameters = case
+    other = degradation.apply(image, {**parameters, "seed": parameters["seed"] + 1}, SPACING)
+    assert not np.array_equal(other, degradation.apply(image, parameters, SPACING))
+
+
+def test_a_slice_alone_is_the_slice_in_the_stack(case):
+    degradation, image, parameters = case
+    stack = degradation.apply(image, parameters, SPACING)
+    for k in range(len(image)):
+        alone = degradation.apply(image[k], parameters, SPACING, first_slice=k)
+        np.testing.assert_allclose(alone, stack[k], rtol=0, atol=1e-5 * np.ptp(image))
+
+
+def test_equal_slices_get_different_noise(case):
+    degradation, image, parameters = case
+    bad = degradation.apply(np.stack([image[0], image[0]]), parameters, SPACING)
+    assert not np.array_equal(bad[0], bad[1])
+
+
+def test_pieces_make_the_whole(case, monkeypatch):
+    degradation, image, parameters = case
+    whole = degradation.apply(image, parameters, SPACING)
+    monkeypatch.setattr(type(degradation), "_pixels_at_once", 2 * image[0].size)
+    pieces = degradation.apply(image, parameters, SPACING)
+    np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-5 * np.ptp(image))
+
+
+def test_a_volume_keeps_its_place_and_is_streamed_if_it_was(case):
+    degradation, image, parameters = case
+    volume = Volume(image, AFFINE, degradation.modality, "unit")
+    bad = degradation.apply(volume, parameters)
+    assert np.array_equal(bad.data, degradation.apply(image, parameters, SPACING))
+    assert np.array_equal(bad.affine, AFFINE)
+    assert (bad.modality, bad.unit) == (volume.modality, "unit")
+
+    streamed = degradation.apply(volume.with_data(Slices(image.shape, lambda: iter(image))), parameters)
+    assert isinstance(streamed.data, Slices)
+    for _ in range(2):  # every iteration starts anew
+        assert np.array_equal(np.asarray(streamed.data), bad.data)
