@@ -237,6 +237,17 @@ def test_another_number_of_slices_follows_the_affine_and_names_no_source_image(t
     assert header.SliceThickness == 5
 
 
+def test_as_many_slices_elsewhere_are_not_those_of_the_source(tmp_path, phantoms):
+    phantoms.write_ct_series(tmp_path / "ct")
+    volume = read(tmp_path / "ct")
+    for name, new_slice in (("moved", [1, 0, 0, 1]), ("closer", [0.9, 0, 0, 0])):
+        turn = np.eye(4)
+        turn[0] = new_slice
+        write(volume.with_data(volume.data, affine=volume.affine @ turn), tmp_path / name)
+        np.testing.assert_allclose(read(tmp_path / name).affine, volume.affine @ turn, atol=1e-9)
+        assert not any("SourceImageSequence" in one for one in headers(tmp_path / name))
+
+
 @pytest.mark.parametrize("modality", ["MR", "CT"])
 def test_an_enhanced_source_becomes_a_classic_series(tmp_path, phantoms, modality):
     stored = phantoms.values((4, 12, 16), 0, 900)

@@ -33,7 +33,7 @@ class Frame:
     Attributes
     ----------
     path, index: the file, and the frame in it counted from 0.
-    size: rows, columns.  stored: bits allocated, bits stored, signed or not.
+    size: rows, columns.  signed: whether stored values are.
     position, orientation: ImagePositionPatient (3 mm), ImageOrientationPatient (6), LPS.
     spacing: mm from row to row, from column to column.  thickness: mm or None.
     slope, intercept: stored value -> value of the file (HU, Bq/ml, ...).
@@ -43,7 +43,7 @@ class Frame:
     path: Path
     index: int
     size: tuple[int, int]
-    stored: tuple[int, int, bool]
+    signed: bool
     position: tuple[float, ...]
     orientation: tuple[float, ...]
     spacing: tuple[float, float]
@@ -179,7 +179,7 @@ def _frame(path: Path, index: int, find: Callable[[str], Any]) -> Frame:
         path=path,
         index=index,
         size=(int(find("Rows")), int(find("Columns"))),
-        stored=(int(find("BitsAllocated")), int(find("BitsStored")), bool(find("PixelRepresentation"))),
+        signed=bool(find("PixelRepresentation")),
         position=need("ImagePositionPatient", 3),
         orientation=need("ImageOrientationPatient", 6),
         spacing=(spacing[0], spacing[1]),

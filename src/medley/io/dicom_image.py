@@ -184,7 +184,7 @@ def _fill(image: Dataset, plan: Plan, values: np.ndarray, origin: Origin) -> Non
         image.RescaleSlope, image.RescaleIntercept = slope, intercept
     padding = find("PixelPaddingValue")
     if isinstance(padding, int) and (slope, intercept) == (frame.slope, frame.intercept):
-        signed = padding - 65536 if padding > _HIGH and frame.stored[2] else padding
+        signed = padding - 65536 if padding > _HIGH and frame.signed else padding
         if _LOW <= signed <= _HIGH:
             image.add_new("PixelPaddingValue", "SS", signed)
     image.SamplesPerPixel, image.PixelRepresentation = 1, 1

@@ -125,7 +125,7 @@ def _decode(source: DicomSource) -> Iterator[np.ndarray]:
                 raise
             except Exception as error:  # decoders raise nearly anything
                 raise MedleyError(f"{path}: its pixel data cannot be decoded ({one_line(error)})") from error
-            values = _used_bits(stored, frame) * (frame.slope * source.factor) + frame.intercept * source.factor
+            values = stored * (frame.slope * source.factor) + frame.intercept * source.factor
             yield values.astype(np.float32)
 
 
@@ -139,10 +139,3 @@ def _pixels(path: Path, indices: list[int]) -> Iterator[np.ndarray]:
     if syntax == DeflatedExplicitVRLittleEndian:  # can only be inflated as a whole
         return iter_pixels(dcmread(path), indices=indices, raw=True)
     return iter_pixels(path, indices=indices, raw=True, transfer_syntax_uid=syntax)
-
-
-def _used_bits(stored: np.ndarray, frame: Frame) -> np.ndarray:
-    """Without what lies in the bits above BitsStored (old overlays), and with the sign taken from the highest used."""
-    allocated, used, _ = frame.stored
-    spare = allocated - used
-    return (stored << spare) >> spare if spare else stored
