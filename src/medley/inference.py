@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,19 @@ class Plan:
 
 
 class Restorer:
-    """A network with its weights and its description, ready to restore scans. Made by `load`."""
+    """A network with its weights and its description, ready to restore scans. Made by `load`.
 
-    def __init__(self, model: torch.nn.Module, description: Description, device: str | torch.device = "cpu") -> None:
+    Attributes
+    ----------
+    description: what the weights say of themselves.
+    sha256: of the weights file, as `sha256sum` tells it; "" for a network that came from no file.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, description: Description, device: str | torch.device = "cpu", sha256: str = ""
+    ) -> None:
         self.description = description
+        self.sha256 = sha256
         self._device = torch.device(device)
         self._model = model.to(self._device).eval()
 
@@ -200,8 +210,10 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Res
             )
         path = packaged[str(name_or_path)]
     model, description = weights.load(path)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     try:
-        return Restorer(model, description, device)
+        return Restorer(model, description, device, sha256)
     except (RuntimeError, AssertionError) as error:  # torch raises either when it was built without the device
         reason = str(error).splitlines()[0]
         raise MedleyError(f"the device {str(device)!r} cannot be used: {reason}") from error

@@ -96,17 +96,13 @@ def test_a_checkpoint_becomes_a_weights_file(medley, tmp_path, monkeypatch: pyte
     smaller = [f"--set={s}" for s in ("dim=4", "blocks=[1,1,1,1]", "refinement=1", "heads=[1,1,1,1]")]
     for suffix in ("pth", "safetensors"):
         out = tmp_path / f"{suffix}-ours.safetensors"
-        done = medley(
-            "convert", tmp_path / f"best.{suffix}", "-o", out, "--network", "restormer", "-t", "mr-sr", *smaller
-        )
+        done = medley("convert", tmp_path / f"best.{suffix}", "-o", out, *wishes, *smaller)
         assert done.code == 0, done.err
         loaded, description = weights.load(out)
         assert description.tasks == ("mr-sr",)
         x = torch.rand(1, 1, 16, 16)
         torch.testing.assert_close(loaded(x), model.eval()(x))
-    done = medley(
-        "convert", tmp_path / "best.pth", "-o", tmp_path / "o.safetensors", "--network", "restormer", "-t", "mr-sr"
-    )
+    done = medley("convert", tmp_path / "best.pth", "-o", tmp_path / "o.safetensors", *wishes)
     assert done.code == 1
     assert "does not fit restormer with this configuration" in done.err
 

@@ -222,6 +222,9 @@ def test_a_single_file_may_go_into_a_folder_and_change_its_format(medley, model,
     assert medley("restore", ct_series, "-o", tmp_path / "b", *wishes, "--format", "nifti").code == 0
     assert (tmp_path / "a" / "head.nii.gz").is_file()
     assert (tmp_path / "b" / "series.nii.gz").is_file()
+    done = medley("restore", ct_nifti, "-o", tmp_path / "c.png", *wishes)
+    assert done.code == 1
+    assert ".png files cannot be written" in done.err
     done = medley("restore", ct_nifti, "-o", tmp_path / "c", *wishes, "--format", "dicom")
     assert done.code == 1
     assert "read from DICOM" in done.err

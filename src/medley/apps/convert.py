@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -54,7 +54,7 @@ def convert(
     description = weights.Description(
         name=output.stem,
         architecture=network,
-        config=model.config,
+        config=cast(Mapping[str, Any], model.config),
         tasks=tuple(tasks),
         training={"converted_from": checkpoint.name},
         version=medley.__version__,

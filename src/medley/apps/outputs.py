@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,10 @@ def output_paths(scans: Sequence[Scan], output: Path, form: str | None = None) -
         raise MedleyError(f"there are {len(scans)} scans, but {output} is one file; give a folder")
     if given and form is not None and SUFFIXES[form] != given and (form, given) != ("nifti", ".nii"):
         raise MedleyError(f"{output} is not a name for {form}; give another name or leave --format out")
+    if not given and len(scans) == 1 and re.fullmatch(r"\.[a-z]\w*", output.suffix.lower()) and not output.is_dir():
+        raise MedleyError(
+            f"{output}: {output.suffix} files cannot be written; expected {', '.join(_KNOWN)} or a folder"
+        )
     suffixes = [_suffix_for(scan) if form is None else SUFFIXES[form] for scan in scans]
     if len(scans) == 1 and (given or not suffixes[0]):
         return [output]

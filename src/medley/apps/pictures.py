@@ -48,7 +48,7 @@ def grey(image: np.ndarray, window: tuple[float, float], *, inverted: bool = Fal
     """A slice as a grey PNG, a pixel as zoom x zoom; `inverted` shows high values dark, as PET is read."""
     unit = ((image - window[0]) / (window[1] - window[0])).clip(0, 1)
     pixels = (255 * (1 - unit if inverted else unit)).round().astype(np.uint8)
-    return _png(pixels.repeat(zoom, axis=0).repeat(zoom, axis=1))
+    return _png(pixels.repeat(zoom, axis=0).repeat(zoom, axis=1), LARGEST * zoom)
 
 
 def blue_red(difference: np.ndarray, limit: float) -> bytes:
@@ -66,10 +66,10 @@ def rounded_up(value: float) -> float:
     return float(next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9)))
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _png(pixels: np.ndarray, largest: int = LARGEST) -> bytes:
     image = Image.fromarray(pixels)
-    if max(image.size) > LARGEST:
-        factor = LARGEST / max(image.size)
+    if max(image.size) > largest:
+        factor = largest / max(image.size)
         image = image.resize([max(1, round(side * factor)) for side in image.size], Image.Resampling.BOX)
     file = BytesIO()
     image.save(file, "PNG", optimize=True)

@@ -119,7 +119,7 @@ def restore_one(
         "input": str(job.scan.path),
         "output": str(job.output),
         "task": plan.task.name,
-        "model": {"name": name, "sha256": restorer.description.sha256},
+        "model": {"name": name, "sha256": restorer.sha256},
         "version": medley.__version__,
         "parameters": {"strength": plan.strength, "scale": plan.scale, "keep_measured": plan.keep},
         "shape": list(plan.before.shape),
