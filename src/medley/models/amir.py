@@ -71,9 +71,12 @@ class AMIR(Trunk):
     def residual(self, image: Tensor) -> Tensor:
         """(H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
         told = self.instruction(image)
-        level1 = self.encoder1(self.spatial1(self.embed(image), told))
-        level2 = self.encoder2(self.spatial2(self.down1(level1), told))
-        level3 = self.encoder3(self.spatial3(self.down2(level2), told))
+        x, imbalance1 = self.spatial1(self.embed(image), told)
+        level1 = self.encoder1(x)
+        x, imbalance2 = self.spatial2(self.down1(level1), told)
+        level2 = self.encoder2(x)
+        x, imbalance3 = self.spatial3(self.down2(level2), told)
+        level3 = self.encoder3(x)
         x = self.latent(self.channel4(self.down3(level3), told))
         x = self.reduce3(torch.cat([self.up3(x), level3], dim=3))
         x = self.decoder3(self.channel3(x, told))
@@ -81,13 +84,8 @@ class AMIR(Trunk):
         x = self.decoder2(self.channel2(x, told))
         x = torch.cat([self.up1(x), level1], dim=3)
         x = self.decoder1(self.channel1(x, told))
-        self.auxiliary_loss = self._auxiliary_loss()
+        self.auxiliary_loss = _AUXILIARY_WEIGHT * (imbalance1 + imbalance2 + imbalance3) if self.training else None
         return self.output(self.refinement(x))
-
-    def _auxiliary_loss(self) -> Tensor | None:
-        if not self.training:
-            return None
-        return _AUXILIARY_WEIGHT * sum(router.imbalance for router in (self.spatial1, self.spatial2, self.spatial3))
 
 
 class RoutingInstruction(nn.Module):
@@ -117,17 +115,13 @@ class RoutingInstruction(nn.Module):
 
 
 class SpatialRouter(nn.Module):
-    """Every pixel goes through the few experts its gate picks: x + log Σ_e g_e · exp(expert_e(x)) (sec. 2.2).
-
-    After a forward pass in training mode `imbalance` holds how unequally the experts were used (without weight).
-    """
+    """Every pixel goes through the few experts its gate picks: x + log Σ_e g_e · exp(expert_e(x)) (sec. 2.2)."""
 
     def __init__(self, channels: int, width: int, expansion: float, experts: int, active: int) -> None:
         super().__init__()
         if not 0 < active < experts:
             raise ValueError(f"of {experts} experts at least one and not all must be active, got {active}")
         self.active = active
-        self.imbalance: Tensor | None = None
         self.instruct = nn.Linear(width, channels)
         self.gate = nn.Parameter(torch.randn(2 * channels, experts))
         self.noise = nn.Parameter(torch.zeros(2 * channels, experts))
@@ -136,11 +130,11 @@ class SpatialRouter(nn.Module):
             nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels)) for _ in range(experts)
         )
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """x (H, W, B, C), told (B, width) -> (H, W, B, C)."""
+    def forward(self, x: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """x (H, W, B, C), told (B, width) -> (H, W, B, C), and how unequally the experts are used (0 in evaluation)."""
         with torch.autocast(x.device.type, enabled=False):  # a rounded logit would send pixels to other experts
             told = self.instruct(told.to(self.gate.dtype))  # (B, C)
-            chosen, log_gates = self._route(x.to(told.dtype), told)  # (pixels, active) each
+            chosen, log_gates, imbalance = self._route(x.to(told.dtype), told)
         pixels = x.flatten(0, 2)  # (H·W·B, C)
         # Sorted by expert, the pixels of one expert lie together: one matrix product each.
         order = chosen.flatten().argsort(stable=True)  # (pixels · active,)
@@ -152,21 +146,21 @@ class SpatialRouter(nn.Module):
         answers = answers[back].unflatten(0, (-1, self.active))  # (pixels, active, C)
         # log Σ g·exp(answer) = logsumexp(answer + log g), which cannot overflow.
         mixed = torch.logsumexp(answers.to(log_gates.dtype) + log_gates.unsqueeze(2), dim=1)
-        return x + mixed.view_as(x)
+        return x + mixed.view_as(x).to(x.dtype), imbalance
 
-    def _route(self, x: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
-        """The experts of every pixel and the logarithms of their gates: (pixels, active) each."""
+    def _route(self, x: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The experts of every pixel and the logarithms of their gates, (pixels, active) each; the imbalance."""
         clean = self._project(x, told, self.gate)  # (pixels, experts)
         if not self.training:
             top, chosen = clean.topk(self.active, dim=1)
-            return chosen, top.log_softmax(dim=1)
+            return chosen, top.log_softmax(dim=1), clean.new_zeros(())
         std = F.softplus(self._project(x, told, self.noise)) + 0.01
         noisy = clean + torch.randn_like(clean) * std
         top, chosen = noisy.topk(self.active + 1, dim=1)
         chosen, log_gates = chosen[:, :-1], top[:, :-1].log_softmax(dim=1)
         importance = torch.zeros_like(clean).scatter(1, chosen, log_gates.exp()).sum(dim=0)
-        self.imbalance = _squared_variation(importance) + _squared_variation(_load(clean, noisy, std, top))
-        return chosen, log_gates
+        imbalance = _squared_variation(importance) + _squared_variation(_load(clean, noisy, std, top))
+        return chosen, log_gates, imbalance
 
     @staticmethod
     def _project(x: Tensor, told: Tensor, weight: Tensor) -> Tensor:

@@ -70,11 +70,21 @@ def mix_depthwise(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     x (H, W, B, C), weight (D, C), kernel (D, 1, 3, 3) or, one a sample, (B, D, 1, 3, 3) -> (H, W, B, D)
     """
     x = F.linear(x, weight)  # (H, W, B, D)
+    if x.dtype == torch.float64:  # for tests of exactness only: there is no fast depthwise convolution of doubles
+        return _shifted_products(x, kernel)
     batch, channels = x.shape[2:]
     kernels = kernel.expand(batch, channels, 1, 3, 3).flatten(0, 1)  # (B·D, 1, 3, 3)
     beside = x.flatten(2)[None].permute(0, 3, 1, 2)  # (1, B·D, H, W), channels-last in memory
     beside = F.conv2d(beside, kernels, padding=1, groups=batch * channels)
     return beside.permute(0, 2, 3, 1)[0].unflatten(2, (batch, channels))
+
+
+def _shifted_products(x: Tensor, kernel: Tensor) -> Tensor:
+    """The depthwise convolution by its definition; shapes as in `mix_depthwise`."""
+    height, width = x.shape[:2]
+    padded = F.pad(x, (0, 0, 0, 0, 1, 1, 1, 1))
+    shifts = (padded[i : i + height, j : j + width] * kernel[..., 0, i, j] for i in range(3) for j in range(3))
+    return sum(shifts, torch.zeros_like(x))
 
 
 class Attention(nn.Module):
@@ -174,6 +184,7 @@ class Block(nn.Module):
         hidden = int(channels * expansion)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
+        kernels: tuple[nn.Module, nn.Module]
         if adaptive:
             kernels = AdaptiveKernel(3 * channels, std=1), AdaptiveKernel(2 * hidden, std=(2 / 9) ** 0.5)
         else:
