@@ -61,4 +61,7 @@ def degrade(
     write_json(note, record, overwrite=overwrite)
     if show:
         write_json(Path("-"), record)
-    say(f"{scan.name}: {degradation.name}, {volume.shape[0]} slices -> {target}", quiet=quiet)
+    say(
+        f"{scan.name}: {degradation.name}, {volume.shape[0]} slice{'s' * (volume.shape[0] != 1)} -> {target}",
+        quiet=quiet,
+    )

@@ -66,7 +66,10 @@ def _figures(record: Mapping[str, Any], survey: Survey) -> str:
         (f"{noise[0]:.3g} → {noise[1]:.3g} {unit}" if noise else "not known", "noise, before → after"),
         (f"{survey.change:.3g} {unit}", "changed, root mean square"),
         (f"{record['kept_outside_range']:,}", "voxels outside the range, left alone"),
-        (f"{record['seconds']:.1f} s", f"for {record['shape'][0]:,} slices"),
+        (
+            f"{record['seconds']:.1f} s",
+            f"for {record['shape'][0]:,} {'slice' if record['shape'][0] == 1 else 'slices'}",
+        ),
     ]
     return "\n".join(
         f'<div class="figure"><b>{escape(value)}</b><span class="soft small">{escape(name)}</span></div>'

@@ -138,7 +138,8 @@ def restore_one(
 
 
 def _summary(record: Mapping[str, Any]) -> str:
-    text = f"{record['name']}: {record['task']}, {record['shape'][0]} slices in {record['seconds']:.1f} s"
+    count = record["shape"][0]
+    text = f"{record['name']}: {record['task']}, {count} slice{'s' * (count != 1)} in {record['seconds']:.1f} s"
     if record["noise_before"] is not None:
         text += f", noise {record['noise_before']:.3g} to {record['noise_after']:.3g} {record['unit']}"
     return f"{text} -> {record['output']}"
