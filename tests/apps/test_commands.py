@@ -141,7 +141,7 @@ def test_prepare_makes_a_store(medley, ct_nifti, tmp_path) -> None:
     store = tmp_path / "store"
     done = medley("prepare", "folder", tmp_path / "data", "-o", store, "--set", "ct-denoise.dose=0.5")
     assert done.code == 0, done.err
-    assert done.err == f"{store}: 1 volumes\n"
+    assert done.err == f"{store}: 1 volume\n"
     (entry,) = json.loads((store / "manifest.json").read_text())["volumes"]
     assert entry["degradation"]["parameters"]["dose"] == 0.5
     assert "there is no layout 'kits'" in medley("prepare", "kits", tmp_path / "data", "-o", store).err

@@ -10,7 +10,7 @@ import numpy as np
 import medley
 from medley.apps.outputs import check_outputs, output_paths, write_json
 from medley.apps.settings import parse_settings
-from medley.apps.terminal import progress, say, watched
+from medley.apps.terminal import counted, progress, say, watched
 from medley.errors import MedleyError
 from medley.io.files import find_scans, open_scan, write
 from medley.physics import create_degradation
@@ -62,6 +62,6 @@ def degrade(
     if show:
         write_json(Path("-"), record)
     say(
-        f"{scan.name}: {degradation.name}, {volume.shape[0]} slice{'s' * (volume.shape[0] != 1)} -> {target}",
+        f"{scan.name}: {degradation.name}, {counted(volume.shape[0], 'slice')} -> {target}",
         quiet=quiet,
     )

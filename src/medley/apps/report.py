@@ -16,6 +16,7 @@ import numpy as np
 import medley
 from medley.apps.pictures import blue_red, display_window, grey, rounded_up, upright
 from medley.apps.survey import Survey
+from medley.apps.terminal import counted
 from medley.models.weights import Description
 
 _WIDTH, _HEIGHT, _COLUMNS = 1100, 220, 110  # of the histogram
@@ -68,7 +69,7 @@ def _figures(record: Mapping[str, Any], survey: Survey) -> str:
         (f"{record['kept_outside_range']:,}", "voxels outside the range, left alone"),
         (
             f"{record['seconds']:.1f} s",
-            f"for {record['shape'][0]:,} {'slice' if record['shape'][0] == 1 else 'slices'}",
+            f"for {counted(record['shape'][0], 'slice')}",
         ),
     ]
     return "\n".join(

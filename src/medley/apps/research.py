@@ -11,7 +11,7 @@ from medley.apps.doctor import missing_of
 from medley.apps.listing import new_table, show
 from medley.apps.outputs import check_outputs
 from medley.apps.settings import parse_settings
-from medley.apps.terminal import progress, say
+from medley.apps.terminal import counted, progress, say
 from medley.errors import MedleyError
 from medley.inference import load
 from medley.tasks import TASKS, task_named
@@ -49,7 +49,7 @@ def prepare(
             seed=seed,
             progress=lambda done, total, name: update(done, total, f"preparing {name}"),
         )
-    say(f"{store}: {len(made.entries())} volumes", quiet=quiet)
+    say(f"{store}: {counted(len(made.entries()), 'volume')}", quiet=quiet)
 
 
 def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, quiet: bool = False) -> None:
@@ -113,7 +113,7 @@ def evaluate(
     for line in cells(summary(rows)):
         table.add_row(*line)
     show(table)
-    say(f"{len(rows)} cases -> {output}", quiet=quiet)
+    say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)
 
 
 def _need_extra(name: str) -> None:

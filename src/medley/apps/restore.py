@@ -12,7 +12,7 @@ import medley
 from medley.apps import report
 from medley.apps.outputs import check_outputs, output_paths, write_json, write_text
 from medley.apps.survey import Survey
-from medley.apps.terminal import complain, progress, say, watched
+from medley.apps.terminal import complain, counted, progress, say, watched
 from medley.errors import MedleyError
 from medley.inference import Restorer, load
 from medley.io.files import Scan, find_scans, open_scan, write
@@ -138,8 +138,8 @@ def restore_one(
 
 
 def _summary(record: Mapping[str, Any]) -> str:
-    count = record["shape"][0]
-    text = f"{record['name']}: {record['task']}, {count} slice{'s' * (count != 1)} in {record['seconds']:.1f} s"
+    slices = counted(record["shape"][0], "slice")
+    text = f"{record['name']}: {record['task']}, {slices} in {record['seconds']:.1f} s"
     if record["noise_before"] is not None:
         text += f", noise {record['noise_before']:.3g} to {record['noise_after']:.3g} {record['unit']}"
     return f"{text} -> {record['output']}"

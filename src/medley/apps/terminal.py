@@ -37,6 +37,11 @@ def complain(message: str) -> None:
     console.print(f"error: {message}", style="red", markup=False)
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 slice", "2 slices"."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 @contextmanager
 def progress(title: str, *, quiet: bool = False) -> Iterator[Update]:
     """A bar that shows when the work takes longer than two seconds, and leaves no trace."""
