@@ -17,7 +17,7 @@ pytest.importorskip("skimage")
 PARAMETERS = {
     "gaussian": {"sigma": 0.5},
     "total-variation": {"strength": 1.5, "relative": True},
-    "non-local-means": {"strength": 1.0, "relative": True, "patch": 3},
+    "non-local-means": {"strength": 1.0, "relative": True, "patch": 3, "reach": 4},
 }
 
 

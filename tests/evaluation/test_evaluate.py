@@ -110,7 +110,7 @@ def test_classical_methods_are_tuned_on_other_subjects_and_better_the_input(
     short = {
         "gaussian": {"sigma": (0.25, 0.5, 1.0)},
         "total-variation": {"relative": (True,), "strength": (0.5, 1.0, 2.0)},
-        "non-local-means": {"relative": (True,), "patch": (3,), "strength": (0.5, 1.0, 2.0)},
+        "non-local-means": {"relative": (True,), "patch": (3,), "reach": (4,), "strength": (0.5, 1.0, 2.0)},
     }
     methods = {name: Classical(name, m.function, m.knob, (short[name],)) for name, m in CLASSICAL.items()}
     monkeypatch.setattr(classical, "CLASSICAL", methods)

@@ -26,7 +26,6 @@ Parameters = Mapping[str, Any]
 
 _LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)  # blind to planes and to edges along an axis
 _MAD_OF_NORMAL = 0.6745  # median absolute value of a standard normal variable
-_REACH = 6  # non-local means looks for like patches this many pixels away along each axis
 
 
 def gaussian(image: np.ndarray, *, sigma: float) -> np.ndarray:
@@ -40,11 +39,14 @@ def total_variation(image: np.ndarray, *, strength: float, relative: bool) -> np
     return _skimage("restoration").denoise_tv_chambolle(image, weight) if weight > 0 else image
 
 
-def non_local_means(image: np.ndarray, *, strength: float, relative: bool, patch: int) -> np.ndarray:
-    """Non-local means. Its h is `strength`, times the `noise_level` where `relative`; `patch` pixels wide patches."""
+def non_local_means(image: np.ndarray, *, strength: float, relative: bool, patch: int, reach: int) -> np.ndarray:
+    """Non-local means. Its h is `strength`, times the `noise_level` where `relative`.
+
+    Patches are `patch` pixels wide and looked for up to `reach` pixels away along each axis.
+    """
     h = strength * (noise_level(image) if relative else 1)
     restore = _skimage("restoration").denoise_nl_means
-    return restore(image, patch, _REACH, h=h, fast_mode=True) if h > 0 else image
+    return restore(image, patch, reach, h=h, fast_mode=True) if h > 0 else image
 
 
 def noise_level(image: np.ndarray) -> float:
@@ -101,8 +103,8 @@ CLASSICAL: Mapping[str, Classical] = {
             non_local_means,
             "strength",
             (
-                {"relative": (True,), "patch": (3, 5, 7), "strength": _powers(-1, 5)},
-                {"relative": (False,), "patch": (3, 5, 7), "strength": _powers(-10, -2)},
+                {"relative": (True,), "patch": (3, 5), "reach": (1, 2, 4, 6), "strength": _powers(0, 4)},
+                {"relative": (False,), "patch": (3, 5), "reach": (1, 2, 4, 6), "strength": _powers(-9, -2)},
             ),
         ),
     )
