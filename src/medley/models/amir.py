@@ -7,6 +7,7 @@ A routing instruction, read from the input image, sends every pixel through two 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class AMIR(Trunk):
     atoms, dictionary_width: of the dictionary of instructions.
 
     After a forward pass in training mode `auxiliary_loss` holds a scalar to be added to the loss: it keeps the experts
-    equally busy (sec. 2.2), and its weight of 0.001 is in it. It is None otherwise.
+    equally busy, and its weight of 0.001 is in it. It is None otherwise.
     """
 
     def __init__(
@@ -87,9 +88,13 @@ class AMIR(Trunk):
         self.auxiliary_loss = _AUXILIARY_WEIGHT * (imbalance1 + imbalance2 + imbalance3) if self.training else None
         return self.output(self.refinement(x))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The loss belongs to a pass, not to the network: copies are made without it."""
+        return self.__dict__ | {"auxiliary_loss": None}
+
 
 class RoutingInstruction(nn.Module):
-    """What kind of image is this? A mixture of learnt atoms, (H, W, B, 1) -> (B, width) (sec. 2.1)."""
+    """What kind of image is this? A mixture of learnt atoms, (H, W, B, 1) -> (B, width)."""
 
     def __init__(self, atoms: int, width: int) -> None:
         super().__init__()
@@ -115,7 +120,7 @@ class RoutingInstruction(nn.Module):
 
 
 class SpatialRouter(nn.Module):
-    """Every pixel goes through the few experts its gate picks: x + log Σ_e g_e · exp(expert_e(x)) (sec. 2.2)."""
+    """Every pixel goes through the few experts its gate picks: x + log Σ_e g_e · exp(expert_e(x))."""
 
     def __init__(self, channels: int, width: int, expansion: float, experts: int, active: int) -> None:
         super().__init__()
@@ -186,7 +191,7 @@ def _squared_variation(x: Tensor) -> Tensor:
 
 
 class ChannelRouter(nn.Module):
-    """x + (x · gamma + beta) · sigmoid(linear(instruction)), per channel (sec. 2.3)."""
+    """x + (x · gamma + beta) · sigmoid(linear(instruction)), per channel."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()

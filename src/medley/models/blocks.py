@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LEVELS = 4
 STRIDE = 8  # the trunk halves an image three times
 SMALLEST_SIDE = 16
 
@@ -30,7 +31,7 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(H, W, B, C_in) -> (H', W', B, C_out)."""
-        x = x.permute(2, 0, 1, 3).contiguous()  # (H, W, B, C_in)
+        x = x.permute(2, 0, 1, 3).contiguous()  # samples first: (B, H, W, C_in)
         x = super().forward(x.permute(0, 3, 1, 2))  # (B, C_out, H', W'), channels-last in memory
         return x.permute(2, 3, 0, 1).contiguous()
 
@@ -48,7 +49,7 @@ class Kernel(nn.Module):
 
 
 class AdaptiveKernel(nn.Module):
-    """Kernels of a depthwise convolution that differ from sample to sample (TAT, sec. 3.2).
+    """Kernels of a depthwise convolution that differ from sample to sample (TAT, arXiv 2512.14550).
 
     The kernels of sample b are `weight + strength · generated_b`; `strength` (lambda in the paper), one number a
     channel, starts at 0. `std` is the spread that `weight` starts with.
@@ -83,8 +84,11 @@ def _shifted_products(x: Tensor, kernel: Tensor) -> Tensor:
     """The depthwise convolution by its definition; shapes as in `mix_depthwise`."""
     height, width = x.shape[:2]
     padded = F.pad(x, (0, 0, 0, 0, 1, 1, 1, 1))
-    shifts = (padded[i : i + height, j : j + width] * kernel[..., 0, i, j] for i in range(3) for j in range(3))
-    return sum(shifts, torch.zeros_like(x))
+    total = torch.zeros_like(x)
+    for i in range(3):
+        for j in range(3):
+            total = torch.addcmul(total, padded[i : i + height, j : j + width], kernel[..., 0, i, j])
+    return total
 
 
 class Attention(nn.Module):
@@ -145,7 +149,8 @@ def attention_matrix(q: Tensor, k: Tensor, temperature: Tensor) -> Tensor:
         products = torch.bmm(q.transpose(1, 2), k)  # (B, C, C)
         products = products.unflatten(2, (heads, -1)).unflatten(1, (heads, -1))  # (B, heads, C/heads, heads, C/heads)
         products = products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)  # (B, heads, C/heads, C/heads)
-        length_q, length_k = ((t * t).sum(1).sqrt().clamp_min(1e-12).unflatten(1, (heads, -1)) for t in (q, k))
+        # Clamped before the root, or the gradient of a blank image would not be finite.
+        length_q, length_k = ((t * t).sum(1).clamp_min(1e-24).sqrt().unflatten(1, (heads, -1)) for t in (q, k))
         cosine = products / (length_q.unsqueeze(3) * length_k.unsqueeze(2))
         return (cosine * temperature).softmax(dim=3)
 
@@ -265,6 +270,12 @@ class Trunk(nn.Module):
         window: int | None = None,
     ) -> None:
         super().__init__()
+        if len(blocks) != LEVELS or len(heads) != LEVELS:
+            raise ValueError(f"there are {LEVELS} levels: blocks is {tuple(blocks)} and heads is {tuple(heads)}")
+        if dim % 2 or any(dim * 2**level % n for level, n in enumerate(heads)):
+            raise ValueError(f"dim must be even and dim · 2^level divisible by its heads {tuple(heads)}, got {dim}")
+        if window is not None and window < max(heads):
+            raise ValueError(f"window must be at least the largest number of heads, {max(heads)}, got {window}")
 
         def stage(count: int, channels: int, level: int, adaptive: bool = adaptive) -> Stage:
             n = heads[level - 1]

@@ -67,7 +67,7 @@ class TAT(Trunk):
 
 
 class KernelGenerator(nn.Module):
-    """The weight generation network (TAT sec. 3.2): features of a sample -> depthwise kernels for it.
+    """The weight generation network: features of a sample -> depthwise kernels for it.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def load(path: str | Path) -> tuple[nn.Module, Description]:
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
             model = create_model(description.architecture, **description.config)
         model.load_state_dict(tensors, assign=True)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (MedleyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise MedleyError(
             f"{path} holds no {description.architecture} of its stated configuration: {reason}"

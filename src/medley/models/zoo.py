@@ -44,7 +44,7 @@ def create_model(name: str, **config: Any) -> Trunk:
 
     Raises
     ------
-    MedleyError: no such network, or a key that it does not know.
+    MedleyError: no such network, a key that it does not know, or a value that it cannot have.
     """
     if name not in CONFIGURATIONS:
         raise MedleyError(f"there is no network {name!r}; the networks are {', '.join(CONFIGURATIONS)}")
@@ -55,4 +55,7 @@ def create_model(name: str, **config: Any) -> Trunk:
     for key in config:
         if key not in known:
             raise MedleyError(f"the network {name!r} has no setting {key!r}; its settings are {', '.join(known)}")
-    return network(**{**defaults, **config})
+    try:
+        return network(**{**defaults, **config})
+    except (TypeError, ValueError) as error:
+        raise MedleyError(f"the network {name!r} cannot be made with these settings: {error}") from error

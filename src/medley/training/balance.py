@@ -1,4 +1,4 @@
-"""How much each sample counts: TAT's loss balancing (arXiv 2512.14550, sec. 3.3)."""
+"""How much each sample counts: TAT's loss balancing (arXiv 2512.14550)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,150 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from medley.errors import MedleyError
+from medley.models import weights
+from medley.models.blocks import Trunk
+from medley.models.weights import Description
+from medley.models.zoo import create_model
+
+
+@pytest.fixture
+def model() -> Trunk:
+    torch.manual_seed(0)
+    return create_model("tat", dim=8, blocks=(1, 1, 1, 1), refinement=1, generator_width=4)
+
+
+@pytest.fixture
+def description(model: Trunk) -> Description:
+    return Description(
+        name="tat-test",
+        architecture="tat",
+        config=model.config,
+        tasks=("ct-denoise", "mr-sr"),
+        training={"steps": 3, "psnr": {"ct-denoise": 41.5}},
+        version="0.1.0",
+    )
+
+
+@pytest.fixture
+def saved(tmp_path: Path, model: Trunk, description: Description) -> Path:
+    path = tmp_path / "model.safetensors"
+    weights.save(path, model, description)
+    return path
+
+
+def rewrite(path: Path, **changes: str) -> None:
+    """The same tensors with other metadata."""
+    with safe_open(path, "np") as file:
+        metadata = file.metadata()
+    save_file(load_file(path), path, metadata=metadata | changes)
+
+
+def test_round_trip(saved, model, description):
+    again, told = weights.load(saved)
+    assert told == description == weights.describe(saved)
+    assert not again.training
+    image = torch.rand(1, 1, 16, 24)
+    with torch.inference_mode():
+        assert torch.equal(again(image), model.eval()(image))
+
+
+def test_loaded_weights_can_be_trained_further(saved):
+    again, _ = weights.load(saved)
+    assert all(p.requires_grad and p.is_leaf for p in again.parameters())
+
+
+def test_loading_draws_no_random_numbers(saved):
+    before = torch.get_rng_state()
+    weights.load(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_saving_again_replaces_and_leaves_nothing_else(saved, model, description):
+    with torch.no_grad():
+        model.embed.weight.zero_()
+    weights.save(saved, model, description)
+    assert weights.load(saved)[0].embed.weight.abs().sum() == 0
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+def test_a_failed_save_keeps_the_old_file(saved, model, description, monkeypatch):
+    before = saved.read_bytes()
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(OSError, match="No space left"):
+        weights.save(saved, model, description)
+    assert saved.read_bytes() == before
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+def fail(*arguments, **options):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_changed_number_is_noticed(saved):
+    content = bytearray(saved.read_bytes())
+    content[-100] ^= 1
+    saved.write_bytes(content)
+    weights.describe(saved)  # the header is whole
+    with pytest.raises(MedleyError, match="checksum"):
+        weights.load(saved)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 2000, -1])
+def test_a_file_cut_short(saved, kept):
+    saved.write_bytes(saved.read_bytes()[:kept])
+    for read in (weights.load, weights.describe):
+        with pytest.raises(MedleyError, match="not a whole safetensors file"):
+            read(saved)
+
+
+def test_a_file_that_is_something_else(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_text("a text of more than eight bytes")
+    with pytest.raises(MedleyError, match="not a whole safetensors file"):
+        weights.load(path)
+    with pytest.raises(MedleyError, match="there is no weights file"):
+        weights.load(tmp_path / "absent.safetensors")
+    with pytest.raises(MedleyError, match="there is no weights file"):
+        weights.describe(tmp_path)
+
+
+def test_foreign_safetensors(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(3)}, path)
+    with pytest.raises(MedleyError, match="not written by medley"):
+        weights.describe(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"name": "x"}'])
+def test_a_description_that_cannot_be_read(saved, text):
+    rewrite(saved, medley=text)
+    with pytest.raises(MedleyError, match="description that this medley cannot read"):
+        weights.describe(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "unet"}, "there is no network 'unet'"),
+        ({"architecture": "restormer", "config": {}}, "holds no restormer"),
+        ({"config": {"dim": 16}}, "holds no tat"),
+        ({"config": {"depth": 3}}, "no setting 'depth'"),
+    ],
+)
+def test_weights_of_another_network(saved, change, message):
+    with safe_open(saved, "np") as file:
+        stated = json.loads(file.metadata()["medley"])
+    rewrite(saved, medley=json.dumps(stated | change))
+    with pytest.raises(MedleyError, match=message):
+        weights.load(saved)
+
+
+def test_packaged_weights_describe_themselves():
+    for name, path in weights.packaged().items():
+        assert weights.describe(path).name == name

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medley.training.balance import TatBalance
+
+# The authors' names -> ours.
+NAMES = {
+    "weight_estimator.fc_in": "enter",
+    "weight_estimator.res_block.norm": "norm",
+    "weight_estimator.res_block.fc1": "widen",
+    "weight_estimator.res_block.fc2": "narrow",
+    "weight_estimator.fc_out": "leave",
+}
+
+
+def renamed(original: str) -> str:
+    module, _, parameter = original.partition(".")[2].rpartition(".")
+    return f"{NAMES[module]}.{parameter}"
+
+
+def images(*shape: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.rand(shape, generator=generator) for _ in range(3))
+
+
+def test_equals_the_original_program(shared):
+    tensors = load_file(shared / "fixtures" / "metrics_and_balance_reference.safetensors")
+    balance = TatBalance().double()
+    balance.load_state_dict({renamed(k): v for k, v in tensors.items() if k.startswith("balance.")})
+    restored = tensors["balance_restored"].requires_grad_()
+    loss = balance(tensors["balance_low"], restored, tensors["balance_target"])
+    loss.backward()
+    assert loss.item() == pytest.approx(tensors["balance_loss"].item(), rel=1e-12)
+    torch.testing.assert_close(restored.grad, tensors["balance_grad_restored"], rtol=1e-9, atol=1e-15)
+    ours = dict(balance.named_parameters())
+    theirs = {renamed(k): v for k, v in tensors.items() if k.startswith("balance_grad.")}
+    assert ours.keys() == theirs.keys()
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name].grad, gradient, rtol=1e-9, atol=1e-15, msg=name)
+
+
+def test_starts_as_half_the_mean_absolute_error_plus_a_constant():
+    low, restored, target = images(3, 1, 16, 16)
+    loss = TatBalance()(low, restored, target)
+    expected = 0.5 * (restored - target).abs().mean() + 0.5 * torch.log(torch.tensor(2.0))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_estimate_takes_no_gradient_to_the_network():
+    """A sample's gradient is that of its own L1 times a weight: the same sign everywhere the error has."""
+    low, restored, target = images(2, 1, 16, 16)
+    balance = TatBalance()
+    torch.nn.init.normal_(balance.leave.weight, generator=torch.Generator().manual_seed(1))
+    restored.requires_grad_()
+    balance(low, restored, target).backward()
+    slope = restored.grad / (restored - target).sign().detach()
+    assert (slope > 0).all()
+    torch.testing.assert_close(slope, slope[:, :, :1, :1].expand_as(slope))
+
+
+def test_the_weights_of_the_estimate_are_trained():
+    low, restored, target = images(2, 1, 16, 16)
+    balance = TatBalance()
+    balance(low, restored, target).backward()
+    assert balance.leave.bias.grad.abs().item() > 0
