@@ -56,49 +56,24 @@ def test_a_failing_overwrite_leaves_what_was_there(tmp_path, volume, name):
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz", "out"])
-def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path, volume, name, monkeypatch):
-    """Every write to a file under the folder fails once 2000 bytes have gone out, as on a full disk."""
-    real = atomic.Path.open
-    room = [2000]
-
-    def limited(self, mode="r", *args, **kwargs):
-        file = real(self, mode, *args, **kwargs)
-        if "x" not in mode and "w" not in mode:
-            return file
-        write_all = file.write
-
-        class Limited:
-            def write(self, data):
-                room[0] -= len(data)
-                if room[0] < 0:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                return write_all(data)
-
-            def __getattr__(self, attribute):
-                return getattr(file, attribute)
-
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *_):
-                file.close()
-
-        return Limited()
-
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_disk_that_takes_no_more_is_one_clear_error_and_leaves_nothing(tmp_path, volume, name):
+    """The system itself refuses to let any file grow beyond 600 bytes."""
+    needs(name)
+    resource = pytest.importorskip("resource")
     noisy = volume.with_data(np.random.default_rng(0).normal(0, 100, volume.shape).astype(np.float32))
-    if name == "out":
-        from pydicom.dataset import Dataset
-
-        def save_as(self, path, **_):
-            with limited(path, "xb") as file:
-                file.write(bytes(900))
-
-        monkeypatch.setattr(Dataset, "save_as", save_as)
-    else:
-        monkeypatch.setattr(atomic.Path, "open", limited)
-    with pytest.raises(MedleyError, match=rf"{name}: could not be written: No space left on device"):
-        write(noisy, tmp_path / name)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
+    try:
+        with pytest.raises(MedleyError) as caught:
+            write(noisy, tmp_path / "new" / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'new' / name}: could not be written")
+    assert "\n" not in message
+    if name in ("out.nii", "out.nii.gz", "out"):
+        assert message.endswith(": " + os.strerror(errno.EFBIG))
     assert list(tmp_path.iterdir()) == []
 
 

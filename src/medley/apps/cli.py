@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import medley
+from medley.allocator import keep_buffers
 from medley.apps.terminal import complain
 from medley.errors import MedleyError
 from medley.tasks import TASKS
@@ -229,6 +230,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="For machines.")] =
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and leave with its exit code; a MedleyError is one red line, never a traceback."""
+    keep_buffers()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' warnings are for programmers
     try:

@@ -44,7 +44,7 @@ def replacing(path: Path, *, folder: bool = False, overwrite: bool = False) -> I
             with suppress(OSError):
                 parent.rmdir()
         if isinstance(error, OSError):
-            raise MedleyError(f"{path}: could not be written: {error.strerror or error}") from error
+            raise MedleyError(f"{path}: could not be written: {_reason(error)}") from error
         raise
 
 
@@ -65,6 +65,16 @@ def slices_to_write(data: np.ndarray | Slices) -> Iterator[np.ndarray]:
         yield values
     if count + 1 != data.shape[0]:
         raise ValueError(f"{count + 1} slices came, but the volume has shape {data.shape}")
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said; libraries wrap it into errors of their own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return one_line(error)
 
 
 def one_line(error: BaseException) -> str:

@@ -61,7 +61,8 @@ def write_sitk(volume: Volume, path: Path, *, derivation: str = "", overwrite: b
     check_square(volume.affine, path)
     dtype = volume.source if isinstance(volume.source, np.dtype) and volume.source.kind in "iu" else np.dtype("f4")
     with replacing(path, overwrite=overwrite) as temporary:
-        image = sitk.GetImageFromArray(_stored(volume, dtype))
+        stored = _stored(volume, dtype)
+        image = sitk.GetImageFromArray(stored)
         lps = RAS_FROM_LPS @ volume.affine
         image.SetSpacing(volume.spacing[::-1])
         image.SetDirection((lps[:3, :3] / volume.spacing)[:, ::-1].ravel().tolist())
@@ -71,8 +72,12 @@ def write_sitk(volume: Volume, path: Path, *, derivation: str = "", overwrite: b
             image.SetMetaData("derivation", derivation)
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
+            # On a full disk a NRRD file is cut short without any error; only reading it tells.
+            whole = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(temporary))), stored)
         except RuntimeError as error:
             raise MedleyError(f"{path}: could not be written ({one_line(error)})") from error
+        if not whole:
+            raise MedleyError(f"{path}: could not be written (it came out incomplete; is the disk full?)")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,8 @@ def load_checkpoint(path: Path, recipe: dict[str, Any]) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise MedleyError(f"there is no checkpoint {path} to resume; start without --resume") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise MedleyError(f"the checkpoint {path} cannot be read ({error}); start again without --resume") from None
+    except Exception as error:  # a broken file makes torch raise nearly anything
+        raise MedleyError(f"the checkpoint {path} cannot be read ({error!r}); start again without --resume") from None
     there = state["recipe"]
     differing = [key for key in sorted({*there, *recipe}) if there.get(key) != recipe.get(key)]
     if differing:

@@ -27,7 +27,7 @@ from medley.data.samples import Batch, PatchReader, batches
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights
-from medley.models.zoo import create_model
+from medley.models.zoo import CONFIGURATIONS, create_model
 from medley.training.balance import TatBalance
 from medley.training.checkpoint import load_checkpoint, save_checkpoint
 from medley.training.recipe import Optimiser, Recipe
@@ -194,7 +194,7 @@ class Run:
         }
         return weights.Description(
             name=self.recipe.name,
-            architecture=self.recipe.model,
+            architecture=CONFIGURATIONS[self.recipe.model][0],
             config=self.config,
             tasks=self.recipe.tasks,
             training=record,
