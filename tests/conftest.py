@@ -17,7 +17,7 @@ def shared() -> Path:
 
 @pytest.fixture
 def small_store(tmp_path):
-    """A store of smooth pictures and their noisy partners: CT and PET, two people for training and one for validation."""
+    """A store of smooth pictures and their noisy partners: CT and PET, two people for training, two for validation."""
     import numpy as np
 
     from medley.data.store import Entry, Store, StoreWriter

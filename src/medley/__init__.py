@@ -29,7 +29,17 @@ _PUBLIC = {
     "write": "medley.io.files",
 }
 
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [
+    "MedleyError",
+    "Volume",
+    "__version__",
+    "convert_original",
+    "create_model",
+    "load",
+    "read",
+    "score",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -71,9 +71,7 @@ def test_no_file_is_longer_than_400_lines(folder: str) -> None:
     ids=["import medley", "medley --help", "medley tasks"],
 )
 def test_the_light_parts_load_no_torch(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True)
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "medley" in loaded
     assert "torch" not in loaded

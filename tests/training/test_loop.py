@@ -1,5 +1,6 @@
 import os
 import signal
+from itertools import pairwise
 
 import pytest
 import torch
@@ -139,4 +140,4 @@ def test_learning_rate_rises_linearly_then_follows_half_a_cosine():
     assert rates[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
     assert rates[60] == pytest.approx(0.55)
     assert rates[109] == pytest.approx(0.1, abs=1e-3)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -37,7 +36,7 @@ def models(*, as_json: bool = False) -> None:
         return
     table = new_table("model", "network", "tasks", "steps", "PSNR on other people, dB")
     for name, description in found.items():
-        record: dict[str, Any] = description.training
+        record = description.training
         psnr = ", ".join(f"{task} {value:.2f}" for task, value in record.get("validation_psnr", {}).items())
         steps = f"{record['steps']:,}" if "steps" in record else ""
         table.add_row(name, description.architecture, ", ".join(description.tasks), steps, psnr)

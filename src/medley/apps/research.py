@@ -53,17 +53,22 @@ def prepare(
 
 
 def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, quiet: bool = False) -> None:
-    """Train as a recipe says; tells the loss and the last validation as it goes."""
+    """Train as a recipe says; the bar tells the loss, and every validation is a line that stays."""
     _need_extra("train")
     from medley.training.loop import Progress
     from medley.training.loop import train as run
     from medley.training.recipe import read_recipe
 
     with progress("training", quiet=quiet) as update:
+        told: dict[str, float] = {}
 
         def tell(now: Progress) -> None:
-            psnr = "".join(f"  {task} {value:.2f} dB" for task, value in now.psnr.items())
-            update(now.step, now.steps, f"loss {now.loss:.5f}{psnr}")
+            nonlocal told
+            update(now.step, now.steps, f"loss {now.loss:.5f}")
+            if now.psnr != told:
+                told = now.psnr
+                psnr = ", ".join(f"{task} {value:.2f} dB" for task, value in told.items())
+                say(f"step {now.step}: {psnr}", quiet=quiet)
 
         weights = run(read_recipe(recipe, settings), resume=resume, progress=tell)
     say(f"weights -> {weights}", quiet=quiet)

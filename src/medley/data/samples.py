@@ -55,7 +55,8 @@ class PatchReader:
         """The sample that `draw` names."""
         pair = (self.store.input(draw.entry), self.store.target(draw.entry))
         normalise = draw.entry.normalisation.apply
-        image, target = (self._turned(normalise(self._cut(array[draw.slice], draw)), draw) for array in pair)
+        slices = (np.asarray(array[draw.slice]) for array in pair)
+        image, target = (self._turned(normalise(self._cut(one, draw)), draw) for one in slices)
         return Sample(image, {"image": target}, draw.entry.task)
 
     def _cut(self, image: np.ndarray, draw: Draw) -> np.ndarray:
@@ -67,7 +68,7 @@ class PatchReader:
     @staticmethod
     def _turned(patch: np.ndarray, draw: Draw) -> np.ndarray:
         """Flipped as drawn, with the channel axis in front: (1, size, size)."""
-        axes = [axis for axis, flip in enumerate(draw.flips) if flip]
+        axes = tuple(axis for axis, flip in enumerate(draw.flips) if flip)
         patch = np.flip(patch, axes)
         patch = patch.T if draw.transposed else patch
         return np.ascontiguousarray(patch, dtype=np.float32)[None]

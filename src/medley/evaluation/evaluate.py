@@ -10,7 +10,7 @@ import numpy as np
 from medley.data.store import Entry, Store
 from medley.errors import MedleyError
 from medley.evaluation.classical import CLASSICAL, Tuned, tune
-from medley.evaluation.methods import ClassicalMethod, Input, Method
+from medley.evaluation.methods import ClassicalMethod, Method
 from medley.evaluation.table import Row
 from medley.metrics.image import METRICS, score_slices
 from medley.tasks import TASKS, task_named
@@ -78,31 +78,6 @@ def compare(
             raise MedleyError(f"{method.name} can do none of {', '.join(tasks or ())}, only {', '.join(method.tasks)}")
         rows += evaluate(method, store, split=split, tasks=able, progress=progress)
     return rows
-
-
-def compare_with_classical(
-    store: Store,
-    models: Sequence[Method] = (),
-    *,
-    split: str = "valid",
-    tasks: Sequence[str] | None = None,
-    slices: int = 24,
-    seed: int = 0,
-    progress: Progress = lambda done, total, name: None,
-) -> list[Row]:
-    """The input, the classical methods tuned on the training subjects, and `models`, all on the same volumes.
-
-    Parameters
-    ----------
-    tasks: which ones; None for all of the split. slices, seed: the training slices to tune on, see `classical.tune`.
-
-    Raises
-    ------
-    MedleyError: as `compare` and `classical.tune`.
-    """
-    chosen = _tasks(Input(), store, split, tasks)
-    classical = tuned_classical(store, chosen, slices=slices, seed=seed, progress=progress)
-    return compare([Input(), *classical, *models], store, split=split, tasks=chosen, progress=progress)
 
 
 def tuned_classical(

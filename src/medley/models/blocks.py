@@ -257,7 +257,15 @@ class Trunk(nn.Module):
     expansion: hidden width of the feed-forward nets over their width.
     adaptive: whether latent, decoder and refinement take generated depthwise kernels.
     window: None, or the side above which attention is local, times the number of heads.
+
+    Attributes
+    ----------
+    config: the arguments that make the same network again.
+    output: from features to the image's residual; its last convolution gives it.
     """
+
+    config: dict[str, Any]
+    output: nn.Module
 
     def __init__(
         self,

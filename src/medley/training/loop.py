@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -128,7 +128,7 @@ class Run:
         of = recipe.optimiser
         self.parameters = [*self.network.parameters(), *(self.balance.parameters() if self.balance else ())]
         adamw = torch.optim.AdamW(self.parameters, lr=of.rate, betas=of.betas, weight_decay=of.weight_decay)
-        self.optimiser = fabric.setup_optimizers(adamw)
+        self.optimiser = cast(torch.optim.AdamW, fabric.setup_optimizers(adamw))
 
     def advance(self, batch: Batch) -> float:
         """Take one step on `batch` and give its loss.

@@ -27,7 +27,7 @@ def validate(
         for k in range(slices if entries else 0):
             entry = entries[k % len(entries)]
             at = entry.shape[0] // 4 + (k * 7) % max(entry.shape[0] // 2, 1)
-            low, target = (array[at : at + 1] for array in (store.input(entry), store.target(entry)))
+            low, target = (np.asarray(array[at : at + 1]) for array in (store.input(entry), store.target(entry)))
             restored = restorer.restore_slices(low, task, entry.normalisation)
             scores.append(score(restored, target, task, full_scale=entry.normalisation.high)["psnr"])
         if scores:
