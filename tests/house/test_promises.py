@@ -1,0 +1,95 @@
+"""What the README and the model cards promise is there, and the numbers are those of results/."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from typer.testing import CliRunner
+
+import medley
+from medley.apps.cli import app
+from medley.evaluation.table import cells, read_csv, summary
+from medley.models import weights
+from medley.physics import create_degradation
+from medley.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+PACKAGED = ("tat-tiny", "amir-tiny")
+CLASSICAL = ("input", "gaussian", "total-variation", "non-local-means")
+
+
+@pytest.fixture(scope="module")
+def table():
+    """{(task, method): Summary} of results/tiny.csv."""
+    return {(one.task, one.method): one for one in summary(read_csv(ROOT / "results" / "tiny.csv"))}
+
+
+def test_the_packaged_weights_are_there_and_small():
+    found = weights.packaged()
+    assert set(found) == set(PACKAGED)
+    sizes = [path.stat().st_size for path in found.values()]
+    assert max(sizes) < 6e6
+    assert sum(sizes) < 20e6
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model", PACKAGED)
+def test_every_packaged_model_beats_the_input_and_the_classical_methods(table, model, task):
+    ours = table[task, model]
+    for method in CLASSICAL:
+        theirs = table[task, method]
+        assert theirs.slices == ours.slices
+        assert ours.psnr > theirs.psnr, method
+        assert ours.ssim > theirs.ssim, method
+
+
+def test_the_readme_has_the_numbers_of_the_results(table):
+    for line in cells(table.values()):
+        assert f"| {' | '.join(line)} |" in README
+
+
+@pytest.mark.parametrize("model", PACKAGED)
+def test_the_model_card_has_them_too_and_says_what_a_card_must(table, model):
+    card = weights.packaged()[model].with_suffix(".md").read_text()
+    for word in ("licence", "Limits", "Not for diagnosis", "steps"):
+        assert word.lower() in card.lower()
+    for line in cells(table[task, model] for task in TASKS):
+        assert f"| {' | '.join((line[0], *line[2:]))} |" in card
+
+
+@pytest.mark.parametrize("model", PACKAGED)
+def test_a_packaged_model_betters_a_real_low_dose_slice(model):
+    scan = medley.read(Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm")
+    low_dose = create_degradation("ct-low-dose", dose=0.25)
+    worse = low_dose.apply(scan, low_dose.draw(np.random.default_rng(1)))
+    better = medley.load(model).restore(worse)
+    before, after = (medley.score(volume, scan, "ct-denoise") for volume in (worse, better))
+    assert after["psnr"] > before["psnr"] + 1
+    assert after["ssim"] > before["ssim"]
+
+
+def commands() -> list[str]:
+    """The lines of the README that run medley."""
+    lines = re.findall(r"^    (medley .*)$", README, flags=re.MULTILINE)
+    assert len(lines) > 6
+    return lines
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_in_the_readme_knows_its_options(line):
+    _, command, *words = shlex.split(line, comments=True)
+    known = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert known.exit_code == 0, known.output
+    for word in words:
+        if word.startswith("-"):
+            assert re.search(rf"(^|[\s,]){re.escape(word)}\b", known.output, flags=re.MULTILINE), word
+
+
+def test_every_recipe_and_page_the_readme_names_is_there():
+    names = re.findall(r"\((docs/[\w./-]+)\)|(recipes/[\w.-]+\.yaml)", README)
+    assert names
+    assert [name for pair in names for name in pair if name and not (ROOT / name).exists()] == []
