@@ -104,7 +104,8 @@ class Restorer:
             raise MedleyError(f"scale must be 1, 2 or 4, but is {scale}")
         if chosen.modality != "MR" and (scale != 1 or keep_measured):
             raise MedleyError(f"a finer grid and measured k-space are for MR only, but the task is {chosen.name}")
-        before = _on_finer_grid(volume, scale)
+        said = volume.with_data(volume.data, modality=chosen.modality, unit=chosen.unit)  # by the file or by the task
+        before = _on_finer_grid(said, scale)
         normalisation = normalisation_for(before, chosen)
         keep = (1 / scale if scale > 1 else chosen.degradation["keep"]) if keep_measured else None
         return Plan(before, chosen, normalisation, strength, scale, keep)

@@ -4,6 +4,7 @@ import time
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +16,7 @@ from medley.apps.cli import main
 from medley.apps.settings import parse_settings
 from medley.apps.terminal import progress
 from medley.errors import MedleyError
+from medley.io.files import read
 from medley.models import weights
 from medley.models.zoo import create_model
 from medley.tasks import TASKS
@@ -189,3 +191,31 @@ def test_the_demo_restores_a_real_slice_and_writes_everything(model, tmp_path, c
         "ct-low-dose", "ct-restored", "report.html", "original-lowdose-restored.png",
         "ct-original.nii.gz", "ct-low-dose.nii.gz", "ct-restored.nii.gz",
     }  # fmt: skip
+
+
+def test_what_the_task_says_of_a_nameless_scan_is_remembered(medley, model, ct_nifti, tmp_path) -> None:
+    low = tmp_path / "low.nii.gz"
+    assert medley("degrade", ct_nifti, "-o", low, "-t", "ct-denoise").code == 0
+    assert (read(low).modality, read(low).unit) == ("CT", "HU")
+    done = medley("restore", low, "-o", tmp_path / "better.nii.gz", "-m", model)
+    assert done.code == 0, done.err
+    assert read(tmp_path / "better.nii.gz").modality == "CT"
+
+
+def test_a_degraded_series_says_so_in_its_description(medley, model, ct_series, tmp_path) -> None:
+    medley("degrade", ct_series, "-o", tmp_path / "low", "-t", "ct-denoise")
+    medley("restore", tmp_path / "low", "-o", tmp_path / "better", "-m", model)
+    described = {name: pydicom.dcmread(tmp_path / name / "IM-0001.dcm").SeriesDescription for name in ("low", "better")}
+    assert described["low"].endswith("(medley degraded)")
+    assert described["better"].endswith("(medley)")
+
+
+def test_stopping_says_a_word(medley, model, ct_nifti, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medley.apps.restore.load", stop)
+    done = medley("restore", ct_nifti, "-o", tmp_path / "o.nii.gz", "-m", model, "-t", "ct-denoise")
+    assert done.code == 130
+    assert "stopped" in done.err
+    assert not (tmp_path / "o.nii.gz").exists()

@@ -17,7 +17,7 @@ from medley.tasks import TASKS
 
 app = typer.Typer(
     help="Restore MR, CT and PET scans with one network. Not for diagnosis.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several scans failed.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several scans failed, 130 stopped by Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -237,6 +237,10 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments, prog_name="medley")
     except MedleyError as error:
         complain(str(error))
+    except SystemExit as done:
+        if done.code == 130:  # what typer makes of Ctrl-C
+            complain("stopped; what was finished is kept, nothing is half-written")
+        raise
     except OSError as error:
         complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     sys.exit(1)

@@ -77,8 +77,10 @@ def state_dict_in(checkpoint: Path) -> dict[str, Tensor]:
             return load_file(checkpoint)
         content: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file makes torch raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise MedleyError(f"{checkpoint}: cannot be read as a checkpoint of tensors ({reason})") from error
+        raise MedleyError(
+            f"{checkpoint}: cannot be read as a checkpoint; expected a state dict of tensors that torch.save or "
+            f"safetensors wrote ({type(error).__name__})"
+        ) from error
     for place in _PLACES:
         if isinstance(content, Mapping) and isinstance(content.get(place), Mapping):
             content = content[place]

@@ -47,9 +47,10 @@ def degrade(
     degradation = create_degradation(**{**task.degradation, **parse_settings(settings)})
     parameters = degradation.draw(np.random.default_rng(seed))
     with progress(scan.name, quiet=quiet) as update:
-        worse = watched(degradation.apply(volume, parameters), update)
+        said = volume.with_data(volume.data, modality=task.modality, unit=task.unit)  # by the file or by the task
+        worse = watched(degradation.apply(said, parameters), update)
         derivation = f"medley {medley.__version__} degraded by {degradation.name}"
-        write(worse, target, derivation=derivation, overwrite=overwrite)
+        write(worse, target, derivation=derivation, mark="medley degraded", overwrite=overwrite)
     record = {
         "medley": medley.__version__,
         "input": str(scan.path),

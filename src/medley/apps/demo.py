@@ -41,7 +41,13 @@ def demo(folder: Path, model: str = "tat-tiny") -> dict[str, dict[str, float]]:
     worse = degradation.apply(original, parameters).load()
     restorer = load(model)
     low, restored = folder / "ct-low-dose", folder / "ct-restored"
-    write(worse, low, derivation=f"medley {medley.__version__} degraded by {degradation.name}", overwrite=True)
+    write(
+        worse,
+        low,
+        derivation=f"medley {medley.__version__} degraded by {degradation.name}",
+        mark="medley degraded",
+        overwrite=True,
+    )
     job = Job(Scan(low, None, "ct-low-dose"), restored, folder / "report.html")
     restore_one(restorer, job, {"task": TASK}, overwrite=True, quiet=True)
     better = read(restored)

@@ -70,7 +70,11 @@ def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, q
                 psnr = ", ".join(f"{task} {value:.2f} dB" for task, value in told.items())
                 say(f"step {now.step}: {psnr}", quiet=quiet)
 
-        weights = run(read_recipe(recipe, settings), resume=resume, progress=tell)
+        try:
+            weights = run(read_recipe(recipe, settings), resume=resume, progress=tell)
+        except KeyboardInterrupt:
+            say("the last finished step is in the checkpoint: go on with --resume", quiet=quiet)
+            raise
     say(f"weights -> {weights}", quiet=quiet)
 
 

@@ -105,11 +105,13 @@ def restore_one(
     plan = restorer.plan(open_scan(job.scan), **wishes)
     survey = Survey(plan)
     name = restorer.description.name
-    derivation = f"medley {medley.__version__} {name} {plan.task.name} strength {plan.strength:g}"
+    derivation = f"medley {medley.__version__} {name} {plan.task.name}"  # short: NIfTI has room for 79 letters
+    if plan.strength < 1:
+        derivation += f" strength {plan.strength:g}"
     if plan.scale > 1:
         derivation += f" scale {plan.scale}"
     if plan.keep is not None:
-        derivation += f" measured {plan.keep:g} of k-space kept"
+        derivation += f" kept {plan.keep:g}"
     with progress(job.scan.name, quiet=quiet) as update:
         better = watched(restorer.carry_out(plan, survey), update)
         write(better, job.output, derivation=derivation, overwrite=overwrite)
@@ -133,7 +135,10 @@ def restore_one(
         "kept_outside_range": survey.outside,
     }
     if job.page is not None:
-        write_text(job.page, report.page(record, survey, restorer.description), overwrite=overwrite)
+        try:
+            write_text(job.page, report.page(record, survey, restorer.description), overwrite=overwrite)
+        except MedleyError as error:
+            raise MedleyError(f"{error}; the restored scan itself is finished: {job.output}") from error
     return record
 
 

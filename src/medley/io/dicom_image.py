@@ -28,7 +28,6 @@ from medley.volume import Volume
 CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 # The second value of ImageType; PET knows only PRIMARY (PS3.3 C.8.9.4).
 _SECOND = {"CT": "SECONDARY", "MR": "SECONDARY", "PT": "PRIMARY"}
-_SUFFIX = " (medley)"
 _LOW, _HIGH = -32768, 32767
 
 
@@ -40,7 +39,7 @@ class Plan:
     ----------
     volume, source: what is written, and the series it was read from.
     same_depth: whether slice k of the volume is slice k of the source, at most refined or cropped in plane.
-    series_uid, derivation, now: of the new series.
+    series_uid, derivation, mark, now: of the new series.
     """
 
     volume: Volume
@@ -48,6 +47,7 @@ class Plan:
     same_depth: bool
     series_uid: str
     derivation: str
+    mark: str
     now: datetime
 
 
@@ -108,7 +108,8 @@ def _identify(image: Dataset, plan: Plan, k: int, origin: Origin) -> None:
     image.SOPClassUID, image.SOPInstanceUID = CLASSES[modality], generate_uid(prefix=None)
     image.SeriesInstanceUID = plan.series_uid
     image.SeriesNumber = int(find("SeriesNumber") or 0) + 1000
-    image.SeriesDescription = str(find("SeriesDescription") or "")[: 64 - len(_SUFFIX)] + _SUFFIX
+    mark = f" ({plan.mark})"
+    image.SeriesDescription = str(find("SeriesDescription") or "")[: 64 - len(mark)] + mark
     image.InstanceNumber = k + 1
     third = list(find("FrameType") or find("ImageType") or ())[2:]
     if modality == "CT":

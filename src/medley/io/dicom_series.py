@@ -103,7 +103,7 @@ def read_header_and_end(path: Path, tags: list[str] | None = None) -> tuple[File
     except Exception as error:  # a broken file makes pydicom raise nearly anything
         raise MedleyError(f"{path}: cannot be read as DICOM ({one_line(error)})") from error
     if not known:
-        raise MedleyError(f"{path}: is not a DICOM file, or is broken: it says of no object what it is (SOPClassUID)")
+        raise MedleyError(f"{path}: is not a DICOM file, or its header is broken (it has no SOPClassUID)")
     return header, end
 
 

@@ -26,7 +26,9 @@ from medley.volume import Volume
 _SAME_MM = 1e-3
 
 
-def write_dicom(volume: Volume, folder: Path, *, derivation: str = "", overwrite: bool = False) -> Path:
+def write_dicom(
+    volume: Volume, folder: Path, *, derivation: str = "", mark: str = "medley", overwrite: bool = False
+) -> Path:
     """Write a volume that was read from DICOM to a folder of IM-0001.dcm ..., whole or not at all.
 
     Values go back to the unit of the source (PET: Bq/ml where it had that); every value is right to half a stored
@@ -44,7 +46,8 @@ def write_dicom(volume: Volume, folder: Path, *, derivation: str = "", overwrite
         )
     check_square(volume.affine, folder)
     _check_replaceable(folder, source)
-    plan = Plan(volume, source, _same_depth(volume, source), generate_uid(prefix=None), derivation, datetime.now())
+    same = _same_depth(volume, source)
+    plan = Plan(volume, source, same, generate_uid(prefix=None), derivation, mark, datetime.now())
     with replacing(folder, folder=True, overwrite=overwrite) as temporary:
         temporary.mkdir()
         for k, (origin, values) in enumerate(zip(_origins(plan), slices_to_write(volume.data), strict=True)):

@@ -87,7 +87,9 @@ def find_scans(path: str | Path) -> list[Scan]:
     return sorted(_with_own_names(scans), key=lambda scan: scan.name)
 
 
-def write(volume: Volume, path: str | Path, *, derivation: str = "", overwrite: bool = False) -> Path:
+def write(
+    volume: Volume, path: str | Path, *, derivation: str = "", mark: str = "medley", overwrite: bool = False
+) -> Path:
     """Write a volume; `volume.data` is iterated once, in order. Whole or not at all: nothing half-written is left.
 
     Parameters
@@ -95,6 +97,7 @@ def write(volume: Volume, path: str | Path, *, derivation: str = "", overwrite: 
     path: the suffix chooses: .nii, .nii.gz, .mha, .nrrd; a path without one is a folder for a DICOM series, for
         volumes that were read from DICOM.
     derivation: a sentence that says what was done, kept in the file where the format has a place for it.
+    mark: put in brackets after the description of a DICOM series, where people choose from a list.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def write(volume: Volume, path: str | Path, *, derivation: str = "", overwrite: 
             f"{path}: cannot write {path.suffix} files; expected .nii, .nii.gz, .mha or .nrrd, or no suffix for a "
             "folder with a DICOM series"
         )
-    return write_dicom(volume, path, derivation=derivation, overwrite=overwrite)
+    return write_dicom(volume, path, derivation=derivation, mark=mark, overwrite=overwrite)
 
 
 def _only_scan(path: Path) -> Scan:

@@ -23,7 +23,7 @@ class TAT(Trunk):
     Parameters
     ----------
     dim, blocks, refinement, heads, expansion: as in `Trunk`.
-    window: maps larger than window / heads have local attention.
+    window: maps larger than window / heads have local attention; None, no map has.
     generator_width: width of the convolutions that read the features for the generated kernels.
     """
 
@@ -35,7 +35,7 @@ class TAT(Trunk):
         refinement: int = 4,
         heads: Sequence[int] = (1, 2, 4, 8),
         expansion: float = 2.66,
-        window: int = 192,
+        window: int | None = 192,
         generator_width: int = 64,
     ) -> None:
         super().__init__(dim, blocks, refinement, heads, expansion, adaptive=True, window=window)
