@@ -3,13 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from medley.models.weights import Description
 from torch import nn
 
 from medley import inference
 from medley.errors import MedleyError
 from medley.inference import Restorer, load, normalisation_for
 from medley.models import weights
+from medley.models.weights import Description
 from medley.models.zoo import create_model
 from medley.tasks import TASKS, Normalisation, task_named
 from medley.volume import Slices, Volume
