@@ -96,7 +96,8 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
             if stop_asked() and not last:
                 raise KeyboardInterrupt
     path = recipe.output / f"{recipe.name}.safetensors"
-    if fabric.is_global_zero:
+    if log:
+        log.close()
         weights.save(path, run.averaged.module, run.description())
     return path
 
