@@ -257,8 +257,8 @@ def _percentile(volume: Volume, q: float) -> float:
 
 def _refuse_implausible(volume: Volume, task: Task) -> None:
     """Where only the user's word says what a scan is, the values must at least not speak against it."""
-    low = min(float(np.min(one)) for one in volume.data)
-    high = max(float(np.max(one)) for one in volume.data)
+    ends = np.array([(np.min(one), np.max(one)) for one in volume.data], np.float64)  # one pass: slices may be streamed
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     found = f"the file does not say its modality, and its values, {low:g} to {high:g},"
     if task.modality == "CT" and (low > -200 or high > 1e5):
         raise MedleyError(f"{found} are not a CT's in HU: air, about -1000, is missing; convert them to HU first")

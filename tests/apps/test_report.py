@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medley.apps.pictures import blue_red, display_window, grey, rounded_up, upright
 from medley.apps.report import histogram
 from medley.apps.survey import Survey, noise, tissue
 from medley.inference import Plan
+from medley.pictures import blue_red, display_window, grey, rounded_up, upright
 from medley.tasks import TASKS, Normalisation
 from medley.volume import Volume
 

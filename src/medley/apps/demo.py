@@ -13,7 +13,6 @@ import pydicom
 
 import medley
 from medley.apps.listing import new_table, show
-from medley.apps.pictures import grey
 from medley.apps.restore import Job, restore_one
 from medley.apps.terminal import complain, say
 from medley.errors import MedleyError
@@ -22,6 +21,7 @@ from medley.io.atomic import replacing
 from medley.io.files import Scan, read, write
 from medley.metrics.image import score
 from medley.physics import create_degradation
+from medley.pictures import grey
 from medley.tasks import task_named
 
 TASK = "ct-denoise"

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 import medley
-from medley.apps.pictures import blue_red, display_window, grey, rounded_up, upright
 from medley.apps.survey import Survey
 from medley.apps.terminal import counted
 from medley.models.weights import Description
+from medley.pictures import blue_red, display_window, grey, rounded_up, upright
 
 _WIDTH, _HEIGHT, _COLUMNS = 1100, 220, 110  # of the histogram
 

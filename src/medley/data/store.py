@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import medley
 from medley.errors import MedleyError
+from medley.io.atomic import replacing
 from medley.tasks import Normalisation
 
 FORMAT = 1
@@ -179,6 +180,5 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:
-    partial = path / ".manifest.json.partial"
-    partial.write_text(manifest.model_dump_json(indent=1))
-    os.replace(partial, path / "manifest.json")
+    with replacing(path / "manifest.json", overwrite=True) as temporary:
+        temporary.write_text(manifest.model_dump_json(indent=1))

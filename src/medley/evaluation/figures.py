@@ -15,6 +15,7 @@ from medley.evaluation.methods import ClassicalMethod, Method
 from medley.evaluation.table import Row, summary
 from medley.io.atomic import replacing
 from medley.metrics.image import score
+from medley.pictures import rounded_up
 from medley.tasks import TASKS, task_named
 
 SIDE = 384  # pixels of the longer side of a panel
@@ -98,7 +99,7 @@ def picture(store: Store, entry: Entry, methods: Sequence[Method], *, slice_numb
         image = restored[0].clip(low, high)
         panels.append(Panel(title, image, np.abs(image - clipped)))
     white = min(high, float(np.percentile(clipped, 99.8)))
-    limit = _round_number(max((float(np.percentile(p.error, 97)) for p in panels if p.error is not None), default=1.0))
+    limit = rounded_up(max((float(np.percentile(p.error, 97)) for p in panels if p.error is not None), default=1.0))
     legend = (
         f"{entry.task}\n{entry.id}\nslice {k + 1} of {entry.shape[0]}\n\n"
         f"grey: {low:.4g} to {white:.4g} {entry.unit}\nerror: 0 to {limit:g} {entry.unit}"
@@ -169,11 +170,3 @@ def _grey(image: np.ndarray, window: tuple[float, float], size: tuple[int, int])
     larger = size[0] > image.shape[1]
     way = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS  # pixels stay pixels
     return Image.fromarray((255 * unit).round().astype(np.uint8)).resize(size, way)
-
-
-def _round_number(value: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** np.floor(np.log10(value))
-    return float(next((step * power for step in (1, 2, 5) if step * power >= value), 10 * power))

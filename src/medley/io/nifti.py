@@ -110,7 +110,7 @@ def write_nifti(volume: Volume, path: Path, *, derivation: str = "", overwrite: 
         file.write(header.binaryblock + bytes(4))  # the four say that no extension follows
         for values in slices_to_write(volume.data):
             # (row, column) in C order is (i, j) with i fastest.
-            file.write(_stored(values, dtype, slope, intercept).tobytes())
+            file.write(as_stored(values, dtype, slope, intercept).tobytes())
     return path
 
 
@@ -153,7 +153,8 @@ def _header(
     return header, dtype, slope, intercept
 
 
-def _stored(values: np.ndarray, dtype: np.dtype, slope: float, intercept: float) -> np.ndarray:
+def as_stored(values: np.ndarray, dtype: np.dtype, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
+    """Values as a file stores them: for integer types (value - intercept) / slope, rounded and clipped to the type."""
     if dtype.kind == "f":
         return values.astype(dtype)
     limits = np.iinfo(dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from medley.errors import MedleyError
 from medley.io.atomic import one_line, replacing, slices_to_write
 from medley.io.geometry import RAS_FROM_LPS, check_square
+from medley.io.nifti import as_stored
 from medley.volume import Volume
 
 READS = (".mha", ".mhd", ".nrrd", ".nhdr")
@@ -84,10 +85,7 @@ def write_sitk(volume: Volume, path: Path, *, derivation: str = "", overwrite: b
 def _stored(volume: Volume, dtype: np.dtype) -> np.ndarray:
     stored = np.empty(volume.shape, dtype)
     for k, values in enumerate(slices_to_write(volume.data)):
-        if dtype.kind != "f":
-            limits = np.iinfo(dtype)
-            values = np.rint(values.astype(np.float64)).clip(limits.min, limits.max)
-        stored[k] = values
+        stored[k] = as_stored(values, dtype)
     return stored
 
 

@@ -47,17 +47,7 @@ class AMIR(Trunk):
         dictionary_width: int = 256,
     ) -> None:
         super().__init__(dim, blocks, refinement, heads, expansion)
-        self.config = {
-            "dim": dim,
-            "blocks": list(blocks),
-            "refinement": refinement,
-            "heads": list(heads),
-            "expansion": expansion,
-            "experts": experts,
-            "active": active,
-            "atoms": atoms,
-            "dictionary_width": dictionary_width,
-        }
+        self.config |= {"experts": experts, "active": active, "atoms": atoms, "dictionary_width": dictionary_width}
         self.auxiliary_loss: Tensor | None = None
         self.instruction = RoutingInstruction(atoms, dictionary_width)
         self.spatial1, self.spatial2, self.spatial3 = (

@@ -260,7 +260,7 @@ class Trunk(nn.Module):
 
     Attributes
     ----------
-    config: the arguments that make the same network again.
+    config: the arguments that make the same network again; a network adds its own.
     output: from features to the image's residual; its last convolution gives it.
     """
 
@@ -278,6 +278,13 @@ class Trunk(nn.Module):
         window: int | None = None,
     ) -> None:
         super().__init__()
+        self.config = {
+            "dim": dim,
+            "blocks": list(blocks),
+            "refinement": refinement,
+            "heads": list(heads),
+            "expansion": expansion,
+        }
         if len(blocks) != LEVELS or len(heads) != LEVELS:
             raise ValueError(f"there are {LEVELS} levels: blocks is {tuple(blocks)} and heads is {tuple(heads)}")
         if dim % 2 or any(dim * 2**level % n for level, n in enumerate(heads)):

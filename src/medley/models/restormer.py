@@ -23,13 +23,6 @@ class Restormer(Trunk):
         expansion: float = 2.66,
     ) -> None:
         super().__init__(dim, blocks, refinement, heads, expansion)
-        self.config = {
-            "dim": dim,
-            "blocks": list(blocks),
-            "refinement": refinement,
-            "heads": list(heads),
-            "expansion": expansion,
-        }
         self.output = Conv(2 * dim, 1)
 
     def residual(self, image: Tensor) -> Tensor:

@@ -39,15 +39,7 @@ class TAT(Trunk):
         generator_width: int = 64,
     ) -> None:
         super().__init__(dim, blocks, refinement, heads, expansion, adaptive=True, window=window)
-        self.config = {
-            "dim": dim,
-            "blocks": list(blocks),
-            "refinement": refinement,
-            "heads": list(heads),
-            "expansion": expansion,
-            "window": window,
-            "generator_width": generator_width,
-        }
+        self.config |= {"window": window, "generator_width": generator_width}
         self.generator = KernelGenerator(8 * dim, generator_width, expansion)
         self.output = nn.Sequential(Conv(5 * dim, dim), nn.GELU(), nn.Linear(dim, dim, bias=False), Conv(dim, 1))
 

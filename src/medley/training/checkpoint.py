@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,14 @@ import torch
 from lightning_fabric import Fabric
 
 from medley.errors import MedleyError
+from medley.io.atomic import replacing
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     """Write `state` (numbers, texts, state dicts) to `path`; what was there before stays until all is written."""
     if fabric.is_global_zero:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        with replacing(path, overwrite=True) as temporary:
+            torch.save(state, temporary)
     fabric.barrier()
 
 

@@ -86,10 +86,11 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
         for batch in batches(reader, sampler, run.step, recipe.steps):
             loss = run.advance(batch)
             last = run.step == recipe.steps
-            if last or run.step % recipe.validation.every == 0:
+            validated = last or run.step % recipe.validation.every == 0
+            if validated:
                 run.psnr = run.validate()
             if log:
-                _write_scalars(log, run, loss)
+                _write_scalars(log, run, loss, run.psnr if validated else {})
             progress(Progress(run.step, recipe.steps, loss, run.psnr))
             if last or stop_asked() or run.step % recipe.checkpoint_every == 0:
                 save_checkpoint(fabric, checkpoint, run.state())
@@ -256,9 +257,8 @@ def _stop_after_step() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _write_scalars(log: SummaryWriter, run: Run, loss: float) -> None:
+def _write_scalars(log: SummaryWriter, run: Run, loss: float, psnr: dict[str, float]) -> None:
     log.add_scalar("loss", loss, run.step)
     log.add_scalar("rate", run.optimiser.param_groups[0]["lr"], run.step)
-    if run.step == run.recipe.steps or run.step % run.recipe.validation.every == 0:
-        for task, psnr in run.psnr.items():
-            log.add_scalar(f"psnr/{task}", psnr, run.step)
+    for task, value in psnr.items():
+        log.add_scalar(f"psnr/{task}", value, run.step)
