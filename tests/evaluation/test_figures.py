@@ -93,8 +93,3 @@ def test_the_slice_is_not_blank(store: Store) -> None:
 def test_no_such_case(store: Store) -> None:
     with pytest.raises(MedleyError, match=r"the split 'test' of .* has no volume of mr-sr"):
         case_for_picture(store, "test", "mr-sr")
-
-
-@pytest.mark.parametrize(("value", "expected"), [(0.3, 0.5), (0.5, 0.5), (61, 100), (0, 1), (999, 1000), (1.2, 2)])
-def test_round_numbers(value: float, expected: float) -> None:
-    assert figures._round_number(value) == pytest.approx(expected)
