@@ -8,11 +8,10 @@ and a folder on its path called train, valid or test gives its split, one called
 from __future__ import annotations
 
 import csv
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from medley.data.layouts.study import Study
+from medley.data.layouts.study import Study, split_by_name
 from medley.errors import MedleyError
 from medley.io.files import Scan, find_scans
 
@@ -49,7 +48,7 @@ def studies(source: Path, table: Path | None = None, valid_fraction: float = 0.2
             scan=scan,
             source=row["file"],
             subject=row["subject"],
-            split=SPLITS[split.lower()] if split else _split_of(row["subject"], valid_fraction),
+            split=SPLITS[split.lower()] if split else split_by_name(row["subject"], valid_fraction),
             modality=MODALITIES.get(modality.lower(), modality.upper()),
         )
 
@@ -71,7 +70,3 @@ def _rows_of_folder(source: Path) -> Iterator[tuple[Scan, dict[str, str]]]:
     for scan in find_scans(source):
         relative = scan.path.relative_to(source).as_posix()
         yield scan, {"file": relative, "subject": scan.name}
-
-
-def _split_of(subject: str, valid_fraction: float) -> str:
-    return "valid" if zlib.crc32(subject.encode()) / 2**32 < valid_fraction else "train"
