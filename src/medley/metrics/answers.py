@@ -1,0 +1,184 @@
+"""The scores of one answer, of many, and of a method beside another: for every kind of target the same three steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medley.errors import MedleyError
+from medley.metrics.dose import dose_score, dvh_differences
+from medley.metrics.labels import balanced_accuracy_of, mean_auroc_of
+from medley.metrics.overlap import dice
+from medley.problems import Target
+
+MAIN = {"structures": "dice", "map": "dose_score", "classes": "auroc"}  # the score that `delta` is computed from
+HIGHER_IS_BETTER = {
+    "dice": True,
+    "dose_score": False,
+    "dvh_score": False,
+    "auroc": True,
+    "balanced_accuracy": True,
+}
+
+
+def score_answer(
+    target: Target,
+    answer: np.ndarray,
+    truth: np.ndarray | str,
+    *,
+    spacing: Sequence[float] = (),
+    within: np.ndarray | None = None,
+    drawn: Sequence[str] | None = None,
+    masks: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, float]:
+    """What one row of a comparison says of one case.
+
+    Parameters
+    ----------
+    target: what was asked.
+    answer: structures, (K, *spatial) probabilities, inside above 0.5; a map, (*spatial) in its unit; classes, (K,)
+        probabilities.
+    truth: structures, (K, *spatial) masks; a map, (*spatial) in its unit; classes, the name of the true one.
+    spacing: mm along each axis, for the DVH of a map.
+    within: mask (*spatial) outside of which a map is not asked; None asks everywhere.
+    drawn: the structures that were drawn for this case; None for all of them.
+    masks: structures (*spatial) by name, to score the DVH of a map with.
+
+    Returns
+    -------
+    structures: {"dice": mean over those drawn, "dice NAME": of each}; {} when none is.
+    map: {"mae": the challenge's dose score, in its unit} and, with `masks`, {"dvh": mean |difference| over this case's
+    entries, "dvh entries": how many}; {} when it is asked nowhere.
+    classes: {"label": index of the true class, "p NAME": probability of each}.
+
+    Raises
+    ------
+    MedleyError: the answer has values that are not finite.
+    ValueError: shapes do not fit, or the true class is none of the target's.
+    """
+    answer = np.asarray(answer)
+    if not np.isfinite(answer).all():
+        raise MedleyError(f"the answer to {target.name} has values that are not finite, so it cannot be scored")
+    if target.kind == "classes":
+        return _classes(target, answer, str(truth))
+    if target.kind == "structures":
+        return _structures(target, answer, np.asarray(truth), drawn)
+    return _map(answer, np.asarray(truth), spacing, within, masks)
+
+
+def summarise(target: Target, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The scores of a method from the rows of its cases; what a row lacks is left out.
+
+    Returns
+    -------
+    structures: {"dice", "dice NAME" ...}, means over the cases. map: {"dose_score": mean over the cases, "dvh_score":
+    mean over the entries of all cases together}. classes: {"auroc", "balanced_accuracy"} of all cases together. A score
+    without any case is NaN or absent.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: np.array([row.get(name, np.nan) for row in rows], np.float64) for name in names}
+    return {name: float(value[0]) for name, value in pooled(target.kind, columns, np.ones((1, len(rows)))).items()}
+
+
+def pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """What `summarise` gives, under each weighting of the cases.
+
+    Parameters
+    ----------
+    kind: of the target. columns: (case,) each, by the names that `score_answer` gives; NaN where a case has none.
+    weights: (weighting, case), how often a case counts.
+
+    Returns
+    -------
+    (weighting,) each.
+    """
+    if kind == "structures":
+        return {name: _mean(values, weights) for name, values in columns.items() if name.split()[0] == "dice"}
+    if kind == "map":
+        scores = {"dose_score": _mean(columns["mae"], weights)} if "mae" in columns else {}
+        if "dvh" in columns:
+            entries = np.nan_to_num(columns["dvh entries"])
+            scores["dvh_score"] = _mean(columns["dvh"], weights * entries)
+        return scores
+    if "label" not in columns:
+        return {}
+    known = np.isfinite(columns["label"])
+    probabilities = np.stack([values[known] for name, values in columns.items() if name.startswith("p ")], axis=1)
+    truth, weights = columns["label"][known].astype(int), weights[:, known]
+    return {
+        "auroc": mean_auroc_of(probabilities, truth, weights),
+        "balanced_accuracy": balanced_accuracy_of(probabilities, truth, weights),
+    }
+
+
+def delta(scores: Mapping[str, float], baseline: Mapping[str, float], targets: Sequence[Target]) -> float:
+    """How much better a method is than another, in %: mean relative change of the main score over the targets.
+
+    The sign is that of an improvement, whichever way the score runs (Vandenhende et al., arXiv 2004.13379, sec. 4.1).
+
+    Parameters
+    ----------
+    scores, baseline: the main score (`MAIN`) of every target, by its name.
+
+    Returns
+    -------
+    NaN where a score is NaN.
+
+    Raises
+    ------
+    KeyError: a target has no score.
+    """
+    changes = []
+    for target in targets:
+        sign = 1 if HIGHER_IS_BETTER[MAIN[target.kind]] else -1
+        reference = baseline[target.name]
+        changes.append(100 * sign * (scores[target.name] - reference) / reference)
+    return float(np.mean(changes))
+
+
+def _structures(target: Target, answer: np.ndarray, truth: np.ndarray, drawn: Sequence[str] | None) -> dict[str, float]:
+    if answer.shape != truth.shape or len(answer) != len(target.names):
+        raise ValueError(f"{target.name}: answer {answer.shape}, truth {truth.shape}, {len(target.names)} structures")
+    drawn = target.names if drawn is None else drawn
+    found = {name: dice(answer[k] > 0.5, truth[k]) for k, name in enumerate(target.names) if name in drawn}
+    found = {name: value for name, value in found.items() if np.isfinite(value)}
+    if not found:
+        return {}
+    return {"dice": float(np.mean(list(found.values()))), **{f"dice {name}": value for name, value in found.items()}}
+
+
+def _map(
+    answer: np.ndarray,
+    truth: np.ndarray,
+    spacing: Sequence[float],
+    within: np.ndarray | None,
+    masks: Mapping[str, np.ndarray] | None,
+) -> dict[str, float]:
+    inside = np.ones(truth.shape, bool) if within is None else np.asarray(within, bool)
+    scores = {"mae": dose_score(answer, truth, inside)}
+    if not inside.any():
+        return {}
+    if masks is None:
+        return scores
+    entries = list(dvh_differences(np.where(inside, answer, 0), truth, masks, spacing).values())
+    if entries:
+        scores |= {"dvh": float(np.mean(entries)), "dvh entries": float(len(entries))}
+    return scores
+
+
+def _classes(target: Target, answer: np.ndarray, truth: str) -> dict[str, float]:
+    if answer.shape != (len(target.names),):
+        raise ValueError(f"{target.name}: answer {answer.shape}, but {len(target.names)} classes")
+    if truth not in target.names:
+        raise ValueError(f"{target.name}: the true class {truth!r} is none of {', '.join(target.names)}")
+    probabilities = {f"p {name}": float(value) for name, value in zip(target.names, answer, strict=True)}
+    return {"label": float(target.names.index(truth)), **probabilities}
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted means of the values that are there: (case,), (weighting, case) -> (weighting,)."""
+    known = np.isfinite(values)
+    total = weights[:, known].sum(axis=1)
+    above = weights[:, known] @ values[known]
+    return np.divide(above, total, out=np.full(len(weights), np.nan), where=total > 0)

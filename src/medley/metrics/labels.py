@@ -1,0 +1,104 @@
+"""How well probabilities of classes agree with the true ones: AUROC and balanced accuracy.
+
+The functions ending in `_of` take many weightings of the cases at once, which is what resampling subjects asks for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def auroc(scores: np.ndarray, positives: np.ndarray) -> float:
+    """Area under the receiver operating characteristic: how often a positive case is scored above a negative one.
+
+    Ties count one half, so that it equals the Mann-Whitney statistic over the number of pairs.
+
+    Parameters
+    ----------
+    scores, positives: (case,), the latter bool.
+
+    Returns
+    -------
+    0 to 1, 0.5 for guessing; NaN without a positive or without a negative case.
+    """
+    scores = np.asarray(scores, np.float64)
+    return float(auroc_of(scores, positives, np.ones((1, scores.size)))[0])
+
+
+def mean_auroc(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Mean AUROC of each class against the rest; classes without positives or without negatives are left out.
+
+    Parameters
+    ----------
+    probabilities: (case, class). truth: (case,), index of the class.
+
+    Returns
+    -------
+    NaN where no class is left.
+    """
+    return float(mean_auroc_of(probabilities, truth, np.ones((1, len(truth))))[0])
+
+
+def balanced_accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over the classes that occur of the share of their cases that have this class as the most probable one.
+
+    Parameters
+    ----------
+    probabilities: (case, class). truth: (case,), index of the class.
+
+    Returns
+    -------
+    NaN without cases.
+    """
+    return float(balanced_accuracy_of(probabilities, truth, np.ones((1, len(truth))))[0])
+
+
+def auroc_of(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC under each weighting of the cases.
+
+    Parameters
+    ----------
+    scores, positives: (case,). weights: (weighting, case), how often a case counts.
+
+    Returns
+    -------
+    (weighting,)
+    """
+    scores, positives = np.asarray(scores, np.float64), np.asarray(positives, bool)
+    if scores.size == 0:
+        return np.full(len(weights), np.nan)
+    order = np.argsort(scores, kind="stable")
+    ordered, weights = scores[order], weights[:, order]
+    first_of_ties = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    # Both (weighting, distinct score), from the least score to the greatest.
+    up, down = (np.add.reduceat(weights * kind[order], first_of_ties, axis=1) for kind in (positives, ~positives))
+    below = np.cumsum(down, axis=1) - down
+    pairs = up.sum(axis=1) * down.sum(axis=1)
+    return _ratio((up * (below + down / 2)).sum(axis=1), pairs)
+
+
+def mean_auroc_of(probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`mean_auroc` under each weighting of the cases; weights (weighting, case), gives (weighting,)."""
+    truth = np.asarray(truth)
+    columns = np.asarray(probabilities, np.float64).T
+    return _mean_known([auroc_of(column, truth == k, weights) for k, column in enumerate(columns)])
+
+
+def balanced_accuracy_of(probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`balanced_accuracy` under each weighting of the cases; weights (weighting, case), gives (weighting,)."""
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities, np.float64)
+    right = probabilities.argmax(axis=1) == truth
+    classes = range(probabilities.shape[1])
+    return _mean_known([_ratio(weights @ (right & (truth == k)), weights @ (truth == k)) for k in classes])
+
+
+def _mean_known(values: list[np.ndarray]) -> np.ndarray:
+    """Mean over the classes, each (weighting,); NaN ones left out."""
+    stack = np.stack(values)
+    known = np.isfinite(stack)
+    return _ratio(np.where(known, stack, 0).sum(axis=0), known.sum(axis=0))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """NaN where there is nothing to divide by."""
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
