@@ -7,7 +7,6 @@ from medley.metrics.dose import dose_score, dvh_curve, dvh_differences, dvh_metr
 
 BITS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible",
         "PTV56", "PTV63", "PTV70")  # fmt: skip
-PATIENTS = ("train/pt_66", "valid", "test")
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def dvh_differences(
     ------
     ValueError: the shapes differ, or an axis has no spacing.
     """
-    differences = {}
+    differences: dict[str, float] = {}
     for name, mask in masks.items():
         first, second = (dvh_metrics(dose, mask, spacing, is_target(name)) for dose in (predicted, truth))
         differences |= {f"{name} {metric}": abs(second[metric] - first[metric]) for metric in second}

@@ -19,7 +19,7 @@ def auroc(scores: np.ndarray, positives: np.ndarray) -> float:
 
     Returns
     -------
-    0 to 1, 0.5 for guessing; NaN without a positive or without a negative case.
+    0 to 1, 0.5 for guessing; NaN without a positive or without a negative case, or where a score is NaN.
     """
     scores = np.asarray(scores, np.float64)
     return float(auroc_of(scores, positives, np.ones((1, scores.size)))[0])
@@ -65,7 +65,7 @@ def auroc_of(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> 
     (weighting,)
     """
     scores, positives = np.asarray(scores, np.float64), np.asarray(positives, bool)
-    if scores.size == 0:
+    if scores.size == 0 or np.isnan(scores).any():
         return np.full(len(weights), np.nan)
     order = np.argsort(scores, kind="stable")
     ordered, weights = scores[order], weights[:, order]
