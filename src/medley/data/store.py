@@ -1,11 +1,21 @@
-"""The store: pairs of a degraded and a good scan, one group a volume, one chunk a slice, and a manifest.
+"""The store: what networks are trained on, as zarr arrays beside a manifest.
 
-    STORE/manifest.json            settings, and one entry for every finished volume
+    STORE/manifest.json            settings, the problem if there is one, an entry for every finished volume or case
+
+Pairs of a degraded and a good scan, one chunk a slice:
+
     STORE/volumes/ID/input         (slice, row, column) float32, physical unit
     STORE/volumes/ID/target        the same scan as it should be
 
-The arrays are zarr; any zarr reader opens them. A volume is named in the manifest only after all of it lies on disk,
-so a store whose making was cut off is a smaller store, never a broken one.
+Cases of a problem with several targets, one chunk an array; targets that a case lacks are not there:
+
+    STORE/cases/ID/image           (channels, *spatial) uint8, int16 or float32, the problem's unit
+    STORE/cases/ID/TARGET          structures: (structures, *spatial) uint8, 0 and 1, zeros where not drawn;
+                                   a map: (1, *spatial) float32, its unit
+    STORE/cases/ID/WITHIN          (1, *spatial) uint8, where a map is asked
+
+Any zarr reader opens them. A volume or case is named in the manifest only after all of it lies on disk, so a store
+whose making was cut off is a smaller store, never a broken one.
 """
 
 from __future__ import annotations
@@ -14,60 +24,20 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from pydantic import BaseModel, ConfigDict, ValidationError
+from zarr.codecs import BloscCodec
 
-import medley
+from medley.data.manifest import Case, Entry, Manifest, read_manifest, write_manifest
 from medley.errors import MedleyError
-from medley.io.atomic import replacing
-from medley.tasks import Normalisation
+from medley.problems import Problem
 
-FORMAT = 1
-
-
-class Entry(BaseModel):
-    """What the manifest says of one volume.
-
-    Attributes
-    ----------
-    id: name of its group in the store.
-    subject: the person; all volumes of one person are in one split.
-    split: "train", "valid" or "test".
-    task, modality, unit: as in `medley.tasks`.
-    shape: (slices, rows, columns). spacing: (row, column) distance in mm.
-    normalisation: the values that become 0 and 1 (`low`, `high`) and whether to clip.
-    degradation: its `name` and the `parameters` that were drawn; they make the same input again.
-    source: file or series it came from, relative to the prepared folder.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    id: str
-    subject: str
-    split: str
-    task: str
-    modality: str
-    unit: str
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float]
-    normalisation: Normalisation
-    degradation: dict[str, Any]
-    source: str
-
-
-class Manifest(BaseModel):
-    """The manifest: what made the store (`settings`), and its volumes."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: int = FORMAT
-    medley: str = medley.__version__
-    settings: dict[str, Any]
-    volumes: list[Entry] = []
+# A third of zstd's size is lost, but a case is decoded in a third of its time; training decodes it again and again.
+COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
 
 
 class Store:
@@ -80,7 +50,7 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.manifest = _read_manifest(self.path)
+        self.manifest = read_manifest(self.path)
 
     def entries(self, split: str | None = None, task: str | None = None) -> list[Entry]:
         """The volumes of a split and a task (None: of all), in the order of the manifest."""
@@ -89,6 +59,22 @@ class Store:
             for entry in self.manifest.volumes
             if (split is None or entry.split == split) and (task is None or entry.task == task)
         ]
+
+    def cases(self, split: str | None = None) -> list[Case]:
+        """The cases of a split (None: of all), in the order of the manifest."""
+        return [case for case in self.manifest.cases if split is None or case.split == split]
+
+    def array(self, case: Case, name: str) -> zarr.Array:
+        """One array of a case: "image", a pixel target or the mask `within` which it is asked; read when indexed.
+
+        Raises
+        ------
+        MedleyError: the case has no such array.
+        """
+        folder = self.path / "cases" / case.id / name
+        if not folder.is_dir():
+            raise MedleyError(f"{self.path}: case {case.id} has no {name}")
+        return zarr.open_array(folder, mode="r")
 
     def input(self, entry: Entry) -> zarr.Array:
         """The degraded scan, (slice, row, column) float32 in the physical unit; slices are read when indexed."""
@@ -105,17 +91,21 @@ class Store:
 class StoreWriter:
     """A store being made. Opening it on an unfinished store goes on with that store.
 
+    Parameters
+    ----------
+    path: the folder. settings: what the store is made with. problem: what its cases are asked, if it is to hold cases.
+
     Raises
     ------
-    MedleyError: the folder holds something else, or a store made with other settings.
+    MedleyError: the folder holds something else, or a store made with other settings or for another problem.
     """
 
-    def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path, settings: Mapping[str, Any], problem: Problem | None = None) -> None:
         self.path = Path(path)
         settings = json.loads(json.dumps(settings))  # what it will be when it is read again
         if (self.path / "manifest.json").exists():
-            self.manifest = _read_manifest(self.path)
-            if differing := _differences(self.manifest.settings, settings):
+            self.manifest = read_manifest(self.path)
+            if differing := _differences(self.manifest.settings, settings) or _other(self.manifest.problem, problem):
                 raise MedleyError(
                     f"{self.path} was prepared with other settings ({differing}); use the same ones to go on with it, "
                     f"or another folder"
@@ -123,8 +113,8 @@ class StoreWriter:
         elif self.path.exists() and any(self.path.iterdir()):
             raise MedleyError(f"{self.path} is not empty and holds no medley store; choose an empty or a new folder")
         else:
-            self.manifest = Manifest(settings=settings)
-        self._done = {entry.id for entry in self.manifest.volumes}
+            self.manifest = Manifest(settings=settings, problem=problem)
+        self._done = {one.id for one in self.manifest.volumes} | {one.id for one in self.manifest.cases}
 
     def __contains__(self, identifier: str) -> bool:
         return identifier in self._done
@@ -137,22 +127,74 @@ class StoreWriter:
         entry: its description; `entry.shape` slices are expected.
         pairs: (input, target) of each slice in order, each (row, column).
         """
-        final = self.path / "volumes" / entry.id
-        partial = final.with_name(f".{entry.id}.partial")
+        with self._new_group("volumes", entry.id) as group:
+            arrays = [
+                group.create_array(name, shape=entry.shape, chunks=(1, *entry.shape[1:]), dtype="float32")
+                for name in ("input", "target")
+            ]
+            for k, pair in enumerate(pairs):
+                for array, one in zip(arrays, pair, strict=True):
+                    array[k] = one
+        self.manifest.volumes.append(entry)
+        self._named(entry.id)
+
+    def add_case(self, case: Case, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write one case, then name it in the manifest.
+
+        Parameters
+        ----------
+        case: its description.
+        arrays: what the module's docstring lists, by name; their dtypes are kept.
+
+        Raises
+        ------
+        ValueError: an array that the problem does not know, or of another shape or type than it should have.
+        """
+        expected = self._expected(case)
+        if set(arrays) != set(expected):
+            raise ValueError(f"{case.id}: the arrays {sorted(arrays)} came, but {sorted(expected)} were expected")
+        for name, (channels, dtypes) in expected.items():
+            found = arrays[name]
+            if found.shape != (channels, *case.shape) or found.dtype.name not in dtypes:
+                raise ValueError(
+                    f"{case.id}: {name} is {found.dtype} {found.shape}, expected {' or '.join(dtypes)} "
+                    f"{(channels, *case.shape)}"
+                )
+        with self._new_group("cases", case.id) as group:
+            for name, values in arrays.items():
+                group.create_array(name, data=values, chunks=values.shape, compressors=COMPRESSOR)
+        self.manifest.cases.append(case)
+        self._named(case.id)
+
+    def _expected(self, case: Case) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """{array: (channels, dtypes)} of a case that has what `case` says."""
+        problem = self.manifest.problem
+        if problem is None:
+            raise ValueError(f"{self.path} was opened without a problem and takes no cases")
+        expected: dict[str, tuple[int, tuple[str, ...]]] = {
+            "image": (len(problem.channels), ("uint8", "int16", "float32"))
+        }
+        for target in problem.targets:
+            if target.name in {**case.drawn, **dict.fromkeys(case.maps)}:
+                dtype = "uint8" if target.kind == "structures" else "float32"
+                expected[target.name] = target.channels, (dtype,)
+                if target.within:
+                    expected[target.within] = 1, ("uint8",)
+        return expected
+
+    @contextmanager
+    def _new_group(self, kind: str, identifier: str) -> Iterator[zarr.Group]:
+        """A group to fill; it takes its name when it is full."""
+        final = self.path / kind / identifier
+        partial = final.with_name(f".{identifier}.partial")
         for leftover in (partial, final):  # of a run that was cut off: the manifest does not name it
             shutil.rmtree(leftover, ignore_errors=True)
-        group = zarr.open_group(partial, mode="w")
-        arrays = [
-            group.create_array(name, shape=entry.shape, chunks=(1, *entry.shape[1:]), dtype="float32")
-            for name in ("input", "target")
-        ]
-        for k, pair in enumerate(pairs):
-            for array, one in zip(arrays, pair, strict=True):
-                array[k] = one
+        yield zarr.open_group(partial, mode="w")
         os.replace(partial, final)
-        self._done.add(entry.id)
-        self.manifest.volumes.append(entry)
-        _write_manifest(self.path, self.manifest)
+
+    def _named(self, identifier: str) -> None:
+        self._done.add(identifier)
+        write_manifest(self.path, self.manifest)
 
 
 def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
@@ -160,25 +202,7 @@ def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} was {there.get(name)!r}, now {asked.get(name)!r}" for name in names)
 
 
-def _read_manifest(path: Path) -> Manifest:
-    file = path / "manifest.json"
-    try:
-        text = file.read_text()
-    except OSError:
-        raise MedleyError(
-            f"{path} is no medley store (it has no manifest.json); make one with `medley prepare`"
-        ) from None
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise MedleyError(f"{file} cannot be read: {where}: {first['msg']}; prepare the store again") from None
-    if manifest.format != FORMAT:
-        raise MedleyError(f"{file} has format {manifest.format}, this medley reads {FORMAT}; prepare the store again")
-    return manifest
-
-
-def _write_manifest(path: Path, manifest: Manifest) -> None:
-    with replacing(path / "manifest.json", overwrite=True) as temporary:
-        temporary.write_text(manifest.model_dump_json(indent=1))
+def _other(there: Problem | None, asked: Problem | None) -> str:
+    """The fields in which two problems differ."""
+    names = [name for name in Problem.model_fields if getattr(there, name, None) != getattr(asked, name, None)]
+    return f"another {', '.join(names)} of the problem" if names else ""
