@@ -47,9 +47,19 @@ def small_store(tmp_path):
 @pytest.fixture(scope="session")
 def phantoms():
     """The module tests/phantoms.py: writers of small DICOM series, sound or spoilt."""
+    return _module("phantoms")
+
+
+@pytest.fixture(scope="session")
+def made_scores():
+    """The module tests/made_scores.py: rows of comparisons with known effects."""
+    return _module("made_scores")
+
+
+def _module(name):
     from importlib.util import module_from_spec, spec_from_file_location
 
-    spec = spec_from_file_location("phantoms", Path(__file__).with_name("phantoms.py"))
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

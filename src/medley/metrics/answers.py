@@ -94,12 +94,12 @@ def pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) ->
     (weighting,) each.
     """
     if kind == "structures":
-        return {name: _mean(values, weights) for name, values in columns.items() if name.split()[0] == "dice"}
+        return {name: weighted_mean(values, weights) for name, values in columns.items() if name.split()[0] == "dice"}
     if kind == "map":
-        scores = {"dose_score": _mean(columns["mae"], weights)} if "mae" in columns else {}
+        scores = {"dose_score": weighted_mean(columns["mae"], weights)} if "mae" in columns else {}
         if "dvh" in columns:
             entries = np.nan_to_num(columns["dvh entries"])
-            scores["dvh_score"] = _mean(columns["dvh"], weights * entries)
+            scores["dvh_score"] = weighted_mean(columns["dvh"], weights * entries)
         return scores
     if "label" not in columns:
         return {}
@@ -129,12 +129,33 @@ def delta(scores: Mapping[str, float], baseline: Mapping[str, float], targets: S
     ------
     KeyError: a target has no score.
     """
-    changes = []
-    for target in targets:
-        sign = 1 if HIGHER_IS_BETTER[MAIN[target.kind]] else -1
-        reference = baseline[target.name]
-        changes.append(100 * sign * (scores[target.name] - reference) / reference)
+    changes = [
+        improvement(np.asarray(scores[t.name]), np.asarray(baseline[t.name]), higher=HIGHER_IS_BETTER[MAIN[t.kind]])
+        for t in targets
+    ]
     return float(np.mean(changes))
+
+
+def improvement(values: np.ndarray, baseline: np.ndarray, *, higher: bool) -> np.ndarray:
+    """The relative change to a baseline in %, above 0 where it is for the better.
+
+    Parameters
+    ----------
+    higher: whether a higher score is better.
+
+    Returns
+    -------
+    NaN where the baseline is 0.
+    """
+    change = (100 if higher else -100) * (values - baseline)
+    return np.divide(change, baseline, out=np.full(np.shape(change), np.nan), where=baseline != 0)
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of the values that are finite, under each weighting: (case,), (weighting, case) -> (weighting,)."""
+    known = np.isfinite(values)
+    total = weights @ known
+    return np.divide(weights @ np.where(known, values, 0), total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
 def _structures(target: Target, answer: np.ndarray, truth: np.ndarray, drawn: Sequence[str] | None) -> dict[str, float]:
@@ -174,11 +195,3 @@ def _classes(target: Target, answer: np.ndarray, truth: str) -> dict[str, float]
         raise ValueError(f"{target.name}: the true class {truth!r} is none of {', '.join(target.names)}")
     probabilities = {f"p {name}": float(value) for name, value in zip(target.names, answer, strict=True)}
     return {"label": float(target.names.index(truth)), **probabilities}
-
-
-def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted means of the values that are there: (case,), (weighting, case) -> (weighting,)."""
-    known = np.isfinite(values)
-    total = weights[:, known].sum(axis=1)
-    above = weights[:, known] @ values[known]
-    return np.divide(above, total, out=np.full(len(weights), np.nan), where=total > 0)
