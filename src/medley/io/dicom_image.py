@@ -81,8 +81,13 @@ def choose_rescale(values: np.ndarray, slope: float, intercept: float) -> tuple[
     ends = sorted(((low - intercept) / slope, (high - intercept) / slope))
     if round(ends[0]) >= _LOW and round(ends[1]) <= _HIGH:
         return slope, intercept
-    slope = _short(max(abs(slope), (high - low) / (_HIGH - _LOW - 1)))
-    return slope, _short(intercept + slope * (round((low - intercept) / slope) - _LOW))
+    slope = short(max(abs(slope), (high - low) / (_HIGH - _LOW - 1)))
+    return slope, short(intercept + slope * (round((low - intercept) / slope) - _LOW))
+
+
+def short(number: float) -> float:
+    """The nearest number that 16 characters can write, as DICOM's decimal strings want it."""
+    return float(format_number_as_ds(float(number)))
 
 
 def _keep(image: Dataset, modality: str, find: Callable[[str], Any]) -> None:
@@ -160,13 +165,13 @@ def _place(image: Dataset, plan: Plan, k: int, frame: Frame) -> None:
     if plan.same_depth:
         position = np.array(frame.position) + ((lps - RAS_FROM_LPS @ plan.source.affine) @ index)[:3]
     else:
-        image.SliceThickness = _short(depth)
+        image.SliceThickness = short(depth)
         if "SpacingBetweenSlices" in image:
-            image.SpacingBetweenSlices = _short(depth)
+            image.SpacingBetweenSlices = short(depth)
     image.Rows, image.Columns = plan.volume.shape[1:]
-    image.PixelSpacing = [_short(row), _short(column)]
-    image.ImageOrientationPatient = [_short(x) for x in (*(lps[:3, 2] / column), *(lps[:3, 1] / row))]
-    image.ImagePositionPatient = [_short(x) for x in position]
+    image.PixelSpacing = [short(row), short(column)]
+    image.ImageOrientationPatient = [short(x) for x in (*(lps[:3, 2] / column), *(lps[:3, 1] / row))]
+    image.ImagePositionPatient = [short(x) for x in position]
 
 
 def _fill(image: Dataset, plan: Plan, values: np.ndarray, origin: Origin) -> None:
@@ -177,9 +182,9 @@ def _fill(image: Dataset, plan: Plan, values: np.ndarray, origin: Origin) -> Non
         if image.Units == "BQML":
             exact /= plan.source.factor
         # PET allows no intercept (PS3.3 C.8.9.4), so every slice uses the range it needs.
-        slope, intercept = _short(float(np.abs(exact).max()) / _HIGH) or 1.0, 0.0
+        slope, intercept = short(float(np.abs(exact).max()) / _HIGH) or 1.0, 0.0
     else:
-        slope, intercept = choose_rescale(exact, _short(frame.slope), _short(frame.intercept))
+        slope, intercept = choose_rescale(exact, short(frame.slope), short(frame.intercept))
     stored = np.rint((exact - intercept) / slope).clip(_LOW, _HIGH).astype("<i2")
     if modality != "MR" or find("RescaleSlope") is not None or (slope, intercept) != (1, 0):
         image.RescaleSlope, image.RescaleIntercept = slope, intercept
@@ -191,8 +196,3 @@ def _fill(image: Dataset, plan: Plan, values: np.ndarray, origin: Origin) -> Non
     image.SamplesPerPixel, image.PixelRepresentation = 1, 1
     image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
     image.PixelData = stored.tobytes()
-
-
-def _short(number: float) -> float:
-    """The nearest number that 16 characters can write, as DICOM's decimal strings want it."""
-    return float(format_number_as_ds(float(number)))

@@ -1,7 +1,7 @@
 """Where slices lie: from DICOM's positions to one affine, and what cannot be one.
 
 Millimetres everywhere. DICOM's coordinates are LPS (to the patient's Left, Posterior, Superior); `RAS_FROM_LPS` turns
-them, here for reading and in `dicom_write` for writing, nowhere else.
+them: here for reading, in `dicom_image` for writing, and where contours and doses meet a scan (`rtstruct`, `rtdose`).
 """
 
 from __future__ import annotations
