@@ -7,10 +7,14 @@ import torch
 from medley.errors import MedleyError
 from medley.models.zoo import CONFIGURATIONS, create_model
 
+RESTORERS = [name for name, (architecture, _) in CONFIGURATIONS.items() if architecture in ("tat", "amir", "restormer")]
+MULTITASK = [name for name in CONFIGURATIONS if name not in RESTORERS]
+DOSE_AND_ORGANS = {"dose": ("pixel", 1), "segmentation": ("pixel", 10)}
 
-def parameters(name: str) -> int:
+
+def parameters(name: str, **config) -> int:
     with torch.device("meta"):
-        return sum(p.numel() for p in create_model(name).parameters())
+        return sum(p.numel() for p in create_model(name, **config).parameters())
 
 
 @pytest.mark.parametrize(("name", "millions"), [("restormer", 26.12), ("tat", 41.69), ("amir", 23.54)])
@@ -23,12 +27,24 @@ def test_tiny_networks_are_under_six_megabytes(name):
     assert 4 * parameters(name) < 6e6
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_every_network_can_be_made(name):
+@pytest.mark.parametrize("dimension", [2, 3])
+@pytest.mark.parametrize("name", ["stl-tiny", "hps-tiny", "mtan-tiny", "ctan-tiny"])
+def test_tiny_multitask_networks_are_under_six_megabytes(name, dimension):
+    assert 4 * parameters(name, targets=DOSE_AND_ORGANS, dimension=dimension) < 5e6
+
+
+@pytest.mark.parametrize("name", RESTORERS)
+def test_every_restorer_can_be_made(name):
     with torch.device("meta"):
         model = create_model(name)
-    assert create_model.__module__ == "medley.models.zoo"
     assert {"dim", "blocks", "refinement", "heads", "expansion"} <= model.config.keys()
+
+
+@pytest.mark.parametrize("name", MULTITASK)
+def test_every_multitask_network_can_be_made(name):
+    with torch.device("meta"):
+        model = create_model(name, targets=DOSE_AND_ORGANS)
+    assert {"targets", "dimension", "channels", "width", "blocks", "stem", "norm"} <= model.config.keys()
 
 
 def test_settings_can_be_changed():
@@ -47,6 +63,21 @@ def test_settings_can_be_changed():
         ("tat", {"window": 4}, "at least the largest number of heads"),
         ("tat", {"dim": "wide"}, "cannot be made"),
         ("amir", {"active": 4}, "not all must be active"),
+        ("ctan", {}, "'ctan' must be told its targets"),
+        ("stl", {"targets": {}}, "at least one target"),
+        ("hps", {"targets": {"dose": ("voxel", 1)}}, "dose: expected .'pixel' or 'image'"),
+        ("hps", {"targets": {"dose": ("pixel", 0)}}, "dose: expected"),
+        ("hps", {"targets": {"dose": "pixel"}}, "cannot be made"),
+        ("mtan", {"targets": {"a.b": ("pixel", 1)}}, "cannot be called 'a.b'"),
+        ("mtan", {"targets": {"keys": ("pixel", 1)}}, "cannot be called 'keys'"),
+        ("hps", {"targets": DOSE_AND_ORGANS, "dimension": 4}, "dimension must be 2 or 3"),
+        ("hps", {"targets": DOSE_AND_ORGANS, "norm": "layer"}, "norm must be 'batch' or 'group'"),
+        ("hps", {"targets": DOSE_AND_ORGANS, "stem": 3}, "stem must be 1, 2 or 4"),
+        ("hps", {"targets": DOSE_AND_ORGANS, "blocks": (1, 0)}, "at least 1"),
+        ("hps", {"targets": DOSE_AND_ORGANS, "blocks": ()}, "at least one stage"),
+        ("hps", {"targets": DOSE_AND_ORGANS, "squeeze": 4}, "no setting 'squeeze'"),
+        ("mtan", {"targets": DOSE_AND_ORGANS, "squeeze": 3}, "squeeze must divide"),
+        ("ctan", {"targets": DOSE_AND_ORGANS, "heads": 5}, "heads must divide"),
     ],
 )
 def test_bad_settings_are_named(name, config, message):

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,9 @@ class Description:
     tasks: names of the tasks it was trained for.
     training: how it was trained: recipe, steps, data, scores; plain JSON values.
     version: of medley that wrote the file.
+    problem: what is asked of a multi-task network, a `medley.problems.Problem` with the learnt targets as plain JSON;
+        {} for a restorer.
+    inputs: what the network's channels are, in order: "image" and names of stored masks; () for a restorer.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Description:
     tasks: tuple[str, ...]
     training: Mapping[str, Any]
     version: str
+    problem: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
 
 
 def save(path: str | Path, model: nn.Module, description: Description) -> None:
@@ -112,10 +117,14 @@ def describe(path: str | Path) -> Description:
         raise MedleyError(f"{path} was not written by medley: it has no description; `medley convert` may help")
     try:
         stated = json.loads(metadata[_DESCRIPTION])
-        values = {field.name: stated[field.name] for field in fields(Description)}
+        # Files of before a field was there lack it; one that has always been there must be.
+        known = [f.name for f in fields(Description) if f.name in stated or f.default_factory is f.default is MISSING]
+        values: dict[str, Any] = {name: stated[name] for name in known}
     except (ValueError, KeyError, TypeError) as error:
         raise MedleyError(f"{path} has a description that this medley cannot read ({error!r})") from error
-    return Description(**(values | {"tasks": tuple(values["tasks"])}))
+    for name in {"tasks", "inputs"} & values.keys():
+        values[name] = tuple(values[name])
+    return Description(**values)
 
 
 def packaged() -> dict[str, Path]:

@@ -11,13 +11,21 @@ from medley.errors import MedleyError
 
 if TYPE_CHECKING:
     from medley.models.blocks import Trunk
+    from medley.models.multitask import HPS, STL
 
 # Where the class of an architecture is.
 ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "tat": ("medley.models.tat", "TAT"),
     "amir": ("medley.models.amir", "AMIR"),
     "restormer": ("medley.models.restormer", "Restormer"),
+    "stl": ("medley.models.multitask", "STL"),
+    "hps": ("medley.models.multitask", "HPS"),
+    "mtan": ("medley.models.multitask", "MTAN"),
+    "ctan": ("medley.models.ctan", "CTAN"),
 }
+
+# A narrow ResNet for grids of 64 to 96 voxels a side, on two CPU cores.
+_TINY = {"width": 12, "widest": 48, "blocks": (1, 1, 1, 1), "stem": 2}
 
 # Name -> (architecture, what differs from its defaults, which are the paper's).
 CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -32,20 +40,34 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"dim": 16, "blocks": (1, 2, 2, 1), "refinement": 1, "expansion": 2.5, "generator_width": 6, "window": None},
     ),
     "amir-tiny": ("amir", {"dim": 16, "blocks": (1, 2, 2, 2), "refinement": 1, "expansion": 2.5}),
+    # Several answers from one image; what is asked and the dimension are told when they are made.
+    "stl": ("stl", {}),
+    "hps": ("hps", {}),
+    "mtan": ("mtan", {}),
+    "ctan": ("ctan", {}),
+    "stl-tiny": ("stl", _TINY),
+    "hps-tiny": ("hps", _TINY),
+    "mtan-tiny": ("mtan", _TINY),
+    "ctan-tiny": ("ctan", {**_TINY, "heads": 4}),
 }
 
 
-def create_model(name: str, **config: Any) -> Trunk:
-    """A network with fresh weights, `forward(x (B, 1, H, W)) -> (B, 1, H, W)`.
+def create_model(name: str, **config: Any) -> Trunk | HPS | STL:
+    """A network with fresh weights.
+
+    A restorer is `forward(x (B, 1, H, W)) -> (B, 1, H, W)`. A network of several answers is `forward(x (B, channels,
+    *spatial)) -> {name of the target: (B, k, *spatial) or (B, k)}`, raw; it must be told its targets:
+    `create_model("ctan", targets={"dose": ("pixel", 1), "diagnosis": ("image", 3)}, dimension=3, channels=1)`.
 
     Parameters
     ----------
-    name: one of `CONFIGURATIONS`; "tat", "amir" and "restormer" are the papers' own.
+    name: one of `CONFIGURATIONS`; "tat", "amir", "restormer" and "ctan" are the papers' own, "stl", "hps" and "mtan"
+        what CTAN is compared with.
     config: arguments of the network's class that shall differ; the finished network's `.config` has them all.
 
     Raises
     ------
-    MedleyError: no such network, a key that it does not know, or a value that it cannot have.
+    MedleyError: no such network, a key that it does not know, a value that it cannot have, or no targets told.
     """
     if name not in CONFIGURATIONS:
         raise MedleyError(f"there is no network {name!r}; the networks are {', '.join(CONFIGURATIONS)}")
@@ -56,7 +78,14 @@ def create_model(name: str, **config: Any) -> Trunk:
     for key in config:
         if key not in known:
             raise MedleyError(f"the network {name!r} has no setting {key!r}; its settings are {', '.join(known)}")
+    if missing := [key for key, one in known.items() if one.default is one.empty and key not in {**defaults, **config}]:
+        raise MedleyError(f"the network {name!r} must be told its {' and '.join(missing)}")
     try:
         return network(**{**defaults, **config})
     except (TypeError, ValueError) as error:
         raise MedleyError(f"the network {name!r} cannot be made with these settings: {error}") from error
+
+
+def is_multitask(name: str) -> bool:
+    """Whether a name in `CONFIGURATIONS` is of a network with several answers, and not of a restorer."""
+    return CONFIGURATIONS.get(name, ("", {}))[0] in ("stl", "hps", "mtan", "ctan")

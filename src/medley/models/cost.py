@@ -1,0 +1,31 @@
+"""What a network costs: its parameters, and the floating-point operations of one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers were learnt."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def flops(model: nn.Module, shape: Sequence[int]) -> int:
+    """Operations of products, convolutions and attention for one input of `shape` (channels, *spatial), no batch.
+
+    A multiplication and the addition that follows it count as two; everything else (norms, activations, softmax) is
+    left out. Runs the network once, in evaluation mode and on its own device; on "meta" nothing is computed.
+    """
+    first = next(model.parameters())
+    was_training = model.training
+    x = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
+    # Attention by its definition: of the fused forms, not every one is known to the counter.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.eval()(x)
+    model.train(was_training)
+    return counter.get_total_flops()

@@ -1,0 +1,103 @@
+"""CTAN, cross-task attention network (Kim et al., arXiv 2309.03837), in 2-D and 3-D.
+
+The authors published no program and the text leaves room: this is our reading. Ours are the squeezed width of the task
+paths, the skips (task features before the pool), the up path, and tokens without a code of their position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medley.models.multitask import HPS, Targets
+from medley.models.paths import TaskPath, walk
+from medley.models.resnet import Features
+
+
+class CTAN(HPS):
+    """Targets that attend to each other: in every mask (CTAE), and with all their tokens at the deepest stage (CTAB).
+
+    The arguments are those of `HPS`, and
+
+    squeeze: a target's features have so many times fewer channels than the backbone's, see `TaskPath`.
+    heads: of the attention in the bottleneck.
+    cross: False cuts what targets take from each other: masks see the target's own features alone and the bottleneck
+        has its feed-forward only. One target has no other and gives the same network either way.
+    """
+
+    def __init__(
+        self,
+        *,
+        targets: Targets,
+        dimension: int = 2,
+        channels: int = 1,
+        width: int = 64,
+        widest: int | None = None,
+        blocks: Sequence[int] = (3, 4, 6, 3),
+        expansion: int = 4,
+        stem: int = 4,
+        norm: str = "batch",
+        squeeze: int = 4,
+        heads: int = 8,
+        cross: bool = True,
+    ) -> None:
+        super().__init__(
+            targets=targets, dimension=dimension, channels=channels, width=width, widest=widest, blocks=blocks,
+            expansion=expansion, stem=stem, norm=norm,
+        )  # fmt: skip
+        self.config |= {"squeeze": squeeze, "heads": heads, "cross": cross}
+        self._crosses = cross and len(targets) > 1
+        self.paths = nn.ModuleDict({name: TaskPath(self.encoder, squeeze, self._crosses) for name in targets})
+        widths = [outer // squeeze for outer in self.encoder.outer]
+        self.bottlenecks = nn.ModuleDict({name: Bottleneck(widths[-1], heads, self._crosses) for name in targets})
+        self._make_decoders(widths)
+
+    def of_targets(self, shared: Features) -> dict[str, list[Tensor]]:
+        """The target's own maps, one a stage; the deepest has seen the other targets'."""
+        found = walk(self.paths, shared, self._crosses)
+        tokens = {name: maps[-1].flatten(2).transpose(1, 2) for name, maps in found.items()}  # (B, N, width)
+        for name, maps in found.items():
+            others = [tokens[other] for other in found if other != name]
+            x = self.bottlenecks[name](tokens[name], others)
+            maps[-1] = self.layers.channels_last(x.transpose(1, 2).reshape(maps[-1].shape))
+        return found
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Backbone and, since each target sees what the others took, all task paths."""
+        parameters = super().shared_parameters()
+        return [*parameters, *self.paths.parameters()] if self._crosses else parameters
+
+
+class Bottleneck(nn.Module):
+    """One target's cross-task attention at the deepest stage (CTAB): x += attend(x, others); x += feed(norm(x)).
+
+    width: of a token. heads: of the attention. attends: False where there are no others to attend to.
+    """
+
+    def __init__(self, width: int, heads: int, attends: bool) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"heads must divide the {width} channels of a token, got {heads}")
+        self.heads, self.attends = heads, attends
+        if attends:
+            self.query = nn.Linear(width, width)
+            self.key_value = nn.Linear(width, 2 * width)
+            self.project = nn.Linear(width, width)
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, own: Tensor, others: Sequence[Tensor]) -> Tensor:
+        """own (B, N, width), each of the others (B, M, width) -> (B, N, width)."""
+        if self.attends:
+            key, value = self._by_head(self.key_value(torch.cat(list(others), dim=1))).chunk(2, dim=3)
+            attended = F.scaled_dot_product_attention(self._by_head(self.query(own)), key, value)
+            own = own + self.project(attended.transpose(1, 2).flatten(2))
+        return own + self.feed(own)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(B, N, heads · C) -> (B, heads, N, C)."""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

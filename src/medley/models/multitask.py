@@ -1,0 +1,263 @@
+"""Several answers from one image: the networks that CTAN (arXiv 2309.03837) is measured against, in the same code.
+
+* STL, single-task learning: a network a target.
+* HPS, hard parameter sharing: one encoder, a decoder a target.
+* MTAN (Liu et al., CVPR 2019, arXiv 1803.10704): each target attends to the parts of the shared features it needs.
+
+Their authors built them on other backbones; these stand on CTAN's, so that only the way of sharing differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from medley.errors import MedleyError
+from medley.models.paths import TaskPath, walk
+from medley.models.resnet import Features, Layers, MapDecoder, ResNet, decoder_widths
+
+SMALLEST_SIDE = 16
+_CLASSIFIER = ("fc.",)  # what a ResNet of ImageNet has and a backbone has not
+_COUNTER = "num_batches_tracked"  # older files lack it
+
+# Name of a target -> ("pixel" or "image", how many numbers a voxel or an image).
+Targets = Mapping[str, Sequence[Any]]
+
+
+class HPS(nn.Module):
+    """Hard parameter sharing: the backbone serves all targets, each has its own decoder.
+
+    A pixel-level target's decoder is a U-Net's up path with the backbone's stages as skips; an image-level target's is
+    the global mean of the last stage and a linear layer.
+
+    Parameters
+    ----------
+    targets: name -> ("pixel" or "image", channels), such as {"dose": ("pixel", 1), "diagnosis": ("image", 3)}.
+    dimension: 2 or 3. channels: of the image.
+    width, widest, blocks, expansion, stem: of the backbone, see `ResNet`; the defaults are those of ResNet-50.
+    norm: "batch" or "group".
+
+    Attributes
+    ----------
+    config: the arguments that make the same network again.
+    """
+
+    config: dict[str, Any]
+
+    def __init__(
+        self,
+        *,
+        targets: Targets,
+        dimension: int = 2,
+        channels: int = 1,
+        width: int = 64,
+        widest: int | None = None,
+        blocks: Sequence[int] = (3, 4, 6, 3),
+        expansion: int = 4,
+        stem: int = 4,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "targets": checked_targets(targets),
+            "dimension": dimension,
+            "channels": channels,
+            "width": width,
+            "widest": widest,
+            "blocks": list(blocks),
+            "expansion": expansion,
+            "stem": stem,
+            "norm": norm,
+        }
+        self.layers = Layers(dimension, norm)
+        self.encoder = ResNet(self.layers, channels, width, widest, blocks, expansion, stem)
+        self._make_decoders(self.encoder.outer)
+
+    def _make_decoders(self, skips: Sequence[int]) -> None:
+        """A decoder a target, for stages of so many channels."""
+        self.decoders = nn.ModuleDict()
+        for name, (level, channels) in self.config["targets"].items():
+            if level == "image":
+                self.decoders[name] = nn.Linear(skips[-1], channels)
+            else:
+                finer, widths = self.encoder.finer, decoder_widths(self.encoder)
+                self.decoders[name] = MapDecoder(self.layers, [*finer, *skips], widths, channels)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """(B, channels, *spatial) -> name of the target -> (B, k, *spatial) or (B, k), raw: logits, or a map's value.
+
+        Any spatial size from 16 up: what the stages cannot halve is padded with the border's values, and cropped after.
+        """
+        dimension, channels = self.config["dimension"], self.config["channels"]
+        size = image.shape[2:]
+        if image.ndim != 2 + dimension or image.shape[1] != channels or min(size) < SMALLEST_SIDE:
+            raise ValueError(
+                f"expected (B, {channels}, *spatial) with {dimension} spatial axes of at least {SMALLEST_SIDE}, got "
+                f"{tuple(image.shape)}"
+            )
+        padding = [amount for side in reversed(size) for amount in (0, -side % self.encoder.stride)]
+        shared = self.encoder(F.pad(image, padding, mode="replicate"))
+        answers = {}
+        for name, stages in self.of_targets(shared).items():
+            if self.config["targets"][name][0] == "image":
+                answers[name] = self.decoders[name](stages[-1].flatten(2).mean(dim=2))
+            else:
+                answer = self.decoders[name]([*shared.finer, *stages])
+                answers[name] = answer[(..., *(slice(side) for side in size))]
+        return answers
+
+    def of_targets(self, shared: Features) -> dict[str, list[Tensor]]:
+        """The maps that each target's decoder gets, one a stage; here everyone gets the backbone's."""
+        return dict.fromkeys(self.decoders, shared.stages)
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Those that more than one target depends on."""
+        return list(self.encoder.parameters()) if len(self.decoders) > 1 else []
+
+
+class STL(nn.Module):
+    """Single-task learning: a network a target, `HPS` with that target alone, side by side in one module.
+
+    No parameter is shared; it trains in one run what would be as many. The arguments are those of `HPS`.
+    """
+
+    config: dict[str, Any]
+
+    def __init__(
+        self,
+        *,
+        targets: Targets,
+        dimension: int = 2,
+        channels: int = 1,
+        width: int = 64,
+        widest: int | None = None,
+        blocks: Sequence[int] = (3, 4, 6, 3),
+        expansion: int = 4,
+        stem: int = 4,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        self.networks = nn.ModuleDict()
+        for name, asked in checked_targets(targets).items():
+            self.networks[name] = network = HPS(
+                targets={name: asked}, dimension=dimension, channels=channels, width=width, widest=widest,
+                blocks=blocks, expansion=expansion, stem=stem, norm=norm,
+            )  # fmt: skip
+        self.config = network.config | {"targets": checked_targets(targets)}
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """As `HPS.forward`."""
+        return {name: network(image)[name] for name, network in self.networks.items()}
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """None."""
+        return []
+
+
+class MTAN(HPS):
+    """Multi-task attention network: at every stage, each target masks the shared features and keeps what it needs.
+
+    A target's own features go down a `TaskPath` beside the backbone; its decoder has them as skips. The arguments are
+    those of `HPS`, and
+
+    squeeze: a target's features have so many times fewer channels than the backbone's, see `TaskPath`.
+    """
+
+    def __init__(
+        self,
+        *,
+        targets: Targets,
+        dimension: int = 2,
+        channels: int = 1,
+        width: int = 64,
+        widest: int | None = None,
+        blocks: Sequence[int] = (3, 4, 6, 3),
+        expansion: int = 4,
+        stem: int = 4,
+        norm: str = "batch",
+        squeeze: int = 4,
+    ) -> None:
+        super().__init__(
+            targets=targets, dimension=dimension, channels=channels, width=width, widest=widest, blocks=blocks,
+            expansion=expansion, stem=stem, norm=norm,
+        )  # fmt: skip
+        self.config["squeeze"] = squeeze
+        self.paths = nn.ModuleDict({name: TaskPath(self.encoder, squeeze) for name in targets})
+        self._make_decoders([outer // squeeze for outer in self.encoder.outer])
+
+    def of_targets(self, shared: Features) -> dict[str, list[Tensor]]:
+        """The target's own maps, one a stage."""
+        return walk(self.paths, shared)
+
+
+def checked_targets(targets: Targets) -> dict[str, list[Any]]:
+    """The targets as a config holds them, name -> [level, channels].
+
+    Raises
+    ------
+    ValueError: no target, a name that a module cannot have, another level than "pixel" or "image", no channel.
+    """
+    if not targets:
+        raise ValueError("at least one target is needed")
+    for name, (level, channels) in targets.items():
+        if not name or "." in name or hasattr(nn.ModuleDict(), name):
+            raise ValueError(f"a target cannot be called {name!r}")
+        if level not in ("pixel", "image") or channels < 1:
+            raise ValueError(f"{name}: expected ('pixel' or 'image', channels from 1 up), got {(level, channels)}")
+    return {name: list(asked) for name, asked in targets.items()}
+
+
+def load_backbone(model: nn.Module, path: str | Path) -> None:
+    """Start the backbones of a 2-D network from a ResNet's weights, such as those of ImageNet.
+
+    path: a `.pth` or `.safetensors` state dict in the common names (conv1, bn1, layer1.0.conv1, downsample.0 ...); its
+    classifier ("fc") is left out. To be used before training: weights files of medley hold the backbone already.
+
+    Raises
+    ------
+    MedleyError: no such file; not a state dict; the network is 3-D or has no such backbone; other names or shapes.
+    """
+    backbones = [part for part in model.modules() if isinstance(part, ResNet)]
+    if not backbones:
+        raise MedleyError(f"{path} cannot be loaded into {type(model).__name__}, which has no ResNet backbone")
+    if backbones[0].layers.dimension != 2:
+        raise MedleyError(f"{path} cannot be loaded into a 3-D network: backbone weights are for dimension=2")
+    tensors = {name: t for name, t in _read(Path(path)).items() if not name.startswith(_CLASSIFIER)}
+    wanted = backbones[0].state_dict()
+    for name, tensor in wanted.items():
+        if name not in tensors and name.endswith(_COUNTER):
+            tensors[name] = tensor
+        elif name not in tensors:
+            raise MedleyError(f"{path} has no tensor {name!r}, which the backbone needs; is it a ResNet of this depth?")
+        elif tensors[name].shape != tensor.shape:
+            raise MedleyError(
+                f"{path}: {name} has shape {tuple(tensors[name].shape)} and the backbone's has {tuple(tensor.shape)}; "
+                "channels, width, stem and expansion must be those of the file"
+            )
+    if surplus := sorted(tensors.keys() - wanted.keys()):
+        raise MedleyError(f"{path} has tensors that the backbone has not, such as {surplus[0]!r}; is it deeper?")
+    for backbone in backbones:
+        backbone.load_state_dict(tensors)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict by name."""
+    from pickle import UnpicklingError
+
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise MedleyError(f"there is no file {path} to take a backbone's weights from")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise MedleyError(f"{path} cannot be read as a state dict: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        raise MedleyError(f"{path} is no state dict: names with a tensor each were expected")
+    return content

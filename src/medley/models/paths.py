@@ -1,0 +1,70 @@
+"""What each target takes from a shared backbone, stage by stage: the attention of MTAN and of CTAN's encoder (CTAE)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medley.models.resnet import Features, ResNet
+
+
+class TaskPath(nn.Module):
+    """A target's way down beside the backbone: what it takes from each stage.
+
+    From the shared features S_i of stage i and the target's own T_{i-1} comes
+    mask_i = sigmoid(BN(conv1(relu(BN(conv1([S_i, T_{i-1}])))))), and T_i = pool(relu(BN(conv3(mask_i · S_i)))).
+    T_0 is the stem's output, the last T is not pooled.
+
+    Parameters
+    ----------
+    backbone: whose features are masked.
+    squeeze: T_i has so many times fewer channels than S_i, and another convolution 1 (norm, ReLU) to that width goes
+        before the convolution 3. Plain, with squeeze 1, a target's path costs several times the whole backbone.
+    others: whether the mask also sees what the other targets have on average: [S_i, T_{i-1}, mean of theirs] (CTAN).
+    """
+
+    def __init__(self, backbone: ResNet, squeeze: int, others: bool = False) -> None:
+        super().__init__()
+        if squeeze < 1 or any(outer % squeeze for outer in backbone.outer):
+            raise ValueError(f"squeeze must divide the stages' channels {backbone.outer}, got {squeeze}")
+        layers = backbone.layers
+        self.masks, self.convs = nn.ModuleList(), nn.ModuleList()
+        own = backbone.stem_width
+        for outer in backbone.outer:
+            width = outer // squeeze
+            look = layers.unit(outer + own * (2 if others else 1), width)
+            self.masks.append(nn.Sequential(look, layers.conv(width, outer), layers.normalise(outer), nn.Sigmoid()))
+            narrow = layers.unit(outer, width) if squeeze > 1 else nn.Identity()
+            self.convs.append(nn.Sequential(narrow, layers.unit(width, width, kernel=3)))
+            own = width
+
+    def forward(self, stage: int, shared: Tensor, seen: Sequence[Tensor]) -> Tensor:
+        """T of a stage before the pool: (B, width, *spatial).
+
+        shared: S (B, outer, *spatial). seen: what the mask sees besides, (B, channels, *spatial) each.
+        """
+        mask = self.masks[stage](torch.cat([shared, *seen], dim=1))
+        return self.convs[stage](mask * shared)
+
+
+def walk(paths: nn.ModuleDict, shared: Features, others: bool = False) -> dict[str, list[Tensor]]:
+    """All targets' ways down, a stage at a time: name -> T of every stage before its pool.
+
+    others: whether each target sees the mean of the others' T; the paths must have been made for it.
+    """
+    pool = F.max_pool3d if shared.stem.ndim == 5 else F.max_pool2d
+    own = dict.fromkeys(paths, shared.stem)
+    found: dict[str, list[Tensor]] = {name: [] for name in paths}
+    for i, features in enumerate(shared.stages):
+        if i:
+            own = {name: pool(maps[-1], 2) for name, maps in found.items()}
+        for name, maps in found.items():
+            seen = [own[name]]
+            if others:
+                theirs = [own[other] for other in own if other != name]
+                seen.append(sum(theirs[1:], theirs[0]) / len(theirs))
+            maps.append(paths[name](i, features, seen))
+    return found

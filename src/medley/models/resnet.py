@@ -1,0 +1,211 @@
+"""The backbone of the multi-task networks, a bottleneck ResNet (He et al., CVPR 2016, arXiv 1512.03385), and the U-Net
+up path (Ronneberger et al., MICCAI 2015, arXiv 1505.04597); in 2-D and in 3-D from one definition.
+
+Shapes: (B, C, *spatial), spatial (row, column) or (slice, row, column). Inside the networks the channels lie last in
+memory, which is faster on a CPU by about a half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd, log2
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_NARROWEST = 8  # channels of an up path: fewer are not faster
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of one dimension.
+
+    Attributes
+    ----------
+    dimension: 2 or 3. norm: "batch", or "group" of up to 8 groups, which knows no batch.
+    """
+
+    dimension: int
+    norm: str
+
+    def __post_init__(self) -> None:
+        if self.dimension not in (2, 3):
+            raise ValueError(f"dimension must be 2 or 3, got {self.dimension}")
+        if self.norm not in ("batch", "group"):
+            raise ValueError(f"norm must be 'batch' or 'group', got {self.norm!r}")
+
+    def conv(self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1) -> nn.Module:
+        """A convolution without bias that keeps the size, or divides it by its stride; He's initialisation."""
+        kind = nn.Conv2d if self.dimension == 2 else nn.Conv3d
+        conv = kind(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        return conv
+
+    def normalise(self, channels: int) -> nn.Module:
+        """The norm after a convolution."""
+        if self.norm == "group":
+            return nn.GroupNorm(gcd(channels, 8), channels)
+        return nn.BatchNorm2d(channels) if self.dimension == 2 else nn.BatchNorm3d(channels)
+
+    def unit(self, channels_in: int, channels_out: int, kernel: int = 1) -> nn.Sequential:
+        """Convolution, norm, ReLU."""
+        return nn.Sequential(
+            self.conv(channels_in, channels_out, kernel), self.normalise(channels_out), nn.ReLU(inplace=True)
+        )
+
+    def double(self, x: Tensor) -> Tensor:
+        """Twice the size, linearly between the voxels."""
+        return F.interpolate(x, scale_factor=2.0, mode="bilinear" if self.dimension == 2 else "trilinear")
+
+    def channels_last(self, x: Tensor) -> Tensor:
+        """The same values with the channels last in memory."""
+        return x.contiguous(memory_format=torch.channels_last if self.dimension == 2 else torch.channels_last_3d)
+
+
+class Bottleneck(nn.Module):
+    """Convolutions 1, 3, 1 and the way around them; the stride is at the 3 (version 1.5 of ResNet)."""
+
+    def __init__(self, layers: Layers, channels: int, inner: int, outer: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = layers.conv(channels, inner)
+        self.bn1 = layers.normalise(inner)
+        self.conv2 = layers.conv(inner, inner, 3, stride)
+        self.bn2 = layers.normalise(inner)
+        self.conv3 = layers.conv(inner, outer)
+        self.bn3 = layers.normalise(outer)
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or channels != outer:
+            self.downsample = nn.Sequential(layers.conv(channels, outer, stride=stride), layers.normalise(outer))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, *spatial) -> (B, outer, *spatial / stride)."""
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x), inplace=True)
+
+
+class Features(NamedTuple):
+    """What a backbone gives.
+
+    Attributes
+    ----------
+    finer: maps on finer grids than the first stage's, the image itself first, each twice as fine as the next.
+    stem: the stem's output, on the first stage's grid.
+    stages: the output of every stage, each grid half as fine as the one before.
+    """
+
+    finer: list[Tensor]
+    stem: Tensor
+    stages: list[Tensor]
+
+
+class ResNet(nn.Module):
+    """The backbone. Its parameters have the common names: conv1, bn1, layer1.0.conv1, layer1.0.downsample.0 ...
+
+    Parameters
+    ----------
+    layers: of which dimension and norm.
+    channels: of the image.
+    width: of the stem and of the first stage's inner convolutions; each next stage has twice as many, up to `widest`.
+    widest: the most channels that inner convolutions have; None for no bound.
+    blocks: how many a stage; as many stages as there are numbers.
+    expansion: a stage's output has so many times its inner channels.
+    stem: what it divides the size by: 4, convolution 7 and maximum of 3, both of stride 2; 2 or 1, convolution 3.
+
+    Attributes
+    ----------
+    inner, outer: inner and output channels of every stage.
+    finer, stem_width: channels of `Features.finer` and of `Features.stem`.
+    stride: the image's size over the last stage's.
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        channels: int,
+        width: int,
+        widest: int | None,
+        blocks: Sequence[int],
+        expansion: int,
+        stem: int,
+    ) -> None:
+        super().__init__()
+        if not blocks:
+            raise ValueError("at least one stage is needed, blocks is empty")
+        if min(channels, width, expansion, *blocks, *([] if widest is None else [widest])) < 1:
+            raise ValueError("channels, width, widest, expansion and the numbers of blocks must be at least 1")
+        if stem not in (1, 2, 4):
+            raise ValueError(f"stem must be 1, 2 or 4, got {stem}")
+        self.layers = layers
+        self.inner = [min(width * 2**i, widest or width * 2**i) for i in range(len(blocks))]
+        self.outer = [expansion * inner for inner in self.inner]
+        self.stem_width = width
+        self.finer = [channels, width][: int(log2(stem))]
+        self.stride = stem * 2 ** (len(blocks) - 1)
+        self.conv1 = layers.conv(channels, width, 7 if stem == 4 else 3, min(stem, 2))
+        self.bn1 = layers.normalise(width)
+        self.maxpool: nn.Module = nn.Identity()
+        if stem == 4:
+            self.maxpool = (nn.MaxPool2d if layers.dimension == 2 else nn.MaxPool3d)(3, 2, padding=1)
+        before = width
+        for i, (count, inner, outer) in enumerate(zip(blocks, self.inner, self.outer, strict=True)):
+            stage = nn.Sequential()
+            for j in range(count):
+                stage.append(Bottleneck(layers, before, inner, outer, stride=2 if i and not j else 1))
+                before = outer
+            self.add_module(f"layer{i + 1}", stage)
+
+    def forward(self, x: Tensor) -> Features:
+        """x (B, channels, *spatial), sides multiples of `stride`."""
+        wide = F.relu(self.bn1(self.layers.channels_last(self.conv1(x))), inplace=True)
+        stem = self.maxpool(wide)
+        stages: list[Tensor] = []
+        for i in range(len(self.inner)):
+            stages.append(self.get_submodule(f"layer{i + 1}")(stages[-1] if stages else stem))
+        return Features([x, wide][: len(self.finer)], stem, stages)
+
+
+class MapDecoder(nn.Module):
+    """From a backbone's levels to a value a voxel: the U-Net's up path, with half the channels on each finer level.
+
+    A skip that is wider than its level is narrowed to it by a convolution 1 first.
+
+    Parameters
+    ----------
+    layers: of which dimension and norm.
+    skips: channels of the maps it gets, from the finest to the coarsest.
+    widths: channels it has on each of these levels but the coarsest.
+    answers: numbers a voxel.
+    """
+
+    def __init__(self, layers: Layers, skips: Sequence[int], widths: Sequence[int], answers: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.narrow, self.skip, self.join = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        before = skips[-1]
+        for skip, width in zip(reversed(skips[:-1]), reversed(widths), strict=True):
+            self.narrow.append(layers.conv(before, width))
+            self.skip.append(layers.conv(skip, width) if skip > width else nn.Identity())
+            self.join.append(layers.unit(width + min(skip, width), width, kernel=3))
+            before = width
+        self.answer = (nn.Conv2d if layers.dimension == 2 else nn.Conv3d)(before, answers, 1)
+        for parameter in self.answer.parameters():
+            nn.init.normal_(parameter, std=0.01)  # a map starts near 0, a mask near one half
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Maps from the finest to the coarsest, (B, skip, *spatial) each -> (B, answers, *finest)."""
+        x = levels[-1]
+        for narrow, skip, join, level in zip(self.narrow, self.skip, self.join, reversed(levels[:-1]), strict=True):
+            up = self.layers.double(narrow(x))
+            x = join(torch.cat([up, skip(level).to(up.dtype)], dim=1))
+        with torch.autocast(x.device.type, enabled=False):  # eight bits are too few for a dose
+            return self.answer(x.to(self.answer.weight.dtype))
+
+
+def decoder_widths(backbone: ResNet) -> list[int]:
+    """Channels of an up path on each of its levels: a stage's inner width, and half as many on each finer grid."""
+    finer = [max(_NARROWEST, backbone.inner[0] // 2**i) for i in range(len(backbone.finer), 0, -1)]
+    return [*finer, *backbone.inner[:-1]]
