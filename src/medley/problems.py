@@ -106,6 +106,25 @@ class Problem(_Plain):
                 return target
         raise MedleyError(f"{self.name} has no target {name!r}; it has {', '.join(t.name for t in self.targets)}")
 
+    def input_channels(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The name of each channel of a network's input.
+
+        Parameters
+        ----------
+        inputs: "image", and names of structures targets or regions, whose masks come as further channels, 0 or 1.
+
+        Raises
+        ------
+        MedleyError: an input that is none of these.
+        """
+        masks = {target.name: target.names for target in self.targets if target.kind == "structures"}
+        regions = {target.within: (target.within,) for target in self.targets if target.within}
+        known = {"image": self.channels, **masks, **regions}
+        for name in inputs:
+            if name not in known:
+                raise MedleyError(f"{self.name} has no input {name!r}; it has {', '.join(known)}")
+        return tuple(channel for name in inputs for channel in known[name])
+
     def only(self, names: tuple[str, ...]) -> Problem:
         """The same problem with some of its targets, in the order of `names`."""
         return self.model_copy(update={"targets": tuple(self.target(name) for name in names)})

@@ -11,7 +11,8 @@ from medley.models import weights
 from medley.training import loop
 from medley.training.checkpoint import load_checkpoint
 from medley.training.loop import learning_rate, train
-from medley.training.recipe import Optimiser, Recipe
+from medley.training.recipe import Balance, Optimiser, RestorationRecipe
+from medley.training.restoration import Restoration
 
 TINY = {
     "tat-tiny": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "generator_width": 16},
@@ -21,7 +22,7 @@ TINY = {
 
 @pytest.fixture
 def recipe(small_store, tmp_path):
-    return Recipe(
+    return RestorationRecipe(
         name="small",
         model="tat-tiny",
         config=TINY["tat-tiny"],
@@ -42,7 +43,7 @@ def recipe(small_store, tmp_path):
 
 @pytest.fixture
 def amir_recipe(recipe):
-    return recipe.model_copy(update={"model": "amir-tiny", "config": TINY["amir-tiny"], "balance": "equal"})
+    return recipe.model_copy(update={"model": "amir-tiny", "config": TINY["amir-tiny"], "balance": Balance()})
 
 
 def tensors(path):
@@ -72,12 +73,12 @@ def stop_after(recipe, steps):
 
 def test_the_loss_falls_and_validation_is_told(recipe):
     told = []
-    long = recipe.model_copy(update={"steps": 40, "patch": 32, "patches": 4, "balance": "equal"})
+    long = recipe.model_copy(update={"steps": 40, "patch": 32, "patches": 4, "balance": Balance()})
     train(long, progress=told.append)
     first, last = (sum(p.loss for p in part) for part in (told[:10], told[-10:]))
     assert last < 0.9 * first
     assert [p.step for p in told] == list(range(1, 41))
-    assert set(told[-1].psnr) == {"ct-denoise", "pet-denoise"}
+    assert set(told[-1].scores) == {"ct-denoise psnr", "pet-denoise psnr"}
 
 
 def test_identity_start_makes_the_network_the_identity(recipe, small_store):
@@ -99,8 +100,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(recipe):
     gradients = []
     for micro in (None, 1):
         run = loop.Run(recipe.model_copy(update={"micro_batch": micro}), loop.Fabric(accelerator="cpu"))
-        sampler = loop.PatchSampler(run.store, recipe.tasks, patches=4, seed=0)
-        [batch] = loop.batches(loop.PatchReader(run.store, 32), sampler, 0, 1)
+        batch = run.lesson.batch(0)
         torch.manual_seed(1)
         for parameter in run.network.parameters():
             nn.init.normal_(parameter, std=0.1)
@@ -112,7 +112,9 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(recipe):
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(recipe, monkeypatch):
     stop_after(recipe, 2)
     before = (recipe.output / "last.ckpt").read_bytes()
-    monkeypatch.setattr(loop.Run, "_loss", lambda self, low, target: self.network(low).sum() * float("nan"))
+    monkeypatch.setattr(
+        Restoration, "losses", lambda self, network, batch: {"image": network(batch.input).sum() * float("nan")}
+    )
     with pytest.raises(MedleyError, match="loss at step 2 is nan"):
         train(recipe, resume=True)
     assert (recipe.output / "last.ckpt").read_bytes() == before

@@ -65,10 +65,10 @@ def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, q
         def tell(now: Progress) -> None:
             nonlocal told
             update(now.step, now.steps, f"loss {now.loss:.5f}")
-            if now.psnr != told:
-                told = now.psnr
-                psnr = ", ".join(f"{task} {value:.2f} dB" for task, value in told.items())
-                say(f"step {now.step}: {psnr}", quiet=quiet)
+            if now.scores != told:
+                told = now.scores
+                scores = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+                say(f"step {now.step}: {scores}", quiet=quiet)
 
         try:
             weights = run(read_recipe(recipe, settings), resume=resume, progress=tell)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from medley.data.sampler import Draw, PatchSampler
+from medley.data.sampler import Draw
 from medley.data.store import Store
 
 
@@ -21,21 +21,36 @@ class Sample:
     ----------
     input: (C, *spatial) float32, normalised to [0, 1]; above 1 only where the task's normalisation does not clip.
     targets: {name: array}; a restoration sample has the one target "image", (1, H, W). What is missing is absent.
-    task: its name.
+    task: its name; a problem's name where several things are asked at once.
+    counts: {name: array of bool}, what of a target may be learnt from; a target that is not named counts as a whole.
     """
 
     input: np.ndarray
     targets: dict[str, np.ndarray]
     task: str
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one size, stacked: input (B, C, *spatial), targets {name: (B, ...)}, and the task of each."""
+    """Samples of one size, stacked: input (B, C, *spatial), targets and counts {name: (B, ...)}, the task of each."""
 
     input: torch.Tensor
     targets: dict[str, torch.Tensor]
     tasks: tuple[str, ...]
+    counts: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        targets, counts = ({k: v.to(device) for k, v in each.items()} for each in (self.targets, self.counts))
+        return Batch(self.input.to(device), targets, self.tasks, counts)
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Batches of `size` samples in the same order, the last of what is left."""
+        for first in range(0, len(self.tasks), size):
+            part = slice(first, first + size)
+            targets, counts = ({k: v[part] for k, v in each.items()} for each in (self.targets, self.counts))
+            yield Batch(self.input[part], targets, self.tasks[part], counts)
 
 
 class PatchReader:
@@ -78,20 +93,14 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """The batch of `samples`, which have one size and the same targets."""
     return Batch(
         input=torch.from_numpy(np.stack([sample.input for sample in samples])),
-        targets={
-            name: torch.from_numpy(np.stack([sample.targets[name] for sample in samples]))
-            for name in samples[0].targets
-        },
+        targets=_stacked([sample.targets for sample in samples]),
         tasks=tuple(sample.task for sample in samples),
+        counts=_stacked([sample.counts for sample in samples]),
     )
 
 
-def batches(reader: PatchReader, sampler: PatchSampler, start: int, stop: int) -> Iterator[Batch]:
-    """The batches of the steps from `start` to before `stop`; the next one is read while one is used."""
-
-    def make(step: int) -> Batch:
-        return collate([reader(draw) for draw in sampler.draw(step)])
-
+def batches(make: Callable[[int], Batch], start: int, stop: int) -> Iterator[Batch]:
+    """The batches that `make` gives for the steps from `start` to before `stop`; the next is made while one is used."""
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(make, start) if start < stop else None
         for step in range(start + 1, stop + 1):
@@ -99,3 +108,7 @@ def batches(reader: PatchReader, sampler: PatchSampler, start: int, stop: int) -
             batch = following.result()
             following = thread.submit(make, step) if step < stop else None
             yield batch
+
+
+def _stacked(each: Sequence[Mapping[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.stack([one[name] for one in each])) for name in each[0]}

@@ -17,31 +17,32 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 import medley
-from medley.data.sampler import PatchSampler
-from medley.data.samples import Batch, PatchReader, batches
+from medley.data.samples import Batch, batches
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights
-from medley.models.zoo import CONFIGURATIONS, create_model
-from medley.training.balance import TatBalance
+from medley.models.zoo import CONFIGURATIONS
+from medley.training.balance import backward_aggregated, create_aggregator, create_weighting
 from medley.training.checkpoint import load_checkpoint, save_checkpoint
-from medley.training.recipe import Optimiser, Recipe
-from medley.training.validate import validate
+from medley.training.lesson import Lesson
+from medley.training.prediction import Prediction
+from medley.training.recipe import Optimiser, PredictionRecipe, Recipe, RestorationRecipe
+from medley.training.restoration import Restoration
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told after a step: its number of all, the loss, and the last validation's PSNR in dB for each task."""
+    """What is told after a step: its number of all, the loss, and the last validation's scores by their names."""
 
     step: int
     steps: int
     loss: float
-    psnr: dict[str, float]
+    scores: dict[str, float]
 
 
 def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress], None] = lambda _: None) -> Path:
@@ -72,26 +73,18 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
         raise MedleyError(
             f"{recipe.output} holds a run already; go on with it (--resume) or give another output folder"
         )
-    sampler = PatchSampler(
-        run.store,
-        recipe.tasks,
-        patches=recipe.patches,
-        mixed=recipe.sampling == "mixed",
-        seed=recipe.seed,
-        rank=fabric.global_rank,
-    )
-    reader = PatchReader(run.store, recipe.patch)
     log = SummaryWriter(str(recipe.output / "tensorboard"), purge_step=run.step) if fabric.is_global_zero else None
+    every = recipe.validate_every if isinstance(recipe, PredictionRecipe) else recipe.validation.every
     with _stop_after_step() as stop_asked:
-        for batch in batches(reader, sampler, run.step, recipe.steps):
+        for batch in batches(run.lesson.batch, run.step, recipe.steps):
             loss = run.advance(batch)
             last = run.step == recipe.steps
-            validated = last or run.step % recipe.validation.every == 0
+            validated = last or run.step % every == 0
             if validated:
-                run.psnr = run.validate()
+                run.scores = run.lesson.validate(run.averaged.module)
             if log:
-                _write_scalars(log, run, loss, run.psnr if validated else {})
-            progress(Progress(run.step, recipe.steps, loss, run.psnr))
+                _write_scalars(log, run, loss, run.scores if validated else {})
+            progress(Progress(run.step, recipe.steps, loss, run.scores))
             if last or stop_asked() or run.step % recipe.checkpoint_every == 0:
                 save_checkpoint(fabric, checkpoint, run.state())
             if stop_asked() and not last:
@@ -103,12 +96,19 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
     return path
 
 
+def create_lesson(recipe: Recipe, store: Store, *, rank: int = 0, ranks: int = 1) -> Lesson:
+    """What a recipe's network learns."""
+    kinds = {RestorationRecipe: Restoration, PredictionRecipe: Prediction}
+    return kinds[type(recipe)](recipe, store, rank=rank, ranks=ranks)
+
+
 class Run:
     """The things that change during training, and one step of change.
 
     Attributes
     ----------
-    step: finished steps. seconds: time spent in them. averaged: running mean of the weights. psnr: last validation.
+    lesson: what is learnt. step: finished steps. seconds: time spent in them.
+    averaged: running mean of the weights. scores: those of the last validation.
     """
 
     def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
@@ -117,23 +117,23 @@ class Run:
         self.store = Store(recipe.store)
         self.step = 0
         self.seconds = 0.0
-        self.psnr: dict[str, float] = {}
+        self.scores: dict[str, float] = {}
+        self.lesson = create_lesson(recipe, self.store, rank=fabric.global_rank, ranks=fabric.world_size)
         torch.manual_seed(recipe.seed)
-        network = create_model(recipe.model, **recipe.config)
-        if recipe.identity_start:
-            last = [part for part in network.output.modules() if isinstance(part, nn.Conv2d)][-1]
-            nn.init.zeros_(last.weight)
+        network = self.lesson.create_network()
         self.config = network.config
         self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema)).to(fabric.device)
         self.network = fabric.setup_module(network)
-        self.balance = fabric.setup_module(TatBalance()) if recipe.balance == "tat" else None
+        self.weighting = create_weighting(recipe.balance, self.lesson.tasks, self.lesson.continuous)
+        self.helpers = nn.ModuleDict({"weighting": self.weighting, **self.lesson.helpers}).to(fabric.device)
+        self.aggregate = None if recipe.aggregation == "sum" else create_aggregator(recipe.aggregation)
         of = recipe.optimiser
-        self.parameters = [*self.network.parameters(), *(self.balance.parameters() if self.balance else ())]
+        self.parameters = [*self.network.parameters(), *self.helpers.parameters()]
         adamw = torch.optim.AdamW(self.parameters, lr=of.rate, betas=of.betas, weight_decay=of.weight_decay)
         self.optimiser = cast(torch.optim.AdamW, fabric.setup_optimizers(adamw))
 
     def advance(self, batch: Batch) -> float:
-        """Take one step on `batch` and give its loss.
+        """Take one step on `batch` and give its loss, the weighed sum of the tasks'.
 
         Raises
         ------
@@ -141,20 +141,18 @@ class Run:
         """
         begun = time.perf_counter()
         self.network.train()
+        self.helpers.train()
         torch.manual_seed(hash((self.recipe.seed, self.fabric.global_rank, self.step)))  # the noise of AMIR's routers
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.recipe.steps, self.recipe.optimiser)
         self.optimiser.zero_grad()
-        total = 0.0
-        for share, low, target in self._parts(batch):
-            loss = share * self._loss(low, target)
-            self.fabric.backward(loss)
-            total += loss.item()
+        total = sum(self._learn(share, part) for share, part in self._parts(batch))
         if not math.isfinite(total):
             raise MedleyError(
                 f"the loss at step {self.step} is {total}; the last checkpoint is as it was: resume it with a lower "
                 f"optimiser.rate, an optimiser.clip or precision 32-true"
             )
+        self._share_gradients_of_helpers()
         if self.recipe.optimiser.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.recipe.optimiser.clip)
         self.optimiser.step()
@@ -163,44 +161,48 @@ class Run:
         self.seconds += time.perf_counter() - begun
         return total
 
-    def _parts(self, batch: Batch) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """(share of the batch, input, target) of every pass through the network."""
-        low, target = (self.fabric.to_device(one) for one in (batch.input, batch.targets["image"]))
-        size = self.recipe.micro_batch or len(low)
-        for low_part, target_part in zip(low.split(size), target.split(size), strict=True):
-            yield len(low_part) / len(low), low_part, target_part
+    def _parts(self, batch: Batch) -> Iterator[tuple[float, Batch]]:
+        """(share of the batch, part) of every pass through the network."""
+        batch = batch.to(self.fabric.device)
+        whole = len(batch.tasks)
+        for part in batch.split(getattr(self.recipe, "micro_batch", None) or whole):
+            yield len(part.tasks) / whole, part
 
-    def _loss(self, low: Tensor, target: Tensor) -> Tensor:
-        restored = self.network(low).float()
-        error = self.balance(low, restored, target) if self.balance else (restored - target).abs().mean()
-        auxiliary = getattr(self.network.module, "auxiliary_loss", None)
-        return error if auxiliary is None else error + auxiliary
+    def _learn(self, share: float, part: Batch) -> float:
+        """Add a part's share to the gradients and give its share of the loss; a part without labels adds nothing."""
+        losses = [share * loss for loss in self.weighting(self.lesson.losses(self.network, part)).values()]
+        if not losses:
+            return 0.0
+        if self.aggregate is None:
+            self.fabric.backward(torch.stack(losses).sum())
+        else:
+            backward_aggregated(losses, self.parameters, self.aggregate)
+        return sum(loss.item() for loss in losses)
 
-    def validate(self) -> dict[str, float]:
-        """Mean PSNR in dB of the averaged weights, for each task."""
-        count = self.recipe.validation.slices
-        return validate(self.averaged.module, self.description(), self.store, count, self.fabric.device)
+    def _share_gradients_of_helpers(self) -> None:
+        """Make them the mean over all devices, as Fabric makes the network's."""
+        for parameter in self.helpers.parameters() if self.fabric.world_size > 1 else ():
+            if parameter.grad is not None:
+                parameter.grad = cast(torch.Tensor, self.fabric.all_reduce(parameter.grad, reduce_op="mean"))
 
     def description(self) -> weights.Description:
         """What the weights file will say of itself."""
-        settings = self.store.manifest.settings
-        people = {task: len({e.subject for e in self.store.entries("train", task)}) for task in self.recipe.tasks}
+        said = self.lesson.description(self.scores)
         record = {
             "recipe": self.recipe_as_data(),
             "steps": self.step,
             "seconds": round(self.seconds),
-            "store": settings,
-            "train_subjects": people,
-            "validation_psnr": self.psnr,
+            "store": self.store.manifest.settings,
+            **said.pop("training"),
             "torch": torch.__version__,
         }
         return weights.Description(
             name=self.recipe.name,
             architecture=CONFIGURATIONS[self.recipe.model][0],
             config=self.config,
-            tasks=self.recipe.tasks,
             training=record,
             version=medley.__version__,
+            **said,
         )
 
     def recipe_as_data(self) -> dict[str, Any]:
@@ -213,21 +215,20 @@ class Run:
             "recipe": self.recipe_as_data(),
             "step": self.step,
             "seconds": self.seconds,
-            "psnr": self.psnr,
+            "scores": self.scores,
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "balance": self.balance.state_dict() if self.balance else None,
+            "helpers": self.helpers.state_dict(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's state."""
-        self.step, self.seconds, self.psnr = state["step"], state["seconds"], state["psnr"]
+        self.step, self.seconds, self.scores = state["step"], state["seconds"], state["scores"]
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        if self.balance:
-            self.balance.load_state_dict(state["balance"])
+        self.helpers.load_state_dict(state["helpers"])
 
 
 def learning_rate(step: int, steps: int, optimiser: Optimiser) -> float:
@@ -257,8 +258,8 @@ def _stop_after_step() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _write_scalars(log: SummaryWriter, run: Run, loss: float, psnr: dict[str, float]) -> None:
+def _write_scalars(log: SummaryWriter, run: Run, loss: float, scores: dict[str, float]) -> None:
     log.add_scalar("loss", loss, run.step)
     log.add_scalar("rate", run.optimiser.param_groups[0]["lr"], run.step)
-    for task, value in psnr.items():
-        log.add_scalar(f"psnr/{task}", value, run.step)
+    for name, value in scores.items():
+        log.add_scalar(f"validation/{name}", value, run.step)

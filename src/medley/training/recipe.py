@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medley.errors import MedleyError
+from medley.models.zoo import is_multitask
 from medley.tasks import TASKS
 
+T = TypeVar("T", bound=BaseModel)
 
-class _Strict(BaseModel):
+
+class Strict(BaseModel):
+    """Keys that are not known fail; values do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Optimiser(_Strict):
+class Optimiser(Strict):
     """AdamW with a linear warm-up and a cosine fall.
 
     Attributes
@@ -34,29 +39,53 @@ class Optimiser(_Strict):
     clip: float | None = Field(None, gt=0)
 
 
-class Validation(_Strict):
-    """How the network is watched while it learns: on `slices` slices of each task, every `every` steps."""
+class Validation(Strict):
+    """How a restorer is watched while it learns: on `slices` slices of each task, every `every` steps."""
 
     every: int = Field(1000, gt=0)
     slices: int = Field(12, gt=0)
 
 
-class Recipe(_Strict):
-    """One training run.
+class Balance(Strict):
+    """How much each task's loss counts; in a recipe its name alone will do.
+
+    Attributes
+    ----------
+    name: "equal"; "fixed", by `weights`; "uncertainty", learnt (Kendall et al.); "dwa", by how fast each loss falls
+        (dynamic weight average); "tat", learnt for every sample (TAT, sec. 3.3), for restorers.
+    weights: {task: factor}, tasks that are not named count 1.
+    period: steps over which dwa averages a loss. temperature: dwa's; large makes the weights alike.
+    """
+
+    name: Literal["equal", "fixed", "uncertainty", "dwa", "tat"] = "equal"
+    weights: dict[str, float] = {}
+    period: int = Field(100, gt=0)
+    temperature: float = Field(2.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _weights_where_they_count(self) -> Balance:
+        if bool(self.weights) != (self.name == "fixed"):
+            raise ValueError('weights and the name "fixed" belong together')
+        return self
+
+
+class Recipe(Strict):
+    """What every training run has.
 
     Attributes
     ----------
     name: of the weights it makes.
     model: a name in `medley.models.zoo`; `config` replaces parts of its configuration.
-    store: the prepared data. tasks: trained together. output: folder of checkpoints, TensorBoard scalars and weights.
-    steps: length of the run. patch: side of the patches in pixels. patches: in a step, of all tasks together.
-    sampling: "uniform", as many patches of every task in every step, or "mixed", as the data has them.
-    identity_start: the last convolution starts at zero, so that training starts from the input itself. Not in the
-        papers; short runs need it, since a CT's noise is half a percent of its range.
-    balance: "tat" for TAT's learnt weighting of the samples (sec. 3.3), "equal" for the mean absolute error.
+    store: the prepared data. output: folder of checkpoints, TensorBoard scalars and weights.
+    steps: length of the run.
+    balance: how much each task counts. aggregation: how the tasks' gradients become one step: "sum", or a way to
+        settle their conflicts on the parameters that several tasks share, by torchjd.
     ema: decay of the running mean of the weights, which is what is validated and saved.
-    micro_batch: samples in one pass through the network; smaller needs less memory and gives the same gradient for
-        networks without an auxiliary loss. None: all of a step's.
     precision: Lightning Fabric's name, "32-true" or "bf16-mixed".
     accelerator, devices: Lightning Fabric's.
     checkpoint_every: steps between checkpoints.
@@ -67,22 +96,44 @@ class Recipe(_Strict):
     config: dict[str, Any] = {}
     store: Path
     output: Path
-    tasks: tuple[str, ...] = tuple(TASKS)
     seed: int = 0
     steps: int = Field(gt=0)
+    balance: Balance = Balance()
+    aggregation: Literal["sum", "pcgrad", "mgda", "aligned-mtl", "imtl-g"] = "sum"
+    optimiser: Optimiser = Optimiser()
+    ema: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accelerator: str = "auto"
+    devices: int = Field(1, gt=0)
+    checkpoint_every: int = Field(1000, gt=0)
+
+    @model_validator(mode="after")
+    def _one_device_for_aggregation(self) -> Recipe:
+        if self.aggregation != "sum" and self.devices > 1:
+            raise ValueError(f"aggregation {self.aggregation} works on one device")
+        return self
+
+
+class RestorationRecipe(Recipe):
+    """A restorer's run.
+
+    Attributes
+    ----------
+    tasks: trained together. patch: side of the patches in pixels. patches: in a step, of all tasks together.
+    sampling: "uniform", as many patches of every task in every step, or "mixed", as the data has them.
+    identity_start: the last convolution starts at zero, so that training starts from the input itself. Not in the
+        papers; short runs need it, since a CT's noise is half a percent of its range.
+    micro_batch: samples in one pass through the network; smaller needs less memory and gives the same gradient for
+        networks without an auxiliary loss. None: all of a step's.
+    """
+
+    tasks: tuple[str, ...] = tuple(TASKS)
     patch: int = Field(128, ge=16)
     patches: int = Field(12, gt=0)
     sampling: Literal["uniform", "mixed"] = "uniform"
     identity_start: bool = False
-    balance: Literal["tat", "equal"] = "equal"
-    optimiser: Optimiser = Optimiser()
-    ema: float = Field(0.999, ge=0, lt=1)
     micro_batch: int | None = Field(None, gt=0)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    accelerator: str = "auto"
-    devices: int = Field(1, gt=0)
     validation: Validation = Validation()
-    checkpoint_every: int = Field(1000, gt=0)
 
     @field_validator("tasks")
     @classmethod
@@ -92,6 +143,46 @@ class Recipe(_Strict):
             raise ValueError(f"expected some of {', '.join(TASKS)}")
         return tasks
 
+    @model_validator(mode="after")
+    def _whole_batch_for_aggregation(self) -> RestorationRecipe:
+        if self.aggregation != "sum" and (self.micro_batch or self.balance.name == "tat"):
+            raise ValueError(f"aggregation {self.aggregation} goes with neither micro_batch nor balance tat")
+        return self
+
+
+class PredictionRecipe(Recipe):
+    """A multi-task net's run.
+
+    Attributes
+    ----------
+    targets: what is asked, names of the store's problem; () for all of them.
+    inputs: what the network sees: "image", and stored masks such as the structures or the region of a dose.
+    batch: cases in a step. validate_every: steps.
+    backbone: file with a ResNet's weights to start from, None to start from random ones.
+    class_weights: "equal", or "inverse": a class counts as much as it is rare among the training cases.
+    """
+
+    targets: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ("image",)
+    batch: int = Field(8, gt=0)
+    backbone: Path | None = None
+    class_weights: Literal["equal", "inverse"] = "equal"
+    validate_every: int = Field(1000, gt=0)
+
+    @field_validator("balance")
+    @classmethod
+    def _not_of_restorers(cls, balance: Balance) -> Balance:
+        if balance.name == "tat":
+            raise ValueError("tat weighs images; expected equal, fixed, uncertainty or dwa")
+        return balance
+
+    @field_validator("inputs")
+    @classmethod
+    def _with_image(cls, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        if not inputs or inputs[0] != "image":
+            raise ValueError("the first input is the image")
+        return inputs
+
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with "key=value" overrides on top ("optimiser.rate=1e-3"; values are YAML).
@@ -100,21 +191,53 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     ------
     MedleyError: no such file, no YAML, an unknown key or a value that does not fit; each named.
     """
+    content = read_yaml(path)
+    for override in overrides:
+        _set(content, override)
+    return make_recipe(content, f"the recipe {path}")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises
+    ------
+    MedleyError: no such file, no YAML, or no keys and values.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text()) or {}
-    except OSError as error:
-        raise MedleyError(f"the recipe {path} cannot be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MedleyError(f"the recipe {path} cannot be read: {getattr(error, 'strerror', error)}") from None
     except yaml.YAMLError as error:
         raise MedleyError(f"the recipe {path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise MedleyError(f"the recipe {path} holds {type(content).__name__}, expected keys and values")
-    for override in overrides:
-        _set(content, override)
+    return content
+
+
+def make_recipe(content: Mapping[str, Any], what: str) -> Recipe:
+    """The recipe of these keys: a restorer's or a multi-task net's, as its model is one or the other.
+
+    Raises
+    ------
+    MedleyError: an unknown key or a value that does not fit; all named, after `what`.
+    """
+    kind = PredictionRecipe if is_multitask(str(content.get("model"))) else RestorationRecipe
+    return validated(kind, content, what)
+
+
+def validated(kind: type[T], content: Mapping[str, Any], what: str) -> T:
+    """`content` as a `kind`.
+
+    Raises
+    ------
+    MedleyError: an unknown key or a value that does not fit; all named, after `what`.
+    """
     try:
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
-        raise MedleyError(f"the recipe {path}: {faults}") from None
+        raise MedleyError(f"{what}: {faults}") from None
 
 
 def _set(content: dict[str, Any], override: str) -> None:

@@ -1,0 +1,109 @@
+"""The lesson of multi-task nets: whole cases, and a loss for each target that a case has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medley.data.cases import CaseReader, CaseSampler, problem_of
+from medley.data.samples import Batch, collate
+from medley.data.store import Store
+from medley.errors import MedleyError
+from medley.metrics.answers import MAIN, summarise
+from medley.models.multitask import load_backbone
+from medley.models.zoo import create_model
+from medley.problems import Target
+from medley.training.balance import Losses
+from medley.training.losses import target_loss
+from medley.training.recipe import PredictionRecipe
+from medley.training.scoring import score_case
+
+
+class Prediction:
+    """See `medley.training.lesson`.
+
+    Raises
+    ------
+    MedleyError: the store holds no cases, lacks a target or an input, or no training case has a target.
+    """
+
+    def __init__(self, recipe: PredictionRecipe, store: Store, *, rank: int = 0, ranks: int = 1) -> None:
+        self.recipe, self.store = recipe, store
+        self.problem = problem_of(store)
+        self.tasks = recipe.targets or tuple(target.name for target in self.problem.targets)
+        self.helpers = nn.ModuleDict()
+        self._reader = CaseReader(store, self.tasks, recipe.inputs)
+        self._targets = self._reader.targets
+        self.continuous = frozenset(target.name for target in self._targets if target.kind == "map")
+        self._sampler = CaseSampler(store, batch=recipe.batch, seed=recipe.seed, rank=rank, ranks=ranks)
+        self._class_weights = {one.name: self._weights_of(one) for one in self._targets if one.kind == "classes"}
+
+    def create_network(self) -> nn.Module:
+        """The network for these targets and inputs, from `backbone` where the recipe names one."""
+        targets = {target.name: (target.level, target.channels) for target in self._targets}
+        network = create_model(
+            self.recipe.model,
+            **self.recipe.config,
+            targets=targets,
+            dimension=len(self.problem.grid),
+            channels=self._reader.channels,
+        )
+        if self.recipe.backbone:
+            load_backbone(network, self.recipe.backbone)
+        return network
+
+    def batch(self, step: int) -> Batch:
+        """The cases of a step."""
+        return collate([self._reader(draw) for draw in self._sampler.draw(step)])
+
+    def losses(self, network: nn.Module, batch: Batch) -> Losses:
+        """One loss for each target that some case of the batch has."""
+        answers = network(batch.input)
+        return {
+            target.name: target_loss(
+                target,
+                answers[target.name],
+                batch.targets[target.name],
+                batch.counts[target.name],
+                self._class_weights.get(target.name),
+            )
+            for target in self._targets
+            if batch.counts[target.name].any()
+        }
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """The main score of each target over all validation cases."""
+        rows: dict[str, list[dict[str, float]]] = {name: [] for name in self.tasks}
+        network.eval()
+        for case in self.store.cases("valid"):
+            for name, row in score_case(network, self._reader, case).items():
+                rows[name].append(row)
+        scores = {}
+        for target in self._targets:
+            if rows[target.name]:
+                score = MAIN[target.kind]
+                scores[f"{target.name} {score}"] = summarise(target, rows[target.name])[score]
+        return scores
+
+    def description(self, scores: dict[str, float]) -> dict[str, Any]:
+        """The problem, what the network sees, people learnt from, and the last validation's scores."""
+        people = len({case.subject for case in self.store.cases("train")})
+        return {
+            "tasks": self.tasks,
+            "problem": self.problem.model_dump(mode="json"),
+            "inputs": self.recipe.inputs,
+            "training": {"train_subjects": people, "validation": scores},
+        }
+
+    def _weights_of(self, target: Target) -> Tensor | None:
+        """Weights of a target's classes (K,), mean 1 over the training cases; None for equal ones."""
+        name = target.name
+        counts = Counter(case.labels[name] for case in self.store.cases("train") if name in case.labels)
+        if missing := [one for one in target.names if not counts[one]]:
+            raise MedleyError(f"{self.store.path}: no training case is {' or '.join(missing)}, so {name} is not learnt")
+        if self.recipe.class_weights == "equal":
+            return None
+        return torch.tensor([counts.total() / (len(target.names) * counts[one]) for one in target.names])
