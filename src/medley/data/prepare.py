@@ -1,26 +1,38 @@
-"""Studies to store: every good scan gets a degraded partner, and both are kept a slice at a time."""
+"""Data sets to stores.
+
+Of a data set of good scans, every scan gets a degraded partner, and both are kept a slice at a time. Of a data set with
+targets, every case is kept with what is asked of it.
+"""
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from medley.data.layouts import folder
-from medley.data.layouts.study import Study
-from medley.data.store import Entry, Store, StoreWriter
+from medley.data.layouts.study import CaseFiles, Study
+from medley.data.store import Case, Entry, Store, StoreWriter
 from medley.errors import MedleyError
 from medley.inference import normalisation_for
 from medley.io.files import read
 from medley.physics import create_degradation
+from medley.problems import Problem
 from medley.tasks import TASKS, Task, task_for_modality
 
-LAYOUTS: Mapping[str, Callable[..., Any]] = {"folder": folder.studies}
+Found = TypeVar("Found", Study, CaseFiles)
+Progress = Callable[[int, int, str], None]
+
+# Layouts of scans, and layouts of cases with targets: the module of each, imported when it is asked for.
+SCANS: Mapping[str, Callable[..., Any]] = {"folder": folder.studies}
+CASES = {name: f"medley.data.layouts.{name}" for name in ("openkbp", "ham10000", "stoic", "dicom_rt")}
+LAYOUTS = (*SCANS, *CASES)
 
 
 def prepare(
@@ -31,18 +43,20 @@ def prepare(
     table: str | Path | None = None,
     exclude: Sequence[str] = (),
     degradations: Mapping[str, Mapping[str, Any]] | None = None,
+    size: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+    progress: Progress = lambda done, total, name: None,
 ) -> Store:
-    """Make (or go on making) a store from the good scans of a data set.
+    """Make (or go on making) a store from a data set.
 
     Parameters
     ----------
-    layout: how the data set lies on disk, a key of `LAYOUTS`.
+    layout: how the data set lies on disk, one of `LAYOUTS`.
     source: the data set. store: folder to make.
-    table: CSV with file, subject, split and modality, where the layout takes one.
+    table: CSV beside the data, where the layout takes one (of "folder": file, subject, split and modality).
     exclude: patterns (as in a shell) of source paths to leave out.
-    degradations: {task: parameters} that replace the task's defaults, e.g. {"ct-denoise": {"dose": 0.1}}.
+    degradations: of scans: {task: parameters} that replace the task's defaults, e.g. {"ct-denoise": {"dose": 0.1}}.
+    size: of cases: pixels or voxels along each axis; None takes the layout's own.
     seed: with a scan's name it decides all that is drawn for it, in whatever order the scans come.
     progress: called with (scans done, scans in all, name of the one at hand).
 
@@ -50,13 +64,21 @@ def prepare(
 
     Raises
     ------
-    MedleyError: unknown layout; nothing to prepare; a person in two splits; a scan that cannot be read, that has no
-        task, or that a previous run with other settings made.
+    MedleyError: unknown layout, or an argument that it has no use for; nothing to prepare; a person in two splits; a
+        scan that cannot be read, that has no task, or that a previous run with other settings made; a case without
+        any target.
     """
     if layout not in LAYOUTS:
         raise MedleyError(f"there is no layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
-    found = LAYOUTS[layout](Path(source), table=Path(table) if table else None)
-    studies = [study for study in found if not any(fnmatch(study.source, pattern) for pattern in exclude)]
+    source, table = Path(source), Path(table) if table else None
+    if layout in CASES:
+        if degradations:
+            raise MedleyError(f"the layout {layout} holds cases with targets, which are not degraded; leave that out")
+        return _prepare_cases(layout, source, store, table, exclude, size, progress)
+    if size is not None:
+        raise MedleyError(f"the layout {layout} keeps scans in their own size; leave the size out")
+    found = SCANS[layout](source, table=table)
+    studies = _not_excluded(found, exclude)
     if not studies:
         raise MedleyError(f"{source} holds no scan to prepare; expected DICOM series or NIfTI files below it")
     _check_splits(studies)
@@ -70,6 +92,54 @@ def prepare(
             _add(writer, identifier, study, specs, seed)
     progress(len(named), len(named), "")
     return Store(store)
+
+
+def _prepare_cases(
+    layout: str,
+    source: Path,
+    store: str | Path,
+    table: Path | None,
+    exclude: Sequence[str],
+    size: int | None,
+    progress: Progress,
+) -> Store:
+    problem, found = import_module(CASES[layout]).cases(source, table=table, size=size)
+    files = _not_excluded(found, exclude)
+    if not files:
+        raise MedleyError(f"{source} holds no case to prepare but those that were left out")
+    _check_splits(files)
+    _check_ids(files)
+    writer = StoreWriter(store, {"layout": layout, "exclude": sorted(exclude), "size": size}, problem)
+    for k, one in enumerate(files):
+        progress(k, len(files), one.source)
+        if one.id not in writer:
+            _add_case(writer, problem, one)
+    progress(len(files), len(files), "")
+    return Store(store)
+
+
+def _add_case(writer: StoreWriter, problem: Problem, files: CaseFiles) -> None:
+    data = files.read()
+    drawn = {name: names for name, names in data.drawn.items() if names}
+    maps = tuple(target.name for target in problem.targets if target.kind == "map" and target.name in data.arrays)
+    if not (drawn or maps or data.labels):
+        raise MedleyError(
+            f"{files.source}: case {files.id} has no target at all, expected some of "
+            f"{', '.join(target.name for target in problem.targets)}; leave it out with --exclude"
+        )
+    case = Case(
+        id=files.id,
+        subject=files.subject,
+        split=files.split,
+        shape=data.arrays["image"].shape[1:],
+        spacing=data.spacing,
+        drawn=drawn,
+        labels=dict(data.labels),
+        maps=maps,
+        source=files.source,
+    )
+    without = {target.name for target in problem.targets if target.kind == "structures"} - drawn.keys()
+    writer.add_case(case, {name: array for name, array in data.arrays.items() if name not in without})
 
 
 def _add(writer: StoreWriter, identifier: str, study: Study, specs: Mapping[str, Any], seed: int) -> None:
@@ -107,7 +177,11 @@ def _task_of(study: Study, modality: str) -> Task:
     return task
 
 
-def _check_splits(studies: Sequence[Study]) -> None:
+def _not_excluded(found: Iterable[Found], patterns: Sequence[str]) -> list[Found]:
+    return [one for one in found if not any(fnmatch(one.source, pattern) for pattern in patterns)]
+
+
+def _check_splits(studies: Sequence[Study] | Sequence[CaseFiles]) -> None:
     split: dict[str, str] = {}
     for study in studies:
         if split.setdefault(study.subject, study.split) != study.split:
@@ -115,6 +189,13 @@ def _check_splits(studies: Sequence[Study]) -> None:
                 f"{study.source}: subject {study.subject} is in {split[study.subject]!r} and in {study.split!r}; "
                 f"a person belongs to one split only"
             )
+
+
+def _check_ids(files: Sequence[CaseFiles]) -> None:
+    named: dict[str, CaseFiles] = {}
+    for one in files:
+        if (other := named.setdefault(one.id, one)) is not one:
+            raise MedleyError(f"{one.source} and {other.source} would both be stored as {one.id}; rename one")
 
 
 def _with_ids(studies: Sequence[Study]) -> dict[str, Study]:

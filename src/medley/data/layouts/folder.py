@@ -11,12 +11,11 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from medley.data.layouts.study import Study, split_by_name
+from medley.data.layouts.study import SPLITS, Study, split_by_name
 from medley.errors import MedleyError
 from medley.io.files import Scan, find_scans
 
 MODALITIES = {"ct": "CT", "mr": "MR", "mri": "MR", "pet": "PT", "pt": "PT"}
-SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 TABLES = ("sources.csv", "subjects.csv")
 
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from medley.io.files import Scan
 
+# Names of folders and in tables, in lower case, and the split that they mean.
+SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+
 
 @dataclass(frozen=True)
 class Study:

@@ -1,0 +1,267 @@
+"""Layout "openkbp": radiotherapy plans of head and neck, CT with dose, organs and targets.
+
+Babier et al., "OpenKBP: The open-access knowledge-based planning grand challenge and dataset", Medical Physics, 2021.
+Two forms, told apart by what lies in SOURCE (folders train, valid and test, with or without "-pats" behind the name):
+
+    SPLIT/pt_N/{ct,dose,possible_dose_mask,voxel_dimensions,Brainstem,...}.csv    the challenge's, 128 voxels a side
+    SPLIT/pt_N.npz                                                                compact files of any side
+
+The challenge counts voxels along (anterior to posterior, right to left, head to feet), that is (row, column,
+slice); cases have them in the order of medley.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from medley.data.layouts.study import SPLITS, CaseData, CaseFiles, split_by_name
+from medley.errors import MedleyError
+from medley.grids import to_size
+from medley.io.atomic import one_line
+from medley.problems import Problem, Target
+
+ORGANS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible")
+PTVS = ("PTV56", "PTV63", "PTV70")
+REGION = "possible_dose"
+MASKS = (*ORGANS, *PTVS, REGION)  # in the order of the bits of the compact files
+SIDE = 128  # of the challenge's files
+CT_LIMITS = 0, 4095  # the challenge's advice; above lie a few voxels of metal
+AIR = -1000  # HU; the files store HU + 1000
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient as the files have it: (n, n, n) arrays along (anterior to posterior, right to left, head to feet).
+
+    ct: HU + 1000. dose: Gy, or None. masks: those of `MASKS` that have a voxel. voxel: mm along each axis.
+    """
+
+    ct: np.ndarray
+    dose: np.ndarray | None
+    masks: dict[str, np.ndarray]
+    voxel: tuple[float, ...]
+
+
+def cases(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Problem, list[CaseFiles]]:
+    """The patients below `source`, and what is asked of them.
+
+    Parameters
+    ----------
+    source: the folder that holds the folders of the splits, or patients themselves (then split by name).
+    table: none is taken.
+    size: voxels a side: that of the files, or half of it (see `halved`). None leaves them as they are.
+
+    Raises
+    ------
+    MedleyError: no patient there, a table, or a size that is neither.
+    """
+    if table:
+        raise MedleyError(f"{table}: the layout openkbp takes no table; the folders give the splits")
+    found = list(_patients(source))
+    if not found:
+        raise MedleyError(
+            f"{source} holds no OpenKBP patient; expected train/pt_1.npz, or train-pats/pt_1/ct.csv, and so on"
+        )
+    side, spacing = _grid([path for path, split in found if split == "train"] or [path for path, _ in found])
+    size = size or side
+    if size not in (side, side // 2):
+        raise MedleyError(f"{source}: patients have {side} voxels a side, which can become {side // 2}, but not {size}")
+    listed = [
+        CaseFiles(
+            id=path.stem,
+            source=path.relative_to(source).as_posix(),
+            subject=path.stem,
+            split=split,
+            read=partial(_read, path, side, size),
+        )
+        for path, split in found
+    ]
+    return _problem(size, tuple(round(side / size * mm, 3) for mm in spacing)), listed
+
+
+def halved(patient: Patient) -> Patient:
+    """The patient with half as many voxels a side.
+
+    CT (limited to 0..4095, rounded) and dose are means of 2 x 2 x 2 blocks. A block is organ when 4 of its voxels are
+    (any, if that leaves no block). It is target when 4 are in any target, and goes to the one with most of its voxels,
+    on a tie to the smaller one; so targets do not overlap. Dose is possible where it is in any voxel.
+    """
+    half = (len(patient.ct) // 2,) * 3
+    counts = {name: np.rint(8 * to_size(mask, half)) for name, mask in patient.masks.items()}
+    masks = {name: (n >= 4 if (n >= 4).any() else n > 0) for name, n in counts.items() if name in ORGANS}
+    ptvs = sorted((name for name in PTVS if name in counts), key=lambda name: patient.masks[name].sum())
+    if ptvs:
+        union = to_size(np.any([patient.masks[name] for name in ptvs], axis=0), half) >= 0.5
+        most = np.argmax([counts[name] for name in ptvs], axis=0)  # the first, that is the smaller one, on a tie
+        masks |= {name: union & (most == k) for k, name in enumerate(ptvs)}
+    if REGION in counts:
+        masks[REGION] = counts[REGION] > 0
+    return Patient(
+        ct=np.rint(to_size(patient.ct.clip(*CT_LIMITS), half)),
+        dose=None if patient.dose is None else to_size(patient.dose, half),
+        masks={name: mask for name, mask in masks.items() if mask.any()},
+        voxel=tuple(2 * mm for mm in patient.voxel),
+    )
+
+
+def read_patient(path: Path, side: int = SIDE) -> Patient:
+    """A patient from a compact file or a folder of CSVs, with `side` voxels along each axis.
+
+    Raises
+    ------
+    MedleyError: a file that is missing, cannot be read, or holds something else.
+    """
+    return _from_csv(path, side) if path.is_dir() else _from_npz(path, side)
+
+
+def _read(path: Path, side: int, size: int) -> CaseData:
+    patient = read_patient(path, side)
+    if patient.dose is not None and REGION not in patient.masks:
+        raise MedleyError(f"{path}: has a dose but no possible-dose mask, so it is not known where dose is asked")
+    if size != side:
+        patient = halved(patient)
+    empty = np.zeros(patient.ct.shape, bool)
+    ours = {name: _turned(patient.masks.get(name, empty)).astype(np.uint8) for name in MASKS}
+    arrays: dict[str, np.ndarray] = {
+        "image": _turned(patient.ct + AIR)[None].astype(np.int16),
+        "segmentation": np.stack([ours[name] for name in (*ORGANS, *PTVS)]),
+    }
+    if patient.dose is not None:
+        arrays |= {"dose": _turned(patient.dose)[None].astype(np.float32), REGION: ours[REGION][None]}
+    drawn = tuple(name for name in (*ORGANS, *PTVS) if name in patient.masks)
+    return CaseData(arrays, _axes(patient.voxel), drawn={"segmentation": drawn})
+
+
+def _problem(size: int, spacing: tuple[float, ...]) -> Problem:
+    return Problem(
+        name="openkbp",
+        title="Head-and-neck radiotherapy: dose, organs and targets",
+        modality="CT",
+        channels=("CT",),
+        # Air to dense bone. Enamel and metal lie above: they tell nothing of dose and would squeeze the soft tissue.
+        range=(AIR, 1000),
+        unit="HU",
+        grid=(size, size, size),
+        spacing=spacing,
+        flips=(2,),
+        targets=(
+            Target(name="dose", kind="map", unit="Gy", scale=70, within=REGION),  # 70 Gy: the highest prescription
+            Target(
+                name="segmentation",
+                kind="structures",
+                names=(*ORGANS, *PTVS),
+                swaps=(("LeftParotid", "RightParotid"),),
+            ),
+        ),
+    )
+
+
+def _patients(source: Path) -> Iterator[tuple[Path, str]]:
+    """(file or folder, split) of every patient, in the order of their numbers."""
+    if not source.is_dir():
+        raise MedleyError(f"{source} is not a folder; give the one that holds train, valid and test")
+    folders = {one: SPLITS.get(one.name.lower().removesuffix("-pats")) for one in sorted(source.iterdir())}
+    for folder, split in {source: "", **folders}.items():
+        if split is None:
+            continue
+        inside = [*folder.glob("*.npz"), *(one for one in folder.glob("pt_*") if one.is_dir())]
+        for path in sorted(inside, key=lambda path: (len(path.name), path.name)):  # pt_2 before pt_10
+            yield path, split or split_by_name(path.stem)
+
+
+def _grid(paths: list[Path]) -> tuple[int, np.ndarray]:
+    """Voxels a side, and the median size of a voxel (slice, row, column) in mm."""
+    headers = []
+    for path in paths:
+        with suppress(MedleyError):  # reading that case says what is wrong, unless it is left out
+            headers.append(_header(path))
+    side = (headers or [_header(paths[0])])[0][0]
+    return side, np.median([_axes(voxel) for _, voxel in headers], axis=0)
+
+
+def _header(path: Path) -> tuple[int, tuple[float, ...]]:
+    """Voxels a side, and the size of a voxel in mm, in the order of the file."""
+    if path.is_dir():
+        return SIDE, _voxel_from_csv(path / "voxel_dimensions.csv")
+    with _reading(path), np.load(path) as file:
+        return len(file["ct"]), _voxel(file["voxel_dimensions"], path)
+
+
+def _from_npz(path: Path, side: int) -> Patient:
+    with _reading(path), np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+        ct, bits, voxel = arrays["ct"], arrays["masks"], arrays["voxel_dimensions"]
+    dose = arrays["dose_mgy"] / 1000 if "dose_mgy" in arrays else arrays.get("dose")
+    for name, array in (("ct", ct), ("masks", bits), ("dose", dose)):
+        if array is not None and array.shape != (side, side, side):
+            raise MedleyError(f"{path}: {name} has shape {array.shape}, expected {(side, side, side)} as the others")
+    masks = {name: (bits >> bit & 1).astype(bool) for bit, name in enumerate(MASKS)}
+    return Patient(ct, dose, {name: mask for name, mask in masks.items() if mask.any()}, _voxel(voxel, path))
+
+
+def _from_csv(folder: Path, side: int) -> Patient:
+    dose = folder / "dose.csv"
+    masks = {}
+    for name in MASKS:
+        file = folder / f"{'possible_dose_mask' if name == REGION else name}.csv"
+        if file.exists() and (mask := _sparse(file, side, mask=True)).any():
+            masks[name] = mask.astype(bool)
+    return Patient(
+        ct=_sparse(folder / "ct.csv", side),
+        dose=_sparse(dose, side) if dose.exists() else None,
+        masks=masks,
+        voxel=_voxel_from_csv(folder / "voxel_dimensions.csv"),
+    )
+
+
+def _sparse(path: Path, side: int, *, mask: bool = False) -> np.ndarray:
+    """The array of a CSV with a line for each voxel that is not 0: its flat index in C order and, but in masks, value."""
+    with _reading(path), path.open() as file:
+        next(file)  # the header
+        lines = [line.rstrip().split(",") for line in file]
+        index = np.array([line[0] for line in lines], np.int64)
+        values = 1 if mask else np.array([line[1] for line in lines], np.float64)
+    if index.size and not 0 <= index.min() <= index.max() < side**3:
+        raise MedleyError(f"{path}: names voxel {index.max()}, but {side} x {side} x {side} voxels are expected")
+    dense = np.zeros(side**3)
+    dense[index] = values
+    return dense.reshape(side, side, side)
+
+
+def _voxel_from_csv(path: Path) -> tuple[float, ...]:
+    with _reading(path):
+        return _voxel(np.array(path.read_text().split(), np.float64), path)
+
+
+def _voxel(values: np.ndarray, path: Path) -> tuple[float, ...]:
+    if values.shape != (3,) or not (values > 0).all():
+        raise MedleyError(f"{path}: the size of a voxel is {values.tolist()}, expected three numbers of mm")
+    return tuple(float(mm) for mm in values)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What the libraries raise on files they cannot read becomes one sentence."""
+    try:
+        yield
+    except KeyError as error:
+        raise MedleyError(f"{path}: has no array {error}; expected ct, masks, voxel_dimensions and dose") from None
+    except (OSError, EOFError, ValueError, IndexError, StopIteration, zipfile.BadZipFile, zlib.error) as error:
+        raise MedleyError(f"{path}: cannot be read as OpenKBP's ({one_line(error)}); fetch it again") from None
+
+
+def _turned(array: np.ndarray) -> np.ndarray:
+    """From the files' axes to (slice, row, column)."""
+    return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _axes(voxel: tuple[float, ...]) -> tuple[float, ...]:
+    return voxel[2], voxel[0], voxel[1]
