@@ -51,6 +51,12 @@ def phantoms():
 
 
 @pytest.fixture(scope="session")
+def rt():
+    """The module tests/rt_phantoms.py: writers of small radiotherapy patients, sound or spoilt."""
+    return _module("rt_phantoms")
+
+
+@pytest.fixture(scope="session")
 def made_scores():
     """The module tests/made_scores.py: rows of comparisons with known effects."""
     return _module("made_scores")
