@@ -223,7 +223,7 @@ def _from_csv(folder: Path, side: int) -> Patient:
 
 
 def _sparse(path: Path, side: int, *, mask: bool = False) -> np.ndarray:
-    """The array of a CSV with a line for each voxel that is not 0: its flat index in C order and, but in masks, value."""
+    """The array of a CSV with a line for each voxel that is not 0: flat index in C order and, but in masks, value."""
     with _reading(path), path.open() as file:
         next(file)  # the header
         lines = [line.rstrip().split(",") for line in file]
