@@ -125,21 +125,34 @@ def degrade(
 
 @app.command()
 def prepare(
-    layout: Annotated[str, typer.Argument(help="How the data set lies on disk: folder.")],
+    layout: Annotated[str, typer.Argument(help="How it lies on disk: folder, openkbp, ham10000, stoic, dicom_rt.")],
     source: Annotated[Path, typer.Argument(help="The data set.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="STORE", help="The store to make or go on with.")],
-    table: Annotated[Path | None, typer.Option(help="CSV: file, subject, and if you like split and modality.")] = None,
+    table: Annotated[Path | None, typer.Option(help="The layout's table, where it is not beside the data.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Leave files out; repeats.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="TASK.NAME=VALUE", help="Change a degradation; repeats.")
     ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Cases: pixels or voxels along each axis; else the layout's own.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides every degradation.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Turn good scans into a store of pairs to train on."""
+    """Turn a data set into a store to train on: pairs of good scans, or cases with targets."""
     from medley.apps.research import prepare as run
 
-    run(layout, source, output, table=table, exclude=exclude or [], settings=settings or [], seed=seed, quiet=quiet)
+    run(
+        layout,
+        source,
+        output,
+        table=table,
+        exclude=exclude or [],
+        settings=settings or [],
+        size=size,
+        seed=seed,
+        quiet=quiet,
+    )
 
 
 @app.command()
@@ -185,6 +198,25 @@ def evaluate(
         overwrite=overwrite,
         quiet=quiet,
     )
+
+
+@app.command()
+def report(
+    scores: Annotated[list[Path], typer.Argument(metavar="SCORES.csv...", help="Tables that medley compare wrote.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER|FILE.html", help="A page; a folder gets all files.")
+    ],
+    baseline: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="What the others are compared to; else as the table says.")
+    ] = None,
+    panels: Annotated[Path | None, typer.Option(metavar="DIR", help="PNG images for the page.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn scores of a comparison into tables with intervals, charts and a page."""
+    from medley.apps.report_scores import report as run
+
+    run(scores, output, baseline=baseline, panels=panels, overwrite=overwrite, quiet=quiet)
 
 
 @app.command()

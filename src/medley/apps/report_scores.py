@@ -1,0 +1,76 @@
+"""`medley report`: tables of comparisons become a page, Markdown, charts, and a table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from medley.apps.listing import new_table, show
+from medley.apps.terminal import say
+from medley.errors import MedleyError
+from medley.evaluation.report import Experiment, write_report
+from medley.evaluation.report_tables import tables
+from medley.evaluation.scores import ScoreRow, read_scores
+from medley.evaluation.statistics import compare_methods
+
+
+def report(
+    sources: Sequence[Path],
+    output: Path,
+    *,
+    baseline: str | None = None,
+    panels: Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Write the report of files of scores, and print its tables.
+
+    Files whose header names the same experiment are put together: more methods or more seeds on the same cases.
+
+    Parameters
+    ----------
+    output: a folder or FILE.html. baseline: None takes the one of the header, else the first method.
+    panels: a folder of PNG images for the page.
+    """
+    if panels is not None and not panels.is_dir():
+        raise MedleyError(f"{panels}: is no folder of images")
+    experiments = read_experiments(sources, baseline)
+    written = write_report(experiments, output, panels=panels, overwrite=overwrite)
+    for experiment in experiments:
+        for table in tables(experiment.comparison):
+            lines = new_table(*table.columns)
+            lines.title, lines.title_justify = f"{experiment.title}: {table.title}", "left"
+            for cells in table.rows:
+                lines.add_row(*(_text(cell) for cell in cells))
+            show(lines)
+    say(f"{len(written)} files -> {output}" if len(written) > 1 else f"report -> {output}", quiet=quiet)
+
+
+def read_experiments(sources: Sequence[Path], baseline: str | None = None) -> list[Experiment]:
+    """The comparisons in files of scores, in the order in which their experiments first come.
+
+    Raises
+    ------
+    MedleyError: a file is no table of scores; what is in them cannot be compared.
+    """
+    rows: dict[str, list[ScoreRow]] = {}
+    headers: dict[str, dict[str, str]] = {}
+    for source in sources:
+        found, header = read_scores(source)
+        name = header.get("experiment", "")
+        rows.setdefault(name, []).extend(found)
+        headers[name] = {**header, **headers.get(name, {})}
+    return [
+        Experiment(
+            title=name or sources[0].stem,
+            comparison=compare_methods(rows[name], baseline=baseline or headers[name].get("baseline")),
+            header=headers[name],
+        )
+        for name in rows
+    ]
+
+
+def _text(cell: tuple[tuple[str, bool], ...]) -> Text:
+    return Text("\n").join(Text(line, style="bold" if strong else "") for line, strong in cell)
