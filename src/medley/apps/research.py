@@ -25,10 +25,11 @@ def prepare(
     table: Path | None = None,
     exclude: Sequence[str] = (),
     settings: Sequence[str] = (),
+    size: int | None = None,
     seed: int = 0,
     quiet: bool = False,
 ) -> None:
-    """Make a store; `settings` are "task.name=value" and change the degradation of a task."""
+    """Make a store; `settings` are "task.name=value" and change the degradation of a task, `size` is that of cases."""
     _need_extra("train")
     from medley.data.prepare import prepare as run
 
@@ -46,10 +47,12 @@ def prepare(
             table=table,
             exclude=exclude,
             degradations=changed,
+            size=size,
             seed=seed,
             progress=lambda done, total, name: update(done, total, f"preparing {name}"),
         )
-    say(f"{store}: {counted(len(made.entries()), 'volume')}", quiet=quiet)
+    what = counted(len(made.cases()), "case") if made.manifest.problem else counted(len(made.entries()), "volume")
+    say(f"{store}: {what}", quiet=quiet)
 
 
 def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, quiet: bool = False) -> None:
