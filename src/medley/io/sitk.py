@@ -39,14 +39,29 @@ def open_sitk(path: Path) -> Volume:
         raise MedleyError(f"{path}: stores {stored.dtype} values; expected one real number for each voxel")
     if not np.isfinite(stored).all():
         raise MedleyError(f"{path}: holds NaN or infinite values; expected numbers")
-    affine = np.eye(4)
-    affine[:3, :3] = (np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing())[:, ::-1]
-    affine[:3, 3] = image.GetOrigin()
-    affine = RAS_FROM_LPS @ affine
+    affine = _affine(image)
     check_square(affine, path)
     note = image.GetMetaData("medley").split() if image.HasMetaDataKey("medley") else []
     modality, unit = (word.strip("-") for word in note) if len(note) == 2 else ("", "")
     return Volume(stored, affine, modality, unit, stored.dtype)
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """The shape (slice, row, column) and the affine (4, 4) to RAS mm of a file, from its header alone.
+
+    Raises
+    ------
+    MedleyError: SimpleITK is not installed; a file it cannot read, or not of three axes.
+    """
+    reader = _simpleitk().ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise MedleyError(f"{path}: cannot be read, it is broken or cut short ({one_line(error)})") from error
+    if reader.GetDimension() != 3:
+        raise MedleyError(f"{path}: has {reader.GetDimension()} axes; expected one volume of three")
+    return reader.GetSize()[::-1], _affine(reader)
 
 
 def write_sitk(volume: Volume, path: Path, *, derivation: str = "", overwrite: bool = False) -> Path:
@@ -87,6 +102,13 @@ def _stored(volume: Volume, dtype: np.dtype) -> np.ndarray:
     for k, values in enumerate(slices_to_write(volume.data)):
         stored[k] = as_stored(values, dtype)
     return stored
+
+
+def _affine(image: Any) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, :3] = (np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing())[:, ::-1]
+    affine[:3, 3] = image.GetOrigin()
+    return RAS_FROM_LPS @ affine
 
 
 def _simpleitk() -> Any:
