@@ -1,4 +1,4 @@
-"""medley: one network restores MR, CT and PET scans."""
+"""medley: one network restores MR, CT and PET scans; one network predicts several things from one scan."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
     from medley.errors import MedleyError
-    from medley.inference import load
+    from medley.inference import Restorer
     from medley.io.files import read, write
     from medley.metrics.image import score
     from medley.models.convert import convert_original
     from medley.models.zoo import create_model
+    from medley.predictor import Predictor
     from medley.volume import Volume
 
 # The public face, each name with the module it comes from; imported when first asked for, so that `import medley`
@@ -23,7 +28,6 @@ _PUBLIC = {
     "Volume": "medley.volume",
     "convert_original": "medley.models.convert",
     "create_model": "medley.models.zoo",
-    "load": "medley.inference",
     "read": "medley.io.files",
     "score": "medley.metrics.image",
     "write": "medley.io.files",
@@ -40,6 +44,19 @@ __all__ = [
     "score",
     "write",
 ]
+
+
+def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Restorer | Predictor:
+    """A `Restorer` or a `Predictor`, as the weights are: of a packaged name, such as "tat-tiny", or a file.
+
+    Raises
+    ------
+    MedleyError: neither a packaged name nor a file; a damaged file; a device that is not there.
+    """
+    from medley.models import loading, weights
+
+    predicts = bool(weights.describe(loading.find(name_or_path)).problem)
+    return import_module("medley.predictor" if predicts else "medley.inference").load(name_or_path, device=device)
 
 
 def __getattr__(name: str) -> Any:

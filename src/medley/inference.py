@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from medley.errors import MedleyError
-from medley.models import weights
+from medley.models import loading
 from medley.models.weights import Description
 from medley.physics import mr
 from medley.tasks import TASKS, Normalisation, Task, task_for_modality, task_named
@@ -199,25 +198,16 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Res
 
     Raises
     ------
-    MedleyError: neither a packaged name nor a file; a damaged file; a device that is not there.
+    MedleyError: neither a packaged name nor a file; a damaged file; a network that predicts and does not restore; a
+        device that is not there.
     """
-    packaged = weights.packaged()
-    path = Path(name_or_path)
-    if not path.exists():
-        if str(name_or_path) not in packaged:
-            raise MedleyError(
-                f"there is no model {str(name_or_path)!r}: it is neither a file nor one of the packaged models, "
-                f"{_listed(packaged) if packaged else 'of which there are none'}"
-            )
-        path = packaged[str(name_or_path)]
-    model, description = weights.load(path)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    try:
-        return Restorer(model, description, device, sha256)
-    except (RuntimeError, AssertionError) as error:  # torch raises either when it was built without the device
-        reason = str(error).splitlines()[0]
-        raise MedleyError(f"the device {str(device)!r} cannot be used: {reason}") from error
+    loaded = loading.load(name_or_path, device)
+    if loaded.description.problem:
+        raise MedleyError(
+            f"{loaded.description.name} does not restore scans, it predicts {_listed(loaded.description.tasks)}; "
+            "use it with medley predict, or medley.load"
+        )
+    return Restorer(loaded.model, loaded.description, device, loaded.sha256)
 
 
 def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:

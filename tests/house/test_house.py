@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "medley"
 FLOORS = {
     "errors": 0, "volume": 0, "tasks": 0, "problems": 0, "allocator": 0, "metrics": 0, "models": 0, "packaged": 0,
     "grids": 0,
-    "io": 1, "pictures": 1, "physics": 1, "inference": 1, "predictor": 1, "windows": 1,
+    "io": 1, "pictures": 1, "physics": 1, "inference": 1, "predictor": 1, "patient": 1, "windows": 1,
     "data": 2,
     "training": 3,
     "evaluation": 4,
@@ -26,6 +26,7 @@ ALLOWED = {
     ("metrics", "problems"),
     ("inference", "windows"),
     ("inference", "physics"),
+    ("predictor", "patient"),
 }
 EVERYONE = {"errors", "volume"}  # the words the whole house speaks; errors itself imports nothing
 
