@@ -11,8 +11,8 @@ import typer
 
 import medley
 from medley.allocator import keep_buffers
-from medley.apps.terminal import complain
-from medley.errors import MedleyError
+from medley.apps.terminal import complain, say
+from medley.errors import MedleyError, MedleyNotice
 from medley.tasks import TASKS
 
 app = typer.Typer(
@@ -265,6 +265,8 @@ def main(arguments: list[str] | None = None) -> None:
     keep_buffers()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' warnings are for programmers
+        warnings.simplefilter("always", MedleyNotice)
+        warnings.showwarning = lambda message, *_: say(f"note: {message}")
     try:
         app(arguments, prog_name="medley")
     except MedleyError as error:

@@ -19,7 +19,7 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medley.errors import MedleyError
-from medley.io.dicom_series import read_header_and_end, reading
+from medley.io.dicom_series import NOT_SCANS, read_header_and_end, reading
 from medley.io.suv import acquisition_time
 
 # Values without these would have no known unit.
@@ -100,6 +100,8 @@ def _flat(groups: Dataset) -> dict[str, Any]:
 
 
 def _check_image(header: FileDataset, path: Path) -> None:
+    if (kind := header.get("Modality")) in NOT_SCANS:
+        raise MedleyError(f"{path}: is {NOT_SCANS[kind]}")
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
         if header.get(keyword) in (None, ""):
             raise MedleyError(f"{path}: {keyword} is missing; it is no image that can be read")

@@ -22,8 +22,14 @@ from medley.errors import MedleyError
 from medley.io.atomic import one_line
 
 _SUFFIXES = {".dcm", ".dicom", ".ima"}
-# Objects that are made of a scan and are none: they may lie beside it and are passed over.
-_NOT_SCANS = {"RTDOSE", "SEG", "RTSTRUCT", "RTPLAN"}
+# Objects that are made of a scan and are none: they may lie beside it and are passed over. What to do with one that is
+# given as a scan.
+NOT_SCANS = {
+    "RTDOSE": "a radiotherapy dose, no scan; give its CT, or prepare both with the layout dicom_rt",
+    "RTSTRUCT": "a set of drawn structures, no scan; give its CT, or prepare both with the layout dicom_rt",
+    "RTPLAN": "a radiotherapy plan, no scan; give its CT, or prepare both with the layout dicom_rt",
+    "SEG": "a segmentation, no scan; give the scan it was made on",
+}
 _INDEX_TAGS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "Rows"]
 # pydicom reads the value of an element when it is asked for; a broken one raises one of these then.
 BROKEN = (ValueError, TypeError, NotImplementedError, OverflowError, BytesLengthException, struct.error)
@@ -132,7 +138,7 @@ def without_warnings() -> Iterator[None]:
 
 def _is_scan(header: FileDataset) -> bool:
     kind = UID(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID"))
-    if header.get("Modality") in _NOT_SCANS:
+    if header.get("Modality") in NOT_SCANS:
         return False
     if "Rows" not in header and "Image Storage" in kind.name:
         raise MedleyError("an image without Rows: the header is cut off")

@@ -145,16 +145,39 @@ def read_structures(path: str | Path, scan: Volume) -> Structures:
     MedleyError: not an RTSTRUCT, a broken one, or one that was drawn in another frame of reference than the scan's.
     """
     path = Path(path)
-    header = read_header(path)
-    if header.get("Modality") != "RTSTRUCT":
-        raise MedleyError(f"{path}: its modality is {header.get('Modality') or 'unknown'}, expected an RTSTRUCT file")
-    with reading(path):
-        header.decode()
-        rois = list(_rois(header))
-    frames = {roi.frame for roi in rois if roi.contours} or {_frame(header)}
-    for frame in sorted(frames):
+    rois = read_rois(path)
+    for frame in sorted({roi.frame for roi in rois if roi.contours}):
         check_frame(frame, scan, path)
     return Structures(path, rois, scan)
+
+
+def read_rois(path: Path) -> list[Roi]:
+    """The structures of an RTSTRUCT file as they stand in it, drawn or not.
+
+    Raises
+    ------
+    MedleyError: not an RTSTRUCT, or a broken one.
+    """
+    header = _header(path)
+    with reading(path):
+        return list(_rois(header))
+
+
+def series_of(path: Path) -> set[str]:
+    """SeriesInstanceUID of the series that an RTSTRUCT file says it was drawn on; none where it does not say.
+
+    Raises
+    ------
+    MedleyError: not an RTSTRUCT, or a broken one.
+    """
+    header = _header(path)
+    with reading(path):
+        return {
+            str(series.SeriesInstanceUID)
+            for frame in header.get("ReferencedFrameOfReferenceSequence") or ()
+            for study in frame.get("RTReferencedStudySequence") or ()
+            for series in study.get("RTReferencedSeriesSequence") or ()
+        }
 
 
 def fill(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
@@ -182,6 +205,15 @@ def fill(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
         crossing = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
         np.add.at(flips, (row, np.ceil(crossing.round(6)).clip(0, columns).astype(int)), 1)
     return flips.cumsum(axis=1)[:, :columns] % 2 == 1
+
+
+def _header(path: Path) -> Dataset:
+    header = read_header(path)
+    if header.get("Modality") != "RTSTRUCT":
+        raise MedleyError(f"{path}: its modality is {header.get('Modality') or 'unknown'}, expected an RTSTRUCT file")
+    with reading(path):
+        header.decode()
+    return header
 
 
 def _rois(header: Dataset) -> Iterator[Roi]:

@@ -1,0 +1,267 @@
+"""Layout "dicom_rt": radiotherapy plans of any clinic, as its planning system exports them.
+
+Below SOURCE, in folders of any kind, lie for each patient and study one CT series, one RTSTRUCT and one RTDOSE (or only
+one of the two); RTPLAN is looked at for the prescription. What belongs together is told by PatientID and
+StudyInstanceUID. The table `structures.csv` in SOURCE says what the names of structures stand for (`structure_table`).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from os.path import commonpath
+from pathlib import Path
+
+import numpy as np
+
+from medley.data.layouts.structure_table import BODY, Table, mirrored_pairs, read_table
+from medley.data.layouts.study import CaseData, CaseFiles, split_by_name
+from medley.errors import MedleyError, MedleyNotice
+from medley.grids import resample
+from medley.io.dicom_read import open_series
+from medley.io.dicom_series import looks_like_dicom, read_header, reading
+from medley.io.geometry import RAS_FROM_LPS
+from medley.io.rtdose import covered, dose_on_grid, read_dose
+from medley.io.rtstruct import Roi, read_rois, read_structures, series_of
+from medley.patient import AIR, DIRECTIONS, lay_along_patient, view_body
+from medley.problems import Problem, Target
+from medley.volume import Volume
+
+REGION = "possible_dose"
+SIZE = 64
+GRAY = 70.0  # the dose the network calls 1, unless a plan prescribes more
+# Doses of a part of the treatment.
+PARTS = ("BEAM", "BEAM_SESSION", "BRACHY_SESSION", "FRACTION_SESSION", "CONTROL_POINT")
+_TAGS = ["SOPClassUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"]
+
+
+@dataclass
+class Patient:
+    """The files of one patient and study.
+
+    Attributes
+    ----------
+    subject: PatientID. source: the folder they lie in, relative to the data set.
+    ct: {SeriesInstanceUID: files}. structures, doses, plans: RTSTRUCT, RTDOSE and RTPLAN files.
+    """
+
+    subject: str
+    source: str = ""
+    ct: dict[str, list[Path]] = field(default_factory=dict)
+    structures: list[Path] = field(default_factory=list)
+    doses: list[Path] = field(default_factory=list)
+    plans: list[Path] = field(default_factory=list)
+
+    @property
+    def where(self) -> str:
+        """How messages call it."""
+        return f"{self.source} (patient {self.subject})"
+
+
+def cases(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Problem, list[CaseFiles]]:
+    """The patients below `source`, and what is asked of them.
+
+    All cases have one spacing: the largest body (or scan, where no body is drawn) just fits into the grid. Warns with
+    a `MedleyNotice` that lists the names of structures no row of the table fits.
+
+    Parameters
+    ----------
+    source: the folder. table: CSV with the columns name and structure; None takes `structures.csv` of the folder.
+    size: voxels along each axis, 64 unless said.
+
+    Raises
+    ------
+    MedleyError: nothing there, no table, one without the columns, or a file that cannot be read.
+    """
+    patients, size = _patients(source), size or SIZE
+    mapped = read_table(
+        table or source / "structures.csv", lambda: {roi.name for one in patients for roi in _drawn(one)}
+    )
+    names: Counter[tuple[str, str]] = Counter()
+    extents = []
+    for one in patients:
+        rois = _drawn(one)
+        names.update({roi.name: roi.interpreted for roi in rois}.items())
+        extents.append(_extent(one, rois, mapped))
+    if unknown := mapped.unknown(names):
+        warnings.warn(unknown, MedleyNotice, stacklevel=2)
+    # Half a voxel is left on either side.
+    spacing = tuple(float(mm) for mm in (np.max(extents, axis=0) / (size - 1)).round(3))
+    problem = _problem(mapped, size, spacing, patients)
+    return problem, [
+        CaseFiles(
+            id=identifier,
+            source=one.source,
+            subject=one.subject,
+            split=split_by_name(one.subject),
+            read=partial(_read, one, mapped, problem),
+        )
+        for identifier, one in zip(_ids(patients), patients, strict=True)
+    ]
+
+
+def _patients(source: Path) -> list[Patient]:
+    if not source.is_dir():
+        raise MedleyError(f"{source} is not a folder; give the one that holds the patients")
+    found: dict[tuple[str, str], Patient] = {}
+    for path in sorted(one for one in source.rglob("*") if one.is_file() and not one.name.startswith(".")):
+        if not looks_like_dicom(path):
+            continue
+        header = read_header(path, tags=_TAGS)
+        with reading(path):
+            modality, subject = str(header.get("Modality") or ""), str(header.get("PatientID") or "")
+            key = subject, str(header.get("StudyInstanceUID") or "")
+            series = str(header.get("SeriesInstanceUID") or "")
+        if modality not in ("CT", "RTSTRUCT", "RTDOSE", "RTPLAN"):
+            continue
+        if not subject:
+            raise MedleyError(f"{path}: has no PatientID, so nothing tells whose it is")
+        one = found.setdefault(key, Patient(subject))
+        if modality == "CT":
+            one.ct.setdefault(series, []).append(path)
+        else:
+            {"RTSTRUCT": one.structures, "RTDOSE": one.doses, "RTPLAN": one.plans}[modality].append(path)
+    patients = [one for one in found.values() if one.ct]
+    if not patients:
+        raise MedleyError(f"{source} holds no CT series in DICOM; expected CT, RTSTRUCT and RTDOSE of each patient")
+    for one in patients:
+        files = [*(path for series in one.ct.values() for path in series), *one.structures, *one.doses]
+        folder = Path(commonpath([path.parent for path in files]))
+        one.source = folder.relative_to(source).as_posix() if folder != source else one.subject
+    return sorted(patients, key=lambda one: one.source)
+
+
+def _drawn(one: Patient) -> list[Roi]:
+    return [roi for path in one.structures for roi in read_rois(path) if roi.contours]
+
+
+def _extent(one: Patient, rois: Sequence[Roi], table: Table) -> np.ndarray:
+    """Size in mm along (slice, row, column) of the body as drawn, else of the scan."""
+    bodies = [roi for roi in rois if table.structure(roi.name, roi.interpreted) == BODY]
+    if bodies:
+        with reading(one.where):
+            lps = np.concatenate([np.array(contour.ContourData, np.float64) for contour in bodies[0].contours])
+        points = lps.reshape(-1, 3) @ RAS_FROM_LPS[:3, :3].T
+    else:
+        scan = _scan(one)
+        corners = np.array(np.meshgrid(*([-0.5, n - 0.5] for n in scan.shape))).reshape(3, 8)
+        points = (scan.affine[:3, :3] @ corners).T
+    return np.ptp(points @ DIRECTIONS, axis=0)
+
+
+def _scan(one: Patient) -> Volume:
+    """The CT, not yet read; of several series the one that the contours were drawn on."""
+    series = one.ct
+    if len(series) > 1:
+        named = {uid for path in one.structures for uid in series_of(path)}
+        series = {uid: files for uid, files in series.items() if uid in named}
+    if len(series) != 1:
+        raise MedleyError(
+            f"{one.where}: holds {len(one.ct)} CT series, and its RTSTRUCT does not tell which one was planned on; "
+            "leave only that one there"
+        )
+    return open_series(next(iter(series.values())), one.where)
+
+
+def _problem(table: Table, size: int, spacing: tuple[float, ...], patients: Sequence[Patient]) -> Problem:
+    names = table.structures
+    prescribed = [dose for one in patients for path in one.plans for dose in _prescribed(path)]
+    dose = Target(name="dose", kind="map", unit="Gy", scale=max(prescribed, default=GRAY), within=REGION)
+    masks = Target(name="segmentation", kind="structures", names=names, swaps=mirrored_pairs(names))
+    return Problem(
+        name="dicom_rt",
+        title="Radiotherapy plans: dose and structures",
+        modality="CT",
+        channels=("CT",),
+        range=(AIR, 1000),
+        unit="HU",
+        grid=(size, size, size),
+        spacing=spacing,
+        flips=(2,),
+        targets=(dose, masks) if any(one.doses for one in patients) else (masks,),
+    )
+
+
+def _prescribed(path: Path) -> list[float]:
+    """The doses in Gy that a plan prescribes to its targets."""
+    header = read_header(path)
+    with reading(path):
+        references = header.get("DoseReferenceSequence") or ()
+        return [float(one.TargetPrescriptionDose) for one in references if one.get("TargetPrescriptionDose")]
+
+
+def _ids(patients: Sequence[Patient]) -> list[str]:
+    """PatientID with nothing but letters, digits, ".", "_" and "-"; with a number from a patient's second study on."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for one in patients:
+        name = re.sub(r"[^\w.-]+", "-", one.subject, flags=re.ASCII)
+        seen[name] += 1
+        ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return ids
+
+
+def _read(one: Patient, table: Table, problem: Problem) -> CaseData:
+    for what, files in (("RTSTRUCT", one.structures), ("RTDOSE", one.doses)):
+        if len(files) > 1:
+            listed = ", ".join(path.name for path in files)
+            raise MedleyError(f"{one.where}: holds {len(files)} {what} files ({listed}), expected one; leave one there")
+    scan = _scan(one)
+    structures = read_structures(one.structures[0], scan) if one.structures else None
+    drawn = table.named(structures) if structures else {}
+    if not (drawn or one.doses):
+        found = ", ".join(structures or ()) or "none"
+        raise MedleyError(
+            f"{one.where}: has no target: no RTDOSE, and none of its structures ({found}) has a row in {table.path}; "
+            "complete it or leave it out with --exclude"
+        )
+    hu, affine, _, _ = lay_along_patient(scan, problem.spacing, AIR)
+    try:
+        view = view_body(hu, affine, problem.grid)
+    except MedleyError as error:
+        raise MedleyError(f"{one.where}: {error}") from None
+
+    def seen(array: np.ndarray) -> np.ndarray:
+        """An array on the grid of the scan, averaged onto that of the case."""
+        values, of_patient, _, _ = lay_along_patient(scan.with_data(array.astype(np.float32)), problem.spacing, 0.0)
+        return resample(values, of_patient, view.affine, problem.grid, 0)
+
+    arrays = {"image": np.rint(view.array)[None].astype(np.int16)}
+    masks = np.zeros((len(table.structures), *problem.grid), np.uint8)
+    needed = np.zeros(scan.shape, bool)
+    for k, structure in enumerate(table.structures):
+        if structures and structure in drawn:
+            mask = structures[drawn[structure]]
+            needed |= mask
+            share = seen(mask)
+            # What is smaller than a voxel is kept as the voxels it touches.
+            masks[k] = share >= 0.5 if (share >= 0.5).any() else share > 0
+    there = tuple(structure for k, structure in enumerate(table.structures) if masks[k].any())
+    if there:
+        arrays["segmentation"] = masks
+    if one.doses:
+        region = seen(structures[drawn[BODY]]) > 0 if structures and BODY in drawn else view.body
+        arrays |= _dose(one, scan, needed, region, seen)
+    return CaseData(arrays, problem.spacing, drawn={"segmentation": there})
+
+
+def _dose(
+    one: Patient, scan: Volume, needed: np.ndarray, region: np.ndarray, seen: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The dose where it is asked, and that region: in the body as far as the dose grid reaches."""
+    dose = read_dose(one.doses[0])
+    if dose.source.summation in PARTS:
+        raise MedleyError(
+            f"{one.doses[0]}: is the dose of a part of the treatment (DoseSummationType {dose.source.summation}); "
+            "expected that of the plan"
+        )
+    gray = seen(np.asarray(dose_on_grid(dose, scan, within=needed).data))
+    region = region & (seen(covered(dose, scan)) >= 0.5)
+    return {
+        "dose": np.where(region, gray, 0)[None].astype(np.float32),
+        REGION: region[None].astype(np.uint8),
+    }
