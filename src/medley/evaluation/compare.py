@@ -1,0 +1,243 @@
+"""Methods against each other: same data, steps and batch, several seeds; one row a method, seed, task and case.
+
+A comparison can be stopped at any time and started again: finished runs are kept, the one at hand goes on from its
+last checkpoint.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+
+from medley.allocator import keep_buffers
+from medley.data.cases import CaseReader
+from medley.data.store import Store
+from medley.errors import MedleyError
+from medley.evaluation.evaluate import evaluate
+from medley.evaluation.methods import Network
+from medley.evaluation.scores import ScoreRow, read_scores, write_scores
+from medley.inference import Restorer
+from medley.models import weights
+from medley.models.cost import flops, parameters
+from medley.models.weights import Description
+from medley.training.loop import train
+from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe, Strict, make_recipe, validated
+from medley.training.scoring import score_case
+
+RESTORER_INPUT = (1, 128, 128)  # what the FLOPs of a restorer are counted for
+
+
+class Comparison(Strict):
+    """What a recipe of a comparison says.
+
+    Attributes
+    ----------
+    name: of the experiment. output: folder of its runs.
+    seeds: every method is trained with each.
+    baseline: the method that the others are measured against; it must be one of them.
+    split: the subjects that are scored.
+    recipe: keys of a training recipe that all methods have; without name, output and seed.
+    methods: {method: keys of a training recipe that it has besides}. The further key `separate: true` trains one run
+        a task (a restorer that knows one task), and counts their parameters and seconds together.
+    """
+
+    name: str
+    output: Path
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    baseline: str
+    split: Literal["valid", "test"] = "valid"
+    recipe: dict[str, Any]
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    @field_validator("methods")
+    @classmethod
+    def _own_names(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in methods:
+            if not name or set(name) & set("/\\ "):
+                raise ValueError(f"{name!r} is no name of a method: no blanks and slashes, since folders are called so")
+        return methods
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One method with one seed: its runs (several where it has a network for each task) and the file of its rows."""
+
+    method: str
+    seed: int
+    recipes: tuple[Recipe, ...]
+    rows: Path
+
+
+Progress = Callable[[int, int, str], None]
+
+
+def read_comparison(content: dict[str, Any], what: str) -> tuple[Comparison, list[Entrant]]:
+    """A comparison and who takes part in it.
+
+    Parameters
+    ----------
+    content: keys and values of its recipe. what: names it in messages.
+
+    Raises
+    ------
+    MedleyError: an unknown key, a value that does not fit, a baseline that is no method.
+    """
+    comparison = validated(Comparison, content, what)
+    if comparison.baseline not in comparison.methods:
+        raise MedleyError(
+            f"{what}: the baseline {comparison.baseline} is none of the methods {', '.join(comparison.methods)}"
+        )
+    return comparison, [
+        _entrant(comparison, method, seed, what) for seed in comparison.seeds for method in comparison.methods
+    ]
+
+
+def compare(
+    comparison: Comparison,
+    entrants: Sequence[Entrant],
+    *,
+    jobs: int = 1,
+    progress: Progress = lambda done, total, name: None,
+) -> list[ScoreRow]:
+    """Train and score all that is not there yet, and give all rows.
+
+    Parameters
+    ----------
+    jobs: runs at a time, each with its share of the processor's cores; the result does not depend on it beyond
+        rounding.
+    progress: called with (runs finished, runs in all, the one that was).
+
+    Raises
+    ------
+    MedleyError: as training and evaluation do; a finished run that belongs to another recipe.
+    """
+    waiting = [one for one in entrants if not _finished(one)]
+    done = len(entrants) - len(waiting)
+    progress(done, len(entrants), "")
+    for name in _each_done(waiting, partial(_take_part, split=comparison.split), jobs):
+        done += 1
+        progress(done, len(entrants), name)
+    return [row for one in entrants for row in read_scores(one.rows)[0]]
+
+
+def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entrant:
+    keys = {**comparison.recipe, **comparison.methods[method], "seed": seed}
+    separate = keys.pop("separate", False)
+    folder = comparison.output / f"{method}-{seed}"
+    whole = make_recipe({**keys, "name": method, "output": folder}, f"{what}, method {method}")
+    if not separate:
+        return Entrant(method, seed, (whole,), folder / "scores.csv")
+    key = "targets" if isinstance(whole, PredictionRecipe) else "tasks"
+    alone = [
+        make_recipe({**keys, key: (task,), "name": f"{method}-{task}", "output": folder / task}, f"{what}, {method}")
+        for task in getattr(whole, key)
+    ]
+    return Entrant(method, seed, tuple(alone), folder / "scores.csv")
+
+
+def _finished(entrant: Entrant) -> bool:
+    if not entrant.rows.exists():
+        return False
+    for recipe in entrant.recipes:
+        there = weights.describe(_weights_of(recipe)).training["recipe"]
+        asked = recipe.model_dump(mode="json")
+        if differing := [key for key in asked if there.get(key) != asked[key]]:
+            raise MedleyError(
+                f"{recipe.output} holds a finished run of another recipe: {', '.join(differing)} differ; give the "
+                f"comparison another output folder"
+            )
+    return True
+
+
+def _each_done(entrants: Sequence[Entrant], work: Callable[[Entrant, int], str], jobs: int) -> Iterable[str]:
+    """The names of entrants as they finish."""
+    if jobs == 1:
+        yield from (work(one, 0) for one in entrants)
+        return
+    threads = max(1, torch.get_num_threads() // jobs)
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(work, one, threads) for one in entrants]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        except BaseException:
+            _give_up(pool, futures)
+            raise
+
+
+def _give_up(pool: Executor, futures: Sequence[Future[str]]) -> None:
+    for future in futures:
+        future.cancel()
+    pool.shutdown(cancel_futures=True)
+
+
+def _take_part(entrant: Entrant, threads: int, *, split: str) -> str:
+    """Train what is not trained, score it and write the rows; `threads` for torch, 0 leaves them."""
+    if threads:
+        torch.set_num_threads(threads)
+        keep_buffers()
+    files = [_trained(recipe) for recipe in entrant.recipes]
+    loaded = [weights.load(file) for file in files]
+    rows = [row for one, recipe in zip(loaded, entrant.recipes, strict=True) for row in _scored(*one, recipe, split)]
+    costs = {
+        "parameters": sum(parameters(model) for model, _ in loaded),
+        "flops": sum(
+            _flops(model, description, recipe)
+            for (model, description), recipe in zip(loaded, entrant.recipes, strict=True)
+        ),
+        "seconds": sum(description.training["seconds"] for _, description in loaded),
+    }
+    whole = [ScoreRow(method=entrant.method, seed=entrant.seed, **row, **costs) for row in rows]
+    write_scores(whole, entrant.rows, overwrite=True)
+    return f"{entrant.method}, seed {entrant.seed}"
+
+
+def _trained(recipe: Recipe) -> Path:
+    path = _weights_of(recipe)
+    if path.exists() and weights.describe(path).training["recipe"] == recipe.model_dump(mode="json"):
+        return path
+    return train(recipe, resume=(recipe.output / "last.ckpt").exists())
+
+
+def _weights_of(recipe: Recipe) -> Path:
+    return recipe.output / f"{recipe.name}.safetensors"
+
+
+def _scored(model: torch.nn.Module, description: Description, recipe: Recipe, split: str) -> list[dict[str, Any]]:
+    """task, subject, case and values of every row."""
+    store = Store(recipe.store)
+    if isinstance(recipe, RestorationRecipe):
+        network = Network(Restorer(model, description))
+        return [
+            {
+                "task": row.task,
+                "subject": row.subject,
+                "case": row.case,
+                "values": {"psnr": row.psnr, "ssim": row.ssim, "rmse": row.rmse, "slices": row.slices},
+            }
+            for row in evaluate(network, store, split=split)
+        ]
+    reader = CaseReader(store, description.tasks, description.inputs)
+    cases = store.cases(split)
+    if not cases:
+        raise MedleyError(f"{store.path} has no {split} case to score")
+    return [
+        {"task": task, "subject": case.subject, "case": case.id, "values": values}
+        for case in cases
+        for task, values in score_case(model, reader, case, dvh=True).items()
+    ]
+
+
+def _flops(model: torch.nn.Module, description: Description, recipe: Recipe) -> int:
+    if isinstance(recipe, RestorationRecipe):
+        return flops(model, RESTORER_INPUT)
+    store = Store(recipe.store)
+    reader = CaseReader(store, description.tasks, description.inputs)
+    return flops(model, (reader.channels, *reader.problem.grid))
