@@ -34,6 +34,8 @@ REGION = "possible_dose"
 MASKS = (*ORGANS, *PTVS, REGION)  # in the order of the bits of the compact files
 SIDE = 128  # of the challenge's files
 CT_LIMITS = 0, 4095  # the challenge's advice; above lie a few voxels of metal
+# What numpy raises on files it cannot read; a TypeError on a single array under the name of several.
+BROKEN = (OSError, EOFError, ValueError, IndexError, TypeError, StopIteration, zipfile.BadZipFile, zlib.error)
 AIR = -1000  # HU; the files store HU + 1000
 
 
@@ -191,12 +193,12 @@ def _header(path: Path) -> tuple[int, tuple[float, ...]]:
     """Voxels a side, and the size of a voxel in mm, in the order of the file."""
     if path.is_dir():
         return SIDE, _voxel_from_csv(path / "voxel_dimensions.csv")
-    with _reading(path), np.load(path) as file:
+    with _reading(path), path.open("rb") as raw, np.load(raw) as file:  # opened here: numpy leaves broken ones open
         return len(file["ct"]), _voxel(file["voxel_dimensions"], path)
 
 
 def _from_npz(path: Path, side: int) -> Patient:
-    with _reading(path), np.load(path) as file:
+    with _reading(path), path.open("rb") as raw, np.load(raw) as file:
         arrays = {name: file[name] for name in file.files}
         ct, bits, voxel = arrays["ct"], arrays["masks"], arrays["voxel_dimensions"]
     dose = arrays["dose_mgy"] / 1000 if "dose_mgy" in arrays else arrays.get("dose")
@@ -254,7 +256,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except KeyError as error:
         raise MedleyError(f"{path}: has no array {error}; expected ct, masks, voxel_dimensions and dose") from None
-    except (OSError, EOFError, ValueError, IndexError, StopIteration, zipfile.BadZipFile, zlib.error) as error:
+    except BROKEN as error:
         raise MedleyError(f"{path}: cannot be read as OpenKBP's ({one_line(error)}); fetch it again") from None
 
 
