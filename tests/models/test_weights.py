@@ -54,6 +54,14 @@ def test_round_trip(saved, model, description):
         assert torch.equal(again(image), model.eval()(image))
 
 
+def test_files_of_before_problems_and_inputs(saved, description):
+    with safe_open(saved, "np") as file:
+        stated = json.loads(file.metadata()["medley"])
+    rewrite(saved, medley=json.dumps({key: stated[key] for key in stated.keys() - {"problem", "inputs"}}))
+    assert weights.describe(saved) == description
+    assert (description.problem, description.inputs) == ({}, ())
+
+
 def test_loaded_weights_can_be_trained_further(saved):
     again, _ = weights.load(saved)
     assert all(p.requires_grad and p.is_leaf for p in again.parameters())

@@ -19,7 +19,8 @@ def flops(model: nn.Module, shape: Sequence[int]) -> int:
     """Operations of products, convolutions and attention for one input of `shape` (channels, *spatial), no batch.
 
     A multiplication and the addition that follows it count as two; everything else (norms, activations, softmax) is
-    left out. Runs the network once, in evaluation mode and on its own device; on "meta" nothing is computed.
+    left out. Runs the network once, in evaluation mode and on its own device; STL, HPS, MTAN and CTAN may be on "meta",
+    where nothing is computed.
     """
     first = next(model.parameters())
     was_training = model.training

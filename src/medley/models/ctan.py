@@ -62,7 +62,7 @@ class CTAN(HPS):
         for name, maps in found.items():
             others = [tokens[other] for other in found if other != name]
             x = self.bottlenecks[name](tokens[name], others)
-            maps[-1] = self.layers.channels_last(x.transpose(1, 2).reshape(maps[-1].shape))
+            maps[-1] = x.transpose(1, 2).unflatten(2, maps[-1].shape[2:])
         return found
 
     def shared_parameters(self) -> list[nn.Parameter]:

@@ -257,7 +257,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise MedleyError(f"{path} cannot be read as a state dict: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise MedleyError(f"{path} cannot be read as a state dict: {reason}") from error
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
         raise MedleyError(f"{path} is no state dict: names with a tensor each were expected")
     return content

@@ -1,13 +1,14 @@
 """The backbone of the multi-task networks, a bottleneck ResNet (He et al., CVPR 2016, arXiv 1512.03385), and the U-Net
 up path (Ronneberger et al., MICCAI 2015, arXiv 1505.04597); in 2-D and in 3-D from one definition.
 
-Shapes: (B, C, *spatial), spatial (row, column) or (slice, row, column). Inside the networks the channels lie last in
-memory, which is faster on a CPU by about a half.
+Shapes: (B, C, *spatial), spatial (row, column) or (slice, row, column). Inside the networks, and in their fresh
+weights, the channels lie last in memory: a step on a CPU takes a fifth less time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import gcd, log2
 from typing import NamedTuple
@@ -37,11 +38,14 @@ class Layers:
         if self.norm not in ("batch", "group"):
             raise ValueError(f"norm must be 'batch' or 'group', got {self.norm!r}")
 
-    def conv(self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1) -> nn.Module:
-        """A convolution without bias that keeps the size, or divides it by its stride; He's initialisation."""
+    def conv(
+        self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, bias: bool = False
+    ) -> nn.Conv2d | nn.Conv3d:
+        """A convolution that keeps the size, or divides it by its stride; He's initialisation."""
         kind = nn.Conv2d if self.dimension == 2 else nn.Conv3d
-        conv = kind(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+        conv = kind(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=bias)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=self.channels_last))
         return conv
 
     def normalise(self, channels: int) -> nn.Module:
@@ -60,9 +64,10 @@ class Layers:
         """Twice the size, linearly between the voxels."""
         return F.interpolate(x, scale_factor=2.0, mode="bilinear" if self.dimension == 2 else "trilinear")
 
-    def channels_last(self, x: Tensor) -> Tensor:
-        """The same values with the channels last in memory."""
-        return x.contiguous(memory_format=torch.channels_last if self.dimension == 2 else torch.channels_last_3d)
+    @property
+    def channels_last(self) -> torch.memory_format:
+        """With the channels last in memory."""
+        return torch.channels_last if self.dimension == 2 else torch.channels_last_3d
 
 
 class Bottleneck(nn.Module):
@@ -160,7 +165,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         """x (B, channels, *spatial), sides multiples of `stride`."""
-        wide = F.relu(self.bn1(self.layers.channels_last(self.conv1(x))), inplace=True)
+        wide = F.relu(self.bn1(self.conv1(x).contiguous(memory_format=self.layers.channels_last)), inplace=True)
         stem = self.maxpool(wide)
         stages: list[Tensor] = []
         for i in range(len(self.inner)):
@@ -191,7 +196,7 @@ class MapDecoder(nn.Module):
             self.skip.append(layers.conv(skip, width) if skip > width else nn.Identity())
             self.join.append(layers.unit(width + min(skip, width), width, kernel=3))
             before = width
-        self.answer = (nn.Conv2d if layers.dimension == 2 else nn.Conv3d)(before, answers, 1)
+        self.answer = layers.conv(before, answers, bias=True)
         for parameter in self.answer.parameters():
             nn.init.normal_(parameter, std=0.01)  # a map starts near 0, a mask near one half
 
@@ -201,8 +206,14 @@ class MapDecoder(nn.Module):
         for narrow, skip, join, level in zip(self.narrow, self.skip, self.join, reversed(levels[:-1]), strict=True):
             up = self.layers.double(narrow(x))
             x = join(torch.cat([up, skip(level).to(up.dtype)], dim=1))
-        with torch.autocast(x.device.type, enabled=False):  # eight bits are too few for a dose
+        with full_precision(x):  # eight bits are too few for a dose
             return self.answer(x.to(self.answer.weight.dtype))
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Where autocast is off; "meta", on which costs are counted, knows none."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def decoder_widths(backbone: ResNet) -> list[int]:

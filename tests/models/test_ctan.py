@@ -1,0 +1,120 @@
+"""The laws of CTAN: what targets take from each other, and what is left when that is cut."""
+
+import pytest
+import torch
+from torch import nn
+
+from medley.models.ctan import CTAN, Bottleneck
+
+SMALL = {"width": 4, "blocks": (1, 1), "stem": 2, "heads": 2}
+TARGETS = {"dose": ("pixel", 1), "segmentation": ("pixel", 3), "diagnosis": ("image", 2)}
+
+
+def network(targets=TARGETS, **config) -> CTAN:
+    torch.manual_seed(0)
+    model = CTAN(targets=targets, **(SMALL | config)).eval()
+    with torch.no_grad():
+        for decoder in model.decoders.values():
+            getattr(decoder, "answer", decoder).weight.normal_()
+    return model
+
+
+def influence(model: CTAN, of: str, image: torch.Tensor) -> dict[str, float]:
+    """How much each answer changes when what one target took from the backbone is another."""
+    with torch.inference_mode():
+        before = model(image)
+        for parameter in model.paths[of].parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+        after = model(image)
+    return {name: float((before[name] - after[name]).abs().max()) for name in before}
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(1, 1, 24, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("of", TARGETS)
+def test_every_target_influences_every_other(of, image):
+    assert min(influence(network(), of, image).values()) > 1e-3
+
+
+@pytest.mark.parametrize("of", TARGETS)
+def test_no_influence_without_cross(of, image):
+    changed = influence(network(cross=False), of, image)
+    assert changed.pop(of) > 1e-3
+    assert set(changed.values()) == {0.0}
+
+
+def cut_masks(model: CTAN) -> None:
+    """The masks' weights for the mean of the others' features, the last of the channels they see, are zero."""
+    with torch.no_grad():
+        for path in model.paths.values():
+            for mask, outer in zip(path.masks, model.encoder.outer, strict=True):
+                weight = mask[0][0].weight  # (width, outer + own + others, 1, 1)
+                weight[:, (weight.shape[1] + outer) // 2 :] = 0
+
+
+def cut_bottlenecks(model: CTAN) -> None:
+    with torch.no_grad():
+        for bottleneck in model.bottlenecks.values():
+            bottleneck.project.weight.zero_()
+
+
+def test_no_influence_when_the_others_values_are_cut(image):
+    model = network()
+    cut_masks(model)
+    cut_bottlenecks(model)
+    changed = influence(model, "dose", image)
+    assert changed.pop("dose") > 1e-3
+    assert set(changed.values()) == {0.0}
+
+
+@pytest.mark.parametrize("cut", [cut_masks, cut_bottlenecks])
+def test_masks_and_bottleneck_each_carry_influence(cut, image):
+    model = network()
+    cut(model)
+    assert min(influence(model, "dose", image).values()) > 1e-4
+
+
+def test_a_target_alone_has_nobody_to_attend_to(image):
+    alone = {"dose": ("pixel", 1)}
+    model, cut = network(alone), network(alone, cross=False)
+    cut.load_state_dict(model.state_dict())
+    assert not any("query" in name for name, _ in model.named_parameters())
+    with torch.inference_mode():
+        answer = model(image)["dose"]
+        assert torch.equal(answer, cut(image)["dose"])
+    assert answer.shape == (1, 1, 24, 16)
+    assert answer.std() > 0
+
+
+@pytest.fixture
+def bottleneck() -> Bottleneck:
+    torch.manual_seed(0)
+    return Bottleneck(8, 2, attends=True)
+
+
+def test_the_bottleneck_is_multi_head_attention(bottleneck):
+    own, one, two = torch.randn(3, 2, 5, 8).unbind()
+    library = nn.MultiheadAttention(8, 2, batch_first=True)
+    key, value = bottleneck.key_value.weight.unflatten(0, (2, 2, 4)).unbind(1)  # by head: key, then value
+    key_bias, value_bias = bottleneck.key_value.bias.unflatten(0, (2, 2, 4)).unbind(1)
+    with torch.no_grad():
+        library.in_proj_weight.copy_(torch.cat([bottleneck.query.weight, key.flatten(0, 1), value.flatten(0, 1)]))
+        library.in_proj_bias.copy_(torch.cat([bottleneck.query.bias, key_bias.flatten(), value_bias.flatten()]))
+    library.out_proj = bottleneck.project
+    others = torch.cat([one, two], dim=1)
+    attended = own + library(own, others, others, need_weights=False)[0]
+    torch.testing.assert_close(bottleneck(own, [one, two]), attended + bottleneck.feed(attended))
+
+
+def test_the_bottleneck_does_not_ask_in_which_order_the_others_come(bottleneck):
+    own, one, two = torch.randn(3, 2, 5, 8).unbind()
+    torch.testing.assert_close(bottleneck(own, [one, two]), bottleneck(own, [two, one]))
+
+
+def test_a_token_follows_its_own_place(bottleneck):
+    own, other = torch.randn(2, 1, 5, 8).unbind()
+    order = torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(bottleneck(own, [other])[:, order], bottleneck(own[:, order], [other]))
