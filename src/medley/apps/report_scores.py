@@ -11,7 +11,7 @@ from medley.apps.listing import new_table, show
 from medley.apps.terminal import say
 from medley.errors import MedleyError
 from medley.evaluation.report import Experiment, write_report
-from medley.evaluation.report_tables import tables
+from medley.evaluation.report_tables import Cell, tables
 from medley.evaluation.scores import ScoreRow, read_scores
 from medley.evaluation.statistics import compare_methods
 
@@ -72,5 +72,8 @@ def read_experiments(sources: Sequence[Path], baseline: str | None = None) -> li
     ]
 
 
-def _text(cell: tuple[tuple[str, bool], ...]) -> Text:
-    return Text("\n").join(Text(line, style="bold" if strong else "") for line, strong in cell)
+def _text(cell: Cell) -> Text:
+    lines = [Text(line) for line in (cell.text, cell.below) if line]
+    if cell.verdict:
+        lines[-1].stylize("bold")
+    return Text("\n").join(lines)

@@ -12,6 +12,7 @@ from html import escape
 
 import numpy as np
 
+from medley.evaluation.report_tables import verdict
 from medley.evaluation.statistics import Estimate, Finding
 from medley.pictures import rounded_up
 
@@ -24,7 +25,8 @@ STYLE = """
 .chart text { fill: var(--ink); font-size: 13px; } .chart .soft { fill: var(--soft); font-size: 12px; }
 .chart .grid { stroke: var(--line); } .chart .zero { stroke: var(--soft); }
 .chart .bar { fill: var(--plain); } .chart .box { fill: var(--plain); fill-opacity: .45; stroke: var(--soft); }
-.chart .whisker { stroke: var(--ink); stroke-width: 1.5; fill: none; } .chart .middle { stroke: var(--ink); stroke-width: 2; }
+.chart .whisker { stroke: var(--ink); stroke-width: 1.5; fill: none; }
+.chart .middle { stroke: var(--ink); stroke-width: 2; }
 .chart .dot { fill: var(--ink); fill-opacity: .55; } .chart .mean { fill: var(--accent); }
 .chart .better { stroke: var(--accent); fill: var(--accent); } .chart .worse { stroke: var(--bad); fill: var(--bad); }
 .chart .unclear { stroke: var(--soft); fill: var(--soft); } .chart .better, .chart .worse { stroke-width: 2; }
@@ -32,7 +34,7 @@ STYLE = """
 
 _WIDTH = 900
 _ROW, _HEAD, _FOOT = 32, 34, 44  # pixels: of a method, of the title, of the axis
-_GAP = 36  # between the two panels
+_GAP = 44  # between the two panels
 _LETTER = 7.2  # pixels, mean width
 
 
@@ -55,8 +57,8 @@ def bars(findings: Mapping[str, Finding], title: str, label: str, *, baseline: s
         if math.isfinite(value):
             x, wide = axis.at(min(value, 0)), abs(axis.at(value) - axis.at(0))
             parts.append(f'<rect class="bar" x="{x:.1f}" y="{y - 9:.1f}" width="{wide:.1f}" height="18" rx="2"/>')
-        parts.append(_whisker(axis, finding.estimate, y, "whisker"))
-        parts += [_dot(axis, one, y, 2.5, "dot") for one in finding.seeds if len(finding.seeds) > 1]
+        parts.append(_whisker(axis, finding.estimate, y - 2, "whisker"))
+        parts += [_dot(axis, one, y + 5.5, 2, "dot") for one in finding.seeds if len(finding.seeds) > 1]
     if differences:
         ends = [end for one in differences.values() for end in (0.0, *_ends(one))]
         way = "right" if higher else "left"
@@ -65,7 +67,7 @@ def bars(findings: Mapping[str, Finding], title: str, label: str, *, baseline: s
         parts.append(_line(axis.at(0), _HEAD, axis.at(0), _HEAD + _ROW * len(findings), "zero"))
         for k, name in enumerate(findings):
             if (one := differences.get(name)) is not None:
-                look = verdict(one, higher=higher)
+                look = verdict(one, higher=higher) or "unclear"
                 parts.append(_whisker(axis, one, _middle(k), look))
                 parts.append(_dot(axis, one.value, _middle(k), 4.5, look))
     return _chart(title, findings, margin, parts)
@@ -84,13 +86,6 @@ def boxes(findings: Mapping[str, Finding], title: str, label: str) -> str:
     return _chart(title, findings, margin, parts)
 
 
-def verdict(difference: Estimate, *, higher: bool) -> str:
-    """ "better" or "worse" where the interval excludes 0, else "unclear"."""
-    if not difference.excludes_zero:
-        return "unclear"
-    return "better" if (difference.value > 0) == higher else "worse"
-
-
 def standalone(chart: str) -> str:
     """A chart as a file of its own, with the style that a page gives to all of its charts."""
     head, rest = chart.split(">", 1)
@@ -99,7 +94,7 @@ def standalone(chart: str) -> str:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Values from low to high lie between the pixels left and right; ticks at the multiples of step."""
+    """Values from low to high lie between the pixels left and right, with ticks at the multiples of step."""
 
     low: float
     high: float
@@ -109,19 +104,20 @@ class _Axis:
 
     @classmethod
     def over(cls, values: list[float], left: float, right: float) -> _Axis:
-        """Wide enough for all values that are finite, with ends on ticks."""
+        """A little wider than all the values that are finite; an end at 0 stays there."""
         known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low, high = min(known), max(known)
         if high == low:
             low, high = min(low, 0.0), max(high, 0.0) or 1.0
-        step = rounded_up((high - low) / 6)
-        return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, left, right, step)
+        spare = 0.04 * (high - low)
+        return cls(low and low - spare, high and high + spare, left, right, rounded_up((high - low) / 6))
 
     def at(self, value: float) -> float:
         return self.left + (value - self.low) / (self.high - self.low) * (self.right - self.left)
 
     def ticks(self) -> list[float]:
-        return [self.low + k * self.step for k in range(round((self.high - self.low) / self.step) + 1)]
+        first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
+        return [k * self.step for k in range(first, last + 1)]
 
 
 def _chart(title: str, names: Mapping[str, Finding], margin: float, parts: list[str]) -> str:

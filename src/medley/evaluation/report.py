@@ -17,7 +17,7 @@ from PIL import Image
 import medley
 from medley.errors import MedleyError
 from medley.evaluation import charts
-from medley.evaluation.report_tables import Table, difference_of, name_of, tables
+from medley.evaluation.report_tables import Cell, Table, name_of, tables, verdict, whole, written
 from medley.evaluation.statistics import Comparison, Finding, higher_is_better
 from medley.io.atomic import replacing
 
@@ -67,8 +67,10 @@ def write_report(
         texts = {output / PAGE: shown, output / TABLE: markdown(experiments)}
         for experiment in experiments:
             prefix = f"{experiment.title}-" if len(experiments) > 1 else ""
-            for name, chart in _charts(experiment.comparison).items():
-                texts[output / f"{_plain(prefix + name)}.svg"] = charts.standalone(chart)
+            for task, scores in experiment.comparison.tasks.items():
+                for score in whole(scores):
+                    for name, chart in _charts(experiment.comparison, task, score).items():
+                        texts[output / f"{_plain(prefix + name)}.svg"] = charts.standalone(chart)
     if not overwrite and (standing := next((path for path in texts if path.exists()), None)):
         raise MedleyError(f"{standing}: exists already; choose another name or --overwrite")
     for path, text in texts.items():
@@ -109,20 +111,21 @@ def page(experiments: Sequence[Experiment], images: Mapping[str, bytes]) -> str:
 
 
 def reading(comparison: Comparison) -> list[str]:
-    """For each method one sentence: where it differs from the baseline for certain, and where it does not."""
+    """For each method but the baseline: where it differs from the baseline for certain, and where it does not."""
     lines = []
     for method in comparison.methods:
-        found: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
+        found: dict[str, list[str]] = {"better": [], "worse": [], "": []}
         for task, scores in comparison.tasks.items():
-            for score in scores:
+            for score in whole(scores):
                 finding = comparison.findings.get((task, score, method.name))
-                if " " not in score and finding is not None and finding.difference is not None:
-                    look = charts.verdict(finding.difference, higher=higher_is_better(score))
-                    found[look].append(f"{task}: {name_of(score)} {difference_of(score, finding.difference)}")
-        words = {"better": "better in", "worse": "worse in", "unclear": "no clear difference in"}
-        said = "; ".join(f"{words[look]} {', '.join(where)}" for look, where in found.items() if where)
+                if finding is not None and finding.difference is not None:
+                    look = verdict(finding.difference, higher=higher_is_better(score))
+                    value = written(score, finding.difference.value, signed=True)
+                    found[look].append(f"{task}: {name_of(score)} {value}")
+        words = {"better": "Better", "worse": "Worse", "": "No clear difference"}
+        said = [f"{words[look]}: {'; '.join(where)}." for look, where in found.items() if where]
         if said:
-            lines.append(f"{method.name} beside {comparison.baseline}: {said}.")
+            lines.append(f"{method.name} beside {comparison.baseline}. {' '.join(said)}")
     return lines
 
 
@@ -138,13 +141,13 @@ def _section(experiment: Experiment, *, titled: bool) -> str:
         f'<div class="figure"><b>{n:,}</b><span class="soft small">{name}</span></div>' for name, n in facts.items()
     )
     first, *others = tables(comparison)
-    drawn = _charts(comparison)
     parts = [f"<h2>{escape(experiment.title)}</h2>"] if titled else []
     parts += [f'<section class="figures">{figures}</section>', _html(first)]
     parts += ["<ul>", *(f"<li>{escape(line)}</li>" for line in reading(comparison)), "</ul>"]
     for table in others:
         parts.append(_html(table))
-        parts += [f"<figure>{chart}</figure>" for name, chart in drawn.items() if name.startswith(f"{table.title}-")]
+        if table.score:
+            parts += [f"<figure>{chart}</figure>" for chart in _charts(comparison, table.task, table.score).values()]
     parts.append(f'<p class="soft small">{escape(_method_note(comparison))}</p>')
     known = {key: value for key, value in experiment.header.items() if key != "problem"}
     if known:
@@ -155,36 +158,34 @@ def _section(experiment: Experiment, *, titled: bool) -> str:
 
 def _html(table: Table) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = []
-    for cells in table.rows:
-        shown = []
-        for cell in cells:
-            lines = [f"<b>{escape(text)}</b>" if strong else escape(text) for text, strong in cell]
-            rest = "".join(f'<br><span class="small soft">{line}</span>' for line in lines[1:])
-            shown.append(f"<td>{''.join(lines[:1])}{rest}</td>")
-        rows.append(f"<tr>{''.join(shown)}</tr>")
+    rows = "".join(f"<tr>{''.join(map(_cell, cells))}</tr>" for cells in table.rows)
     return (
         f'<h3>{escape(table.title)}</h3><div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
-def _charts(comparison: Comparison) -> dict[str, str]:
-    """The charts of every score that stands for a whole task, by "task-score" and "task-score-cases"."""
-    drawn = {}
-    for task, scores in comparison.tasks.items():
-        for score in (score for score in scores if " " not in score):
-            found: dict[str, Finding] = {
-                method.name: comparison.findings[task, score, method.name]
-                for method in comparison.methods
-                if (task, score, method.name) in comparison.findings
-            }
-            title, higher = f"{task}: {name_of(score)}", higher_is_better(score)
-            label = f"{name_of(score)}, {'higher' if higher else 'lower'} is better"
-            drawn[f"{task}-{score}"] = charts.bars(found, title, label, baseline=comparison.baseline, higher=higher)
-            if score not in _NO_BOXES:
-                label = _CASES.get(score, name_of(score))
-                drawn[f"{task}-{score}-cases"] = charts.boxes(found, f"{task}: {label} of each case", label)
+def _cell(cell: Cell) -> str:
+    lines = [escape(line) for line in (cell.text, cell.below) if line]
+    if cell.verdict:
+        lines[-1] = f'<b class="{cell.verdict}">{lines[-1]}</b>'
+    return f"<td>{'<br>'.join([lines[0], *(f'<span class=small>{line}</span>' for line in lines[1:])])}</td>"
+
+
+def _charts(comparison: Comparison, task: str, score: str) -> dict[str, str]:
+    """The charts of a score of one task, by the names of their files: its means, and its cases where it has any."""
+    found: dict[str, Finding] = {
+        method.name: comparison.findings[task, score, method.name]
+        for method in comparison.methods
+        if (task, score, method.name) in comparison.findings
+    }
+    higher = higher_is_better(score)
+    label = f"{name_of(score)}, {'higher' if higher else 'lower'} is better"
+    title = f"{task}: {name_of(score)}, mean and 95 % interval"
+    drawn = {f"{task}-{score}": charts.bars(found, title, label, baseline=comparison.baseline, higher=higher)}
+    if score not in _NO_BOXES:
+        label = _CASES.get(score, name_of(score))
+        drawn[f"{task}-{score}-cases"] = charts.boxes(found, f"{task}: {label} of each case", label)
     return drawn
 
 
@@ -194,7 +195,8 @@ def _method_note(comparison: Comparison) -> str:
         f"resamples of the {comparison.subjects} subjects, the same for all methods, so that differences are paired. "
         "A difference is bold where its interval excludes 0; nothing is corrected for the number of comparisons, and "
         "the intervals do not contain what another training would change: that is the ± (standard deviation over the "
-        f"seeds). Δ is the mean over the tasks of the relative improvement of the first score over {comparison.baseline}."
+        f"seeds). Δ is the mean over the tasks of the relative improvement over {comparison.baseline} in the scores of "
+        "the first table."
     )
 
 

@@ -1,141 +1,177 @@
-"""The tables of a comparison: cells of one to three lines, the same on paper, on a page and in the terminal."""
+"""The tables of a comparison: the same on paper, on a page and in the terminal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import stdev
+from typing import Literal
 
-from medley.evaluation.statistics import Comparison, Estimate, Finding, Method
+from medley.evaluation.statistics import Comparison, Estimate, Finding, Method, higher_is_better
 
-Cell = tuple[tuple[str, bool], ...]  # lines: text, and whether it is bold
-
-_NAMES = {
+Verdict = Literal["better", "worse", ""]
+NAMES = {
     "dice": "Dice", "dose_score": "dose score (Gy)", "dvh_score": "DVH score (Gy)", "auroc": "AUROC",
     "balanced_accuracy": "balanced accuracy", "psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE",
 }  # fmt: skip
 _FORMATS = {"psnr": ".2f", "ssim": ".4f", "rmse": ".3g"}  # others .3f
-_NONE = "–"
+_BAR = r"\|"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number or word, perhaps a second line, and what the last line says of the method beside the baseline."""
+
+    text: str = "–"
+    below: str = ""
+    verdict: Verdict = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells under their headings; the first table is of all methods, the next ones are of a task each."""
+    """Cells under their headings.
+
+    Attributes
+    ----------
+    task, score: what it is of; "" where it is of all.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    task: str = ""
+    score: str = ""
 
     def markdown(self) -> str:
-        """The table in Markdown, lines of a cell apart by <br>."""
-
-        bar = r"\|"
-
-        def line(cells: list[str]) -> str:
-            return f"| {' | '.join(cell.replace('|', bar) for cell in cells)} |"
-
-        rows = [
-            line(["<br>".join(f"**{text}**" if strong else text for text, strong in cell) for cell in cells])
-            for cells in self.rows
-        ]
-        return "\n".join([line(list(self.columns)), line(["---"] * len(self.columns)), *rows])
+        """The table in Markdown; what differs from the baseline is bold."""
+        lines = [self.columns, ["---"] * len(self.columns), *(map(_in_markdown, cells) for cells in self.rows)]
+        return "\n".join(f"| {' | '.join(text.replace('|', _BAR) for text in line)} |" for line in lines)
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """First what every method costs and gives in all; then the scores of each task, and of its parts (structures)."""
+    """First what every method costs and gives in all; then each score, and the parts of a task (structures)."""
     found = [_overall(comparison)]
     for task, scores in comparison.tasks.items():
-        whole = tuple(score for score in scores if " " not in score)
-        found.append(_scores(comparison, task, whole, task))
-        if parts := tuple(score for score in scores if " " in score):
+        found += [_score(comparison, task, score) for score in whole(scores)]
+        if parts := tuple(score for score in scores if score not in whole(scores)):
             found.append(_parts(comparison, task, parts))
     return found
 
 
+def whole(scores: tuple[str, ...]) -> tuple[str, ...]:
+    """The scores of a task as a whole, without those of its parts ("dice Larynx")."""
+    return tuple(score for score in scores if score in NAMES)
+
+
 def name_of(score: str) -> str:
     """A score for people, with its unit; of a part ("dice Larynx") the part."""
-    first, _, part = score.partition(" ")
-    return part or _NAMES[first]
+    return NAMES[score] if score in NAMES else score.partition(" ")[2]
 
 
-def difference_of(score: str, difference: Estimate) -> str:
-    """ "+0.021 [+0.009, +0.034]", in the digits of the score."""
-    return _interval(difference, f"+{_format(score)}")
+def verdict(difference: Estimate, *, higher: bool) -> Verdict:
+    """Whether a difference is for the better or the worse; "" where its interval does not exclude 0."""
+    if not difference.excludes_zero:
+        return ""
+    return "better" if (difference.value > 0) == higher else "worse"
+
+
+def written(score: str, number: float, *, signed: bool = False) -> str:
+    """A value of a score in its digits, with a true minus and none before 0; "–" where there is no number."""
+    if number != number:
+        return "–"
+    sign = "+" if signed else ""
+    text = f"{number:{sign}{_FORMATS.get(score.split()[0], '.3f')}}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
 def _overall(comparison: Comparison) -> Table:
-    mains = {task: scores[0] for task, scores in comparison.tasks.items()}
+    mains = [(task, scores[0]) for task, scores in comparison.tasks.items()]
     heads = ("method", "parameters", "GFLOPs", "training", "seeds", f"Δ over {comparison.baseline}, %")
     rows = [
         (
-            _cell(method.name),
-            _cell(_millions(method.parameters)),
-            _cell(f"{method.flops / 1e9:.3g}"),
-            _cell(_time(method.seconds)),
-            _cell(str(method.seeds)),
+            Cell(method.name),
+            Cell(_count(method.parameters)),
+            Cell(f"{method.flops / 1e9:.3g}"),
+            Cell(_time(method.seconds)),
+            Cell(str(method.seeds)),
             _delta(method),
-            *(
-                _value(comparison.findings.get((task, score, method.name)), score, short=True)
-                for task, score in mains.items()
-            ),
+            *(_mean(comparison.findings.get((*main, method.name)), main[1]) for main in mains),
         )
         for method in comparison.methods
     ]
-    return Table("All tasks", (*heads, *(f"{task}: {name_of(score)}" for task, score in mains.items())), tuple(rows))
+    return Table("All tasks", (*heads, *(f"{task}: {name_of(score)}" for task, score in mains)), tuple(rows))
 
 
-def _scores(comparison: Comparison, task: str, scores: tuple[str, ...], title: str) -> Table:
-    rows = [
-        (
-            _cell(method.name),
-            *(_value(comparison.findings.get((task, score, method.name)), score) for score in scores),
+def _score(comparison: Comparison, task: str, score: str) -> Table:
+    rows = []
+    for method in comparison.methods:
+        finding = comparison.findings.get((task, score, method.name))
+        spread = stdev(finding.seeds) if finding and len(finding.seeds) > 1 else float("nan")
+        mean, difference = (
+            Cell(_interval(finding.estimate, score)) if finding else Cell(),
+            _difference(finding, score),
         )
-        for method in comparison.methods
-    ]
-    return Table(title, ("method", *map(name_of, scores)), tuple(rows))
+        rows.append((Cell(method.name), mean, difference, Cell(written(score, spread))))
+    columns = ("method", name_of(score), f"difference to {comparison.baseline}", "± over seeds")
+    return Table(f"{task}: {name_of(score)}", columns, tuple(rows), task, score)
 
 
 def _parts(comparison: Comparison, task: str, scores: tuple[str, ...]) -> Table:
     names = [method.name for method in comparison.methods]
-    rows = [
-        (_cell(name_of(score)), *(_value(comparison.findings.get((task, score, name)), score) for name in names))
-        for score in scores
-    ]
-    return Table(f"{task}: {_NAMES[scores[0].split()[0]]} of each structure", ("structure", *names), tuple(rows))
+    rows = []
+    for score in scores:
+        cells = [_part(comparison.findings.get((task, score, name)), score) for name in names]
+        rows.append((Cell(name_of(score)), *cells))
+    kind = scores[0].split()[0]
+    return Table(f"{task}: {NAMES[kind]} of each structure", ("structure", *names), tuple(rows), task)
 
 
-def _value(finding: Finding | None, score: str, *, short: bool = False) -> Cell:
-    """The score; below it the difference and the spread over the seeds, unless `short`."""
+def _mean(finding: Finding | None, score: str) -> Cell:
     if finding is None:
-        return _cell(_NONE)
-    lines = [(_interval(finding.estimate, _format(score)), False)]
-    if finding.difference is not None and not short:
-        lines.append((difference_of(score, finding.difference), finding.difference.excludes_zero))
-    if len(finding.seeds) > 1 and not short:
-        lines.append((f"± {stdev(finding.seeds):{_format(score)}}", False))
-    return tuple(lines)
+        return Cell()
+    return Cell(written(score, finding.estimate.value), _range(finding.estimate, score))
+
+
+def _part(finding: Finding | None, score: str) -> Cell:
+    if finding is None:
+        return Cell()
+    difference = _difference(finding, score)
+    below = difference.text if finding.difference is not None else ""
+    return Cell(_interval(finding.estimate, score), below, difference.verdict)
+
+
+def _difference(finding: Finding | None, score: str) -> Cell:
+    if finding is None or finding.difference is None:
+        return Cell()
+    look = verdict(finding.difference, higher=higher_is_better(score))
+    return Cell(_interval(finding.difference, score, signed=True), verdict=look)
 
 
 def _delta(method: Method) -> Cell:
     if method.delta is None:
-        return _cell(_NONE)
-    return ((_interval(method.delta, "+.2f"), method.delta.excludes_zero),)
+        return Cell()
+    value, low, high = (
+        f"{number:+.2f}".replace("-", "−") for number in (method.delta.value, method.delta.low, method.delta.high)
+    )
+    return Cell(f"{value} [{low}, {high}]", verdict=verdict(method.delta, higher=True))
 
 
-def _cell(text: str) -> Cell:
-    return ((text, False),)
+def _interval(estimate: Estimate, score: str, *, signed: bool = False) -> str:
+    return f"{written(score, estimate.value, signed=signed)} {_range(estimate, score, signed=signed)}"
 
 
-def _format(score: str) -> str:
-    return _FORMATS.get(score.split()[0], ".3f")
+def _range(estimate: Estimate, score: str, *, signed: bool = False) -> str:
+    return f"[{written(score, estimate.low, signed=signed)}, {written(score, estimate.high, signed=signed)}]"
 
 
-def _interval(estimate: Estimate, form: str) -> str:
-    value, low, high = (f"{number:{form}}" for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]".replace("-", "−")
+def _in_markdown(cell: Cell) -> str:
+    lines = [line for line in (cell.text, cell.below) if line]
+    if cell.verdict:
+        lines[-1] = f"**{lines[-1]}**"
+    return "<br>".join(lines)
 
 
-def _millions(count: float) -> str:
-    return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"
+def _count(number: float) -> str:
+    return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k"
 
 
 def _time(seconds: float) -> str:
