@@ -44,13 +44,16 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
 
     Raises
     ------
-    MedleyError: no image, two of one name, a mask or a line of the table without an image.
+    MedleyError: no image, two of one name, a mask or a line of the table without an image, a table without
+        diagnoses.
     """
     if not source.is_dir():
         raise MedleyError(f"{source} is not a folder; give the one that holds images, masks and a table")
     images, masks = _images_and_masks(source)
     table = table or next((source / name for name in TABLES if (source / name).is_file()), None)
     rows = read_rows(table, "image_id") if table else {}
+    if rows and not any(name in row for row in rows.values() for name in DIAGNOSES):
+        raise MedleyError(f"{table} has no column {' or '.join(DIAGNOSES)}; expected one line an image")
     if unknown := next((name for name in rows if name not in images), None):
         raise MedleyError(f"{table} names the image {unknown}, which is not below {source}; add it or remove the line")
     found = [_case(image, masks.get(name), rows.get(name, {}), source, size or SIZE) for name, image in images.items()]
