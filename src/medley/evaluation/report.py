@@ -101,7 +101,7 @@ def page(experiments: Sequence[Experiment], images: Mapping[str, bytes]) -> str:
     template = Template(files("medley.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     several = len(experiments) > 1
     return template.substitute(
-        title=escape("Comparison" if several else experiments[0].title),
+        title=escape(", ".join(experiment.title for experiment in experiments)),
         chart_style=charts.STYLE,
         experiments="\n".join(_section(experiment, titled=several) for experiment in experiments),
         images=_figures(images),
