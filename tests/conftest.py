@@ -44,6 +44,51 @@ def small_store(tmp_path):
     return Store(path)
 
 
+@pytest.fixture
+def case_store(tmp_path):
+    """A store of cases with three targets: discs, their distance map, whether there is one or two. Eight people for
+    training, four for validation and as many for testing; the first of each lacks labels.
+    """
+    import numpy as np
+
+    from medley.data.store import Case, Store, StoreWriter
+    from medley.problems import Problem, Target
+
+    side = 32
+    problem = Problem(
+        name="discs", title="Discs", channels=("grey",), range=(0, 200), grid=(side, side), flips=(0, 1),
+        targets=(
+            Target(name="dose", kind="map", unit="Gy", scale=10, within="region"),
+            Target(name="segmentation", kind="structures", names=("left", "right"), swaps=(("left", "right"),)),
+            Target(name="diagnosis", kind="classes", names=("one", "two")),
+        ),
+    )  # fmt: skip
+    writer = StoreWriter(tmp_path / "cases", {"made": "by hand"}, problem)
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[:side, :side]
+    for number in range(16):
+        split = "train" if number < 8 else "valid" if number < 12 else "test"
+        discs = np.stack([np.hypot(row - 16, column - at) < rng.uniform(3, 5) for at in (8, 24)])
+        discs[1] &= bool(number % 2)
+        first = number in (0, 8, 12)
+        drawn = ("left",) if first else ("left", "right") if number % 2 else ("left",)
+        arrays = {
+            "image": (discs.sum(0) * 150 + rng.normal(20, 10, (side, side)))[None].clip(0, 255).astype(np.uint8),
+            "segmentation": discs.astype(np.uint8),
+            "dose": 8.0 * np.exp(-(((row - 16) / 8) ** 2))[None].astype(np.float32),
+            "region": (np.abs(row - 16) < 12)[None].astype(np.uint8),
+        }
+        if first:
+            del arrays["dose"], arrays["region"]
+        case = Case(
+            id=f"case-{number}", subject=f"person-{number}", split=split, shape=(side, side), spacing=(2.0, 2.0),
+            drawn={"segmentation": drawn}, labels={} if first else {"diagnosis": ("one", "two")[number % 2]},
+            maps=() if first else ("dose",), source=f"{number}.png",
+        )  # fmt: skip
+        writer.add_case(case, arrays)
+    return Store(tmp_path / "cases")
+
+
 @pytest.fixture(scope="session")
 def phantoms():
     """The module tests/phantoms.py: writers of small DICOM series, sound or spoilt."""

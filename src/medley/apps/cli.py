@@ -201,6 +201,25 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.csv", help="One line a case.")],
+    panels: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures of one case, method by method.")] = None,
+    settings: Settings = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, which share the cores.")] = 1,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train methods against each other, with several seeds, and score them.
+
+    Stopped and started again, it goes on where it was.
+    """
+    from medley.apps.compare import compare as run
+
+    run(recipe, output, panels=panels, settings=settings or [], jobs=jobs, overwrite=overwrite, quiet=quiet)
+
+
+@app.command()
 def report(
     scores: Annotated[list[Path], typer.Argument(metavar="SCORES.csv...", help="Tables that medley compare wrote.")],
     output: Annotated[

@@ -30,7 +30,7 @@ def prepare(
     quiet: bool = False,
 ) -> None:
     """Make a store; `settings` are "task.name=value" and change the degradation of a task, `size` is that of cases."""
-    _need_extra("train")
+    need_extra("train")
     from medley.data.prepare import prepare as run
 
     changed: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -57,7 +57,7 @@ def prepare(
 
 def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, quiet: bool = False) -> None:
     """Train as a recipe says; the bar tells the loss, and every validation is a line that stays."""
-    _need_extra("train")
+    need_extra("train")
     from medley.training.loop import Progress
     from medley.training.loop import train as run
     from medley.training.recipe import read_recipe
@@ -101,9 +101,9 @@ def evaluate(
     classical: classical methods too, tuned on the store's training subjects.
     tasks: which ones; None for all of the split. pictures: folder for one picture a task.
     """
-    _need_extra("train")
+    need_extra("train")
     if classical:
-        _need_extra("baselines")
+        need_extra("baselines")
     from medley.data.store import Store
     from medley.evaluation.evaluate import compare, tuned_classical
     from medley.evaluation.figures import write_pictures
@@ -128,7 +128,7 @@ def evaluate(
     say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)
 
 
-def _need_extra(name: str) -> None:
+def need_extra(name: str) -> None:
     """Say which extra is missing before anything is imported that needs it."""
     if missing := missing_of(name):
         raise MedleyError(f"{', '.join(missing)} is not installed; pip install 'medley[{name}]'")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, field_validator
 
+import medley
 from medley.allocator import keep_buffers
 from medley.data.cases import CaseReader
 from medley.data.store import Store
@@ -128,6 +129,14 @@ def compare(
     return [row for one in entrants for row in read_scores(one.rows)[0]]
 
 
+def header(comparison: Comparison, command: str) -> dict[str, str]:
+    """What the file of the rows says of itself first: experiment, baseline, split, command, and what was asked."""
+    said = {"experiment": comparison.name, "baseline": comparison.baseline, "split": comparison.split}
+    problem = Store(comparison.recipe["store"]).manifest.problem
+    asked = {"problem": problem.model_dump_json()} if problem else {}
+    return {**said, "command": command, "medley": medley.__version__, **asked}
+
+
 def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entrant:
     keys = {**comparison.recipe, **comparison.methods[method], "seed": seed}
     separate = keys.pop("separate", False)
@@ -147,7 +156,7 @@ def _finished(entrant: Entrant) -> bool:
     if not entrant.rows.exists():
         return False
     for recipe in entrant.recipes:
-        there = weights.describe(_weights_of(recipe)).training["recipe"]
+        there = weights.describe(weights_of(recipe)).training["recipe"]
         asked = recipe.model_dump(mode="json")
         if differing := [key for key in asked if there.get(key) != asked[key]]:
             raise MedleyError(
@@ -200,13 +209,14 @@ def _take_part(entrant: Entrant, threads: int, *, split: str) -> str:
 
 
 def _trained(recipe: Recipe) -> Path:
-    path = _weights_of(recipe)
+    path = weights_of(recipe)
     if path.exists() and weights.describe(path).training["recipe"] == recipe.model_dump(mode="json"):
         return path
     return train(recipe, resume=(recipe.output / "last.ckpt").exists())
 
 
-def _weights_of(recipe: Recipe) -> Path:
+def weights_of(recipe: Recipe) -> Path:
+    """The weights file that a run ends with."""
     return recipe.output / f"{recipe.name}.safetensors"
 
 

@@ -118,8 +118,8 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.scores: dict[str, float] = {}
-        self.lesson = create_lesson(recipe, self.store, rank=fabric.global_rank, ranks=fabric.world_size)
         torch.manual_seed(recipe.seed)
+        self.lesson = create_lesson(recipe, self.store, rank=fabric.global_rank, ranks=fabric.world_size)
         network = self.lesson.create_network()
         self.config = network.config
         self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema)).to(fabric.device)

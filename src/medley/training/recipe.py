@@ -191,14 +191,11 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     ------
     MedleyError: no such file, no YAML, an unknown key or a value that does not fit; each named.
     """
-    content = read_yaml(path)
-    for override in overrides:
-        _set(content, override)
-    return make_recipe(content, f"the recipe {path}")
+    return make_recipe(read_yaml(path, overrides), f"the recipe {path}")
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The keys and values of a YAML file.
+def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys and values of a YAML file, with "key=value" overrides on top.
 
     Raises
     ------
@@ -212,6 +209,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise MedleyError(f"the recipe {path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise MedleyError(f"the recipe {path} holds {type(content).__name__}, expected keys and values")
+    for override in overrides:
+        _set(content, override)
     return content
 
 

@@ -1,0 +1,41 @@
+"""`medley compare`: methods against each other, as a recipe says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medley.apps.outputs import check_outputs
+from medley.apps.research import need_extra
+from medley.apps.terminal import counted, progress, say
+
+
+def compare(
+    recipe: Path,
+    output: Path,
+    *,
+    panels: Path | None = None,
+    settings: Sequence[str] = (),
+    jobs: int = 1,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Train and score every method with every seed, and write the rows and, to `panels`, pictures of one case.
+
+    Finished runs lie in the recipe's output folder; only what is not there yet is done.
+    """
+    need_extra("train")
+    from medley.evaluation import compare as comparing
+    from medley.evaluation.panels import write_panels
+    from medley.evaluation.scores import write_scores
+    from medley.training.recipe import read_yaml
+
+    what = f"the recipe {recipe}"
+    comparison, entrants = comparing.read_comparison(read_yaml(recipe, settings), what)
+    check_outputs(recipe, [output] if panels is None else [output, panels], overwrite=overwrite)
+    with progress("comparing", quiet=quiet) as update:
+        rows = comparing.compare(comparison, entrants, jobs=jobs, progress=update)
+    write_scores(rows, output, header=comparing.header(comparison, f"medley compare {recipe}"), overwrite=overwrite)
+    if panels is not None:
+        write_panels(comparison, entrants, panels, overwrite=overwrite)
+    say(f"{counted(len(rows), 'row')} -> {output}; medley report {output} shows what they say", quiet=quiet)

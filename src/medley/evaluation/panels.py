@@ -1,0 +1,151 @@
+"""Pictures of one case of a comparison, method by method: the truth first, then what each method's first run says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from medley.data.cases import CaseReader
+from medley.data.store import Case, Store
+from medley.errors import MedleyError
+from medley.evaluation.compare import Comparison, Entrant, weights_of
+from medley.evaluation.figures import picture, write_png
+from medley.evaluation.methods import Network
+from medley.inference import Restorer
+from medley.metrics.answers import score_answer
+from medley.models import weights
+from medley.pictures import COLOURS, Contour, overlaid
+from medley.problems import Problem, Target
+from medley.training.recipe import RestorationRecipe
+from medley.training.scoring import answer_case
+
+SIDE = 300  # pixels of the longer side of a picture
+WINDOW = (-160.0, 240.0)  # HU: soft tissue
+_GAP, _HEAD, _FONT = 6, 44, 15
+
+Answers = Mapping[str, np.ndarray]
+
+
+def write_panels(
+    comparison: Comparison, entrants: Sequence[Entrant], folder: str | Path, *, overwrite: bool = False
+) -> list[Path]:
+    """Write FOLDER/TARGET.png for every map and structures target, or FOLDER/TASK.png for every task of restorers.
+
+    The case is the one of the scored split with the most targets and structures, the first in the store of several; a
+    volume is shown at the slice where the structures are largest. Dotted contours are the truth.
+
+    Raises
+    ------
+    MedleyError: a run is not there yet; a picture exists and `overwrite` is False.
+    """
+    first = [one for one in entrants if one.seed == comparison.seeds[0]]
+    recipe = first[0].recipes[0]
+    store = Store(recipe.store)
+    if isinstance(recipe, RestorationRecipe):
+        return _of_restorers(first, store, comparison.split, Path(folder), overwrite)
+    case = max(store.cases(comparison.split), key=lambda one: (len(one.maps), sum(map(len, one.drawn.values()))))
+    answers = {one.method: _answers(one, store, case) for one in first}
+    problem = store.manifest.problem
+    assert problem is not None
+    asked = {name for each in answers.values() for name in each}
+    written = []
+    for target in problem.targets:
+        if target.kind != "classes" and target.name in asked:
+            strip = _strip(store, problem, case, target, answers)
+            written.append(write_png(strip, Path(folder) / f"{target.name}.png", overwrite=overwrite))
+    return written
+
+
+def _of_restorers(entrants: Sequence[Entrant], store: Store, split: str, folder: Path, overwrite: bool) -> list[Path]:
+    methods = {one.method: [Network(Restorer(*weights.load(weights_of(r)))) for r in one.recipes] for one in entrants}
+    written = []
+    for task in dict.fromkeys(task for each in methods.values() for method in each for task in method.tasks):
+        able = [method for each in methods.values() for method in each if task in method.tasks]
+        entry = store.entries(split, task)[0]
+        written.append(write_png(picture(store, entry, able), folder / f"{task}.png", overwrite=overwrite))
+    return written
+
+
+def _answers(entrant: Entrant, store: Store, case: Case) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for recipe in entrant.recipes:
+        path = weights_of(recipe)
+        if not path.exists():
+            raise MedleyError(f"{path} is not there yet; finish the comparison first")
+        model, description = weights.load(path)
+        found |= answer_case(model, CaseReader(store, description.tasks, description.inputs), case)
+    return found
+
+
+def _strip(store: Store, problem: Problem, case: Case, target: Target, answers: Mapping[str, Answers]) -> Image.Image:
+    """The pictures of one target side by side, the truth first."""
+    image = np.asarray(store.array(case, "image")[...])
+    truth = np.asarray(store.array(case, target.name)[...])
+    truth = truth[0] if target.kind == "map" else truth
+    at = _slice_to_show(store, problem, case) if len(case.shape) == 3 else None
+    tiles = [_tile("truth", image, truth, truth, problem, case, target, at)]
+    for method, each in answers.items():
+        if target.name in each:
+            tiles.append(_tile(_title(store, case, target, method, each), image, each[target.name], truth, problem,
+                               case, target, at))  # fmt: skip
+    width = sum(tile.width + _GAP for tile in tiles) + _GAP
+    strip = Image.new("RGB", (width, max(tile.height for tile in tiles)), "white")
+    for k, tile in enumerate(tiles):
+        strip.paste(tile, (_GAP + k * (tile.width + _GAP), 0))
+    return strip
+
+
+def _tile(
+    title: str,
+    image: np.ndarray,
+    answer: np.ndarray,
+    truth: np.ndarray,
+    problem: Problem,
+    case: Case,
+    target: Target,
+    at: int | None,
+) -> Image.Image:
+    plane = (lambda array: array) if at is None else (lambda array: array[..., at, :, :])
+    mm = case.spacing[-2:] or (1.0, 1.0)
+    grey = plane(image)[0] if len(image) == 1 else np.moveaxis(plane(image), 0, -1)
+    window = WINDOW if problem.modality == "CT" else problem.range
+    if target.kind == "map":
+        png = overlaid(grey, mm, window=window, dose=plane(answer), highest=target.scale * 1.1, side=SIDE)
+    else:
+        png = overlaid(grey, mm, _contours(plane(answer), plane(truth), target), window=window, side=SIDE)
+    picture = Image.open(BytesIO(png))
+    tile = Image.new("RGB", (max(picture.width, SIDE), picture.height + _HEAD), "white")
+    ImageDraw.Draw(tile).text((2, 2), title, fill="black", font=ImageFont.load_default(_FONT))
+    tile.paste(picture, (0, _HEAD))
+    return tile
+
+
+def _contours(answer: np.ndarray, truth: np.ndarray, target: Target) -> list[Contour]:
+    """Of the answer, and dotted those of the truth where it is another; in colours by the structures' order."""
+    contours = []
+    for k in range(len(target.names)):
+        colour = COLOURS[k % len(COLOURS)]
+        if answer is not truth:
+            contours.append(Contour(truth[k] > 0, colour, dotted=True))
+        contours.append(Contour(answer[k] > 0.5, colour))
+    return contours
+
+
+def _title(store: Store, case: Case, target: Target, method: str, answers: Answers) -> str:
+    truth = np.asarray(store.array(case, target.name)[...])
+    if target.kind == "map":
+        within = np.asarray(store.array(case, target.within)[0]) if target.within else None
+        score = score_answer(target, answers[target.name], truth[0], within=within)["mae"]
+        return f"{method}\nmean error {score:.2f} {target.unit}"
+    score = score_answer(target, answers[target.name], truth, drawn=case.drawn[target.name])["dice"]
+    return f"{method}\nDice {score:.3f}"
+
+
+def _slice_to_show(store: Store, problem: Problem, case: Case) -> int:
+    """Where the structures together are largest."""
+    drawn = [np.asarray(store.array(case, t.name)[...]) for t in problem.targets if t.kind == "structures"]
+    return int(np.argmax(np.concatenate(drawn).sum(axis=(0, 2, 3)))) if drawn else case.shape[0] // 2

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from medley.data.cases import CaseDraw, CaseReader, CaseSampler
+from medley.errors import MedleyError
+
+ALL = ("dose", "segmentation", "diagnosis")
+
+
+def of(store, number):
+    [case] = [case for case in store.cases() if case.id == f"case-{number}"]
+    return case
+
+
+def test_every_case_comes_once_an_epoch_and_the_orders_differ(case_store):
+    sampler = CaseSampler(case_store, batch=2, seed=0)
+    steps = [[draw.case.id for draw in sampler.draw(step)] for step in range(8)]
+    first, second = sum(steps[:4], []), sum(steps[4:], [])
+    assert sorted(first) == sorted(second) == sorted(case.id for case in case_store.cases("train"))
+    assert first != second
+
+
+def test_a_step_depends_on_its_number_alone(case_store):
+    draws = [CaseSampler(case_store, batch=3, seed=7).draw(step) for step in (0, 5, 5)]
+    assert draws[1] == draws[2] != draws[0]
+    assert CaseSampler(case_store, batch=3, seed=8).draw(5) != draws[1]
+
+
+def test_processes_share_an_epoch(case_store):
+    ids = [
+        draw.case.id
+        for rank in (0, 1)
+        for step in range(2)
+        for draw in CaseSampler(case_store, batch=2, seed=0, rank=rank, ranks=2).draw(step)
+    ]
+    assert sorted(ids) == sorted(case.id for case in case_store.cases("train"))
+
+
+def test_a_sample_holds_what_the_store_has(case_store):
+    case = of(case_store, 3)
+    sample = CaseReader(case_store, ALL)(CaseDraw(case))
+    image = np.asarray(case_store.array(case, "image")[...])
+    np.testing.assert_allclose(sample.input, (image / 200).clip(0, 1), rtol=1e-6)
+    np.testing.assert_allclose(sample.targets["dose"] * 10, case_store.array(case, "dose")[...], rtol=1e-6)
+    np.testing.assert_array_equal(sample.counts["dose"], case_store.array(case, "region")[...] > 0)
+    assert sample.counts["segmentation"].tolist() == [True, True]
+    assert sample.targets["diagnosis"] == 1
+    assert sample.counts["diagnosis"]
+
+
+def test_what_is_missing_counts_nowhere(case_store):
+    sample = CaseReader(case_store, ALL)(CaseDraw(of(case_store, 0)))
+    assert not sample.counts["dose"].any()
+    assert not sample.counts["diagnosis"]
+    assert sample.counts["segmentation"].tolist() == [True, False]
+
+
+def test_a_mirrored_case_has_left_and_right_exchanged(case_store):
+    case = of(case_store, 0)  # "right" was not drawn
+    reader = CaseReader(case_store, ALL)
+    plain, mirrored = reader(CaseDraw(case)), reader(CaseDraw(case, flips=(1,)))
+    np.testing.assert_array_equal(mirrored.input, plain.input[:, :, ::-1])
+    np.testing.assert_array_equal(mirrored.targets["segmentation"], plain.targets["segmentation"][::-1, :, ::-1])
+    assert mirrored.counts["segmentation"].tolist() == [False, True]
+
+
+def test_upside_down_leaves_left_and_right(case_store):
+    case = of(case_store, 0)
+    reader = CaseReader(case_store, ALL)
+    plain, turned = reader(CaseDraw(case)), reader(CaseDraw(case, flips=(0,)))
+    np.testing.assert_array_equal(turned.targets["segmentation"], plain.targets["segmentation"][:, ::-1])
+    assert turned.counts["segmentation"].tolist() == [True, False]
+
+
+def test_masks_come_as_channels_and_turn_with_the_image(case_store):
+    case = of(case_store, 3)
+    reader = CaseReader(case_store, ("dose",), ("image", "segmentation", "region"))
+    assert reader.channels == 4
+    plain, mirrored = reader(CaseDraw(case)), reader(CaseDraw(case, flips=(1,)))
+    np.testing.assert_array_equal(plain.input[1:3], case_store.array(case, "segmentation")[...])
+    np.testing.assert_array_equal(mirrored.input[1:3], plain.input[1:3][::-1, :, ::-1])
+    np.testing.assert_array_equal(mirrored.input[3], plain.input[3][:, ::-1])
+
+
+def test_what_the_store_lacks_is_said(case_store, small_store):
+    with pytest.raises(MedleyError, match="no target 'severity'; it has dose"):
+        CaseReader(case_store, ("severity",))
+    with pytest.raises(MedleyError, match="no input 'organs'; it has image, segmentation, region"):
+        CaseReader(case_store, ("dose",), ("image", "organs"))
+    with pytest.raises(MedleyError, match="holds scans to restore"):
+        CaseSampler(small_store, batch=2, seed=0)
