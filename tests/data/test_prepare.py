@@ -142,3 +142,18 @@ def test_nothing_to_prepare_is_said(tmp_path):
         prepare("folder", tmp_path / "nowhere", tmp_path / "store")
     with pytest.raises(MedleyError, match="no layout 'bids'"):
         prepare("bids", tmp_path, tmp_path / "store")
+
+
+def test_scans_have_no_size(scans, tmp_path):
+    with pytest.raises(MedleyError, match="the layout folder keeps scans in their own size"):
+        prepare("folder", scans, tmp_path / "store", size=64)
+
+
+def test_every_layout_can_be_imported():
+    from importlib import import_module
+
+    from medley.data.prepare import CASES, LAYOUTS
+
+    assert set(LAYOUTS) == {"folder", *CASES}
+    for module in CASES.values():
+        assert callable(import_module(module).cases)
