@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from medley.models.ctan import CTAN, Bottleneck
+from medley.models.paths import walk
 
 SMALL = {"width": 4, "blocks": (1, 1), "stem": 2, "heads": 2}
 TARGETS = {"dose": ("pixel", 1), "segmentation": ("pixel", 3), "diagnosis": ("image", 2)}
@@ -75,6 +77,17 @@ def test_masks_and_bottleneck_each_carry_influence(cut, image):
     model = network()
     cut(model)
     assert min(influence(model, "dose", image).values()) > 1e-4
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_mask_sees_the_shared_features_its_own_and_the_mean_of_the_others(stage, image):
+    model, seen = network(), []
+    model.paths["dose"].masks[stage].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        shared = model.encoder(image)
+        taken = walk(model.paths, shared, others=True)
+    own, one, two = (F.max_pool2d(taken[name][0], 2) if stage else shared.stem for name in TARGETS)
+    torch.testing.assert_close(seen, [torch.cat([shared.stages[stage], own, (one + two) / 2], dim=1)])
 
 
 def test_a_target_alone_has_nobody_to_attend_to(image):
