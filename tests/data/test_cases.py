@@ -7,23 +7,27 @@ from medley.errors import MedleyError
 ALL = ("dose", "segmentation", "diagnosis")
 
 
+def sampler(store, **keys):
+    return CaseSampler(store.manifest.problem, store.cases("train"), **keys)
+
+
 def of(store, number):
     [case] = [case for case in store.cases() if case.id == f"case-{number}"]
     return case
 
 
 def test_every_case_comes_once_an_epoch_and_the_orders_differ(case_store):
-    sampler = CaseSampler(case_store, batch=2, seed=0)
-    steps = [[draw.case.id for draw in sampler.draw(step)] for step in range(8)]
-    first, second = sum(steps[:4], []), sum(steps[4:], [])
+    drawn = sampler(case_store, batch=2, seed=0)
+    steps = [[draw.case.id for draw in drawn.draw(step)] for step in range(8)]
+    first, second = ([name for step in part for name in step] for part in (steps[:4], steps[4:]))
     assert sorted(first) == sorted(second) == sorted(case.id for case in case_store.cases("train"))
     assert first != second
 
 
 def test_a_step_depends_on_its_number_alone(case_store):
-    draws = [CaseSampler(case_store, batch=3, seed=7).draw(step) for step in (0, 5, 5)]
+    draws = [sampler(case_store, batch=3, seed=7).draw(step) for step in (0, 5, 5)]
     assert draws[1] == draws[2] != draws[0]
-    assert CaseSampler(case_store, batch=3, seed=8).draw(5) != draws[1]
+    assert sampler(case_store, batch=3, seed=8).draw(5) != draws[1]
 
 
 def test_processes_share_an_epoch(case_store):
@@ -31,7 +35,7 @@ def test_processes_share_an_epoch(case_store):
         draw.case.id
         for rank in (0, 1)
         for step in range(2)
-        for draw in CaseSampler(case_store, batch=2, seed=0, rank=rank, ranks=2).draw(step)
+        for draw in sampler(case_store, batch=2, seed=0, rank=rank, ranks=2).draw(step)
     ]
     assert sorted(ids) == sorted(case.id for case in case_store.cases("train"))
 
@@ -88,4 +92,28 @@ def test_what_the_store_lacks_is_said(case_store, small_store):
     with pytest.raises(MedleyError, match="no input 'organs'; it has image, segmentation, region"):
         CaseReader(case_store, ("dose",), ("image", "organs"))
     with pytest.raises(MedleyError, match="holds scans to restore"):
-        CaseSampler(small_store, batch=2, seed=0)
+        CaseReader(small_store, ALL)
+    with pytest.raises(MedleyError, match="no part of the grid"):
+        CaseReader(case_store, ALL, crop=(16, 64))
+
+
+def test_a_crop_has_its_voxel_of_interest_and_the_truth_of_the_same_place(case_store):
+    case = of(case_store, 3)
+    whole = CaseReader(case_store, ALL)(CaseDraw(case, at=0.5))
+    reader = CaseReader(case_store, ALL, crop=(8, 12))
+    for at in (0.0, 0.3, 0.999):
+        sample = reader(CaseDraw(case, at=at))
+        assert sample.input.shape == (1, 8, 12)
+        assert sample.counts["dose"].any()
+        places = [
+            (r, c) for r in range(25) for c in range(21)
+            if np.array_equal(whole.input[:, r : r + 8, c : c + 12], sample.input)
+        ]  # fmt: skip
+        [(r, c)] = places
+        np.testing.assert_array_equal(sample.targets["dose"], whole.targets["dose"][:, r : r + 8, c : c + 12])
+    assert reader(CaseDraw(case)).input.shape == (1, 32, 32)
+
+
+def test_cases_without_an_input_are_left_out(case_store):
+    reader = CaseReader(case_store, ("dose",), ("image", "region"))
+    assert [case.id for case in reader.cases("train")] == [f"case-{k}" for k in range(1, 8)]

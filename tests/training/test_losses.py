@@ -63,4 +63,26 @@ def test_a_case_without_label_adds_nothing_and_a_rare_class_counts_more():
     weights = torch.tensor([0.5, 2.0])
     each = F.cross_entropy(logits[:2], truth[:2], reduction="none")
     weighed = (0.5 * each[0] + 2 * each[1]) / 2.5
-    torch.testing.assert_close(target_loss(target, logits, truth, known, weights), weighed)
+    torch.testing.assert_close(target_loss(target, logits, truth, known, class_weights=weights), weighed)
+
+
+def test_balanced_a_small_structure_counts_as_much_as_all_around_it():
+    logits, truth = masks()
+    truth[:, 0] = 0
+    truth[0, 0, 2, 3] = 1  # one voxel of 84
+    every = torch.ones(2, 2, dtype=torch.bool)
+    gradients = []
+    for balanced in (False, True):
+        logits.grad = None
+        structures_loss(logits, truth, every, balanced=balanced).backward()
+        gradients.append(logits.grad[0, 0, 2, 3].abs().item())
+    assert gradients[1] > 5 * gradients[0]
+
+
+def test_balanced_and_equal_are_the_same_where_half_is_inside():
+    logits, truth = masks()
+    truth[:] = 0
+    truth[..., :3, :] = 1  # 3 of 6 rows
+    every = torch.ones(2, 2, dtype=torch.bool)
+    plain, balanced = (structures_loss(logits, truth, every, balanced=b) for b in (False, True))
+    torch.testing.assert_close(plain, balanced)

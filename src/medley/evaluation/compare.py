@@ -156,9 +156,7 @@ def _finished(entrant: Entrant) -> bool:
     if not entrant.rows.exists():
         return False
     for recipe in entrant.recipes:
-        there = weights.describe(weights_of(recipe)).training["recipe"]
-        asked = recipe.model_dump(mode="json")
-        if differing := [key for key in asked if there.get(key) != asked[key]]:
+        if differing := _differing(recipe):
             raise MedleyError(
                 f"{recipe.output} holds a finished run of another recipe: {', '.join(differing)} differ; give the "
                 f"comparison another output folder"
@@ -208,9 +206,15 @@ def _take_part(entrant: Entrant, threads: int, *, split: str) -> str:
     return f"{entrant.method}, seed {entrant.seed}"
 
 
+def _differing(recipe: Recipe) -> list[str]:
+    """The keys in which the recipe of the run that is there is another."""
+    there = make_recipe(weights.describe(weights_of(recipe)).training["recipe"], str(recipe.output))
+    return [key for key in type(recipe).model_fields if getattr(there, key, None) != getattr(recipe, key)]
+
+
 def _trained(recipe: Recipe) -> Path:
     path = weights_of(recipe)
-    if path.exists() and weights.describe(path).training["recipe"] == recipe.model_dump(mode="json"):
+    if path.exists() and not _differing(recipe):
         return path
     return train(recipe, resume=(recipe.output / "last.ckpt").exists())
 
@@ -235,12 +239,9 @@ def _scored(model: torch.nn.Module, description: Description, recipe: Recipe, sp
             for row in evaluate(network, store, split=split)
         ]
     reader = CaseReader(store, description.tasks, description.inputs)
-    cases = store.cases(split)
-    if not cases:
-        raise MedleyError(f"{store.path} has no {split} case to score")
     return [
         {"task": task, "subject": case.subject, "case": case.id, "values": values}
-        for case in cases
+        for case in reader.cases(split)
         for task, values in score_case(model, reader, case, dvh=True).items()
     ]
 

@@ -110,7 +110,7 @@ def _tile(
     at: int | None,
 ) -> Image.Image:
     plane = (lambda array: array) if at is None else (lambda array: array[..., at, :, :])
-    mm = case.spacing[-2:] or (1.0, 1.0)
+    mm = (case.spacing[-2], case.spacing[-1]) if case.spacing else (1.0, 1.0)
     grey = plane(image)[0] if len(image) == 1 else np.moveaxis(plane(image), 0, -1)
     window = WINDOW if problem.modality == "CT" else problem.range
     if target.kind == "map":

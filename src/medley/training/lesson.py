@@ -16,12 +16,13 @@ class Lesson(Protocol):
     Attributes
     ----------
     tasks: names of the losses. continuous: those whose answer is a continuous value.
-    helpers: modules besides the network that are trained with it.
+    helpers: modules besides the network that are trained with it. validate_every: steps.
     """
 
     tasks: tuple[str, ...]
     continuous: frozenset[str]
     helpers: nn.ModuleDict
+    validate_every: int
 
     def create_network(self) -> nn.Module:
         """The network with fresh weights; its `config` holds all its arguments."""

@@ -74,12 +74,11 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
             f"{recipe.output} holds a run already; go on with it (--resume) or give another output folder"
         )
     log = SummaryWriter(str(recipe.output / "tensorboard"), purge_step=run.step) if fabric.is_global_zero else None
-    every = recipe.validate_every if isinstance(recipe, PredictionRecipe) else recipe.validation.every
     with _stop_after_step() as stop_asked:
         for batch in batches(run.lesson.batch, run.step, recipe.steps):
             loss = run.advance(batch)
             last = run.step == recipe.steps
-            validated = last or run.step % every == 0
+            validated = last or run.step % run.lesson.validate_every == 0
             if validated:
                 run.scores = run.lesson.validate(run.averaged.module)
             if log:
@@ -121,7 +120,7 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.lesson = create_lesson(recipe, self.store, rank=fabric.global_rank, ranks=fabric.world_size)
         network = self.lesson.create_network()
-        self.config = network.config
+        self.config = cast(dict[str, Any], network.config)
         self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema)).to(fabric.device)
         self.network = fabric.setup_module(network)
         self.weighting = create_weighting(recipe.balance, self.lesson.tasks, self.lesson.continuous)

@@ -8,7 +8,15 @@ from torch import Tensor
 from medley.problems import Target
 
 
-def target_loss(target: Target, answer: Tensor, truth: Tensor, counts: Tensor, weights: Tensor | None = None) -> Tensor:
+def target_loss(
+    target: Target,
+    answer: Tensor,
+    truth: Tensor,
+    counts: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    balanced: bool = False,
+) -> Tensor:
     """The loss of one target over a batch, a scalar; `counts` must count something.
 
     Parameters
@@ -16,30 +24,38 @@ def target_loss(target: Target, answer: Tensor, truth: Tensor, counts: Tensor, w
     answer: what the network gave: (B, K, *spatial) logits, (B, 1, *spatial) value / scale, or (B, K) logits.
     truth: (B, K, *spatial) in {0, 1}, (B, 1, *spatial) value / scale, or (B,) index of the class.
     counts: (B, K) structures that were drawn, (B, 1, *spatial) voxels that are asked, or (B,) cases with a label.
-    weights: (K,) of the classes.
+    class_weights: (K,). balanced: see `structures_loss`.
     """
     answer = answer.float()
     if target.kind == "structures":
-        return structures_loss(answer, truth.float(), counts)
+        return structures_loss(answer, truth.float(), counts, balanced=balanced)
     if target.kind == "map":
         return map_loss(answer, truth, counts)
-    return F.cross_entropy(answer[counts], truth[counts], weights)
+    return F.cross_entropy(answer[counts], truth[counts], class_weights)
 
 
-def structures_loss(logits: Tensor, truth: Tensor, drawn: Tensor) -> Tensor:
+def structures_loss(logits: Tensor, truth: Tensor, drawn: Tensor, *, balanced: bool = False) -> Tensor:
     """Binary cross-entropy plus 1 - soft Dice, mean over the structures that were drawn (Milletari et al., 2016).
 
     Every structure has its own yes or no, since organs may overlap and one that was not drawn must not count as
-    background of the others. The Dice is of the whole batch: a structure too small for one case steadies in several.
+    background of the others. Both parts are of the whole batch: a structure too small for one case steadies in several.
+
+    balanced: the voxels inside and those outside share the cross-entropy by halves, which a structure of a thousandth
+    of the grid needs to be found at all; otherwise every voxel counts the same.
     """
-    space = tuple(range(2, logits.ndim))
-    some = drawn.to(logits.dtype)  # (B, K)
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(space)  # (B, K)
-    probability = logits.sigmoid()
-    common, size = ((x.sum(space) * some).sum(0) for x in (probability * truth, probability + truth))  # (K,)
-    dice = (2 * common + 1) / (size + 1)
-    present = some.amax(0)  # (K,), whether any case of the batch has it
-    return (entropy * some).sum() / some.sum() + ((1 - dice) * present).sum() / present.sum()
+    some = drawn.to(logits.dtype).view(*drawn.shape, *[1] * (logits.ndim - 2))  # (B, K, 1, ...)
+    but_channels = (0, *range(2, logits.ndim))
+    inside, outside = ((mask * some).sum(but_channels).clamp(min=1) for mask in (truth, 1 - truth))  # (K,) voxels
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * some
+    if balanced:
+        of_inside, of_outside = ((entropy * mask).sum(but_channels) for mask in (truth, 1 - truth))
+        entropy = (of_inside / inside + of_outside / outside) / 2
+    else:
+        entropy = entropy.sum(but_channels) / (some.sum(but_channels) * truth[0, 0].numel()).clamp(min=1)
+    probability = logits.sigmoid() * some
+    dice = (2 * (probability * truth).sum(but_channels) + 1) / ((probability + truth * some).sum(but_channels) + 1)
+    present = drawn.any(0)  # (K,), whether any case of the batch has it
+    return (entropy + 1 - dice)[present].mean()
 
 
 def map_loss(answer: Tensor, truth: Tensor, region: Tensor) -> Tensor:

@@ -35,10 +35,13 @@ class Prediction:
         self.problem = problem_of(store)
         self.tasks = recipe.targets or tuple(target.name for target in self.problem.targets)
         self.helpers = nn.ModuleDict()
-        self._reader = CaseReader(store, self.tasks, recipe.inputs)
+        self.validate_every = recipe.validate_every
+        self._reader = CaseReader(store, self.tasks, recipe.inputs, recipe.crop)
         self._targets = self._reader.targets
         self.continuous = frozenset(target.name for target in self._targets if target.kind == "map")
-        self._sampler = CaseSampler(store, batch=recipe.batch, seed=recipe.seed, rank=rank, ranks=ranks)
+        self._cases = self._reader.cases("train")
+        share = {"batch": recipe.batch, "seed": recipe.seed, "rank": rank, "ranks": ranks}
+        self._sampler = CaseSampler(self.problem, self._cases, **share)
         self._class_weights = {one.name: self._weights_of(one) for one in self._targets if one.kind == "classes"}
 
     def create_network(self) -> nn.Module:
@@ -68,7 +71,8 @@ class Prediction:
                 answers[target.name],
                 batch.targets[target.name],
                 batch.counts[target.name],
-                self._class_weights.get(target.name),
+                class_weights=self._class_weights.get(target.name),
+                balanced=self.recipe.voxel_weights == "inverse",
             )
             for target in self._targets
             if batch.counts[target.name].any()
@@ -78,7 +82,7 @@ class Prediction:
         """The main score of each target over all validation cases."""
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in self.tasks}
         network.eval()
-        for case in self.store.cases("valid"):
+        for case in self._reader.cases("valid"):
             for name, row in score_case(network, self._reader, case).items():
                 rows[name].append(row)
         scores = {}
@@ -90,7 +94,7 @@ class Prediction:
 
     def description(self, scores: dict[str, float]) -> dict[str, Any]:
         """The problem, what the network sees, people learnt from, and the last validation's scores."""
-        people = len({case.subject for case in self.store.cases("train")})
+        people = len({case.subject for case in self._cases})
         return {
             "tasks": self.tasks,
             "problem": self.problem.model_dump(mode="json"),
@@ -101,7 +105,7 @@ class Prediction:
     def _weights_of(self, target: Target) -> Tensor | None:
         """Weights of a target's classes (K,), mean 1 over the training cases; None for equal ones."""
         name = target.name
-        counts = Counter(case.labels[name] for case in self.store.cases("train") if name in case.labels)
+        counts = Counter(case.labels[name] for case in self._cases if name in case.labels)
         if missing := [one for one in target.names if not counts[one]]:
             raise MedleyError(f"{self.store.path}: no training case is {' or '.join(missing)}, so {name} is not learnt")
         if self.recipe.class_weights == "equal":

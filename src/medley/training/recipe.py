@@ -157,16 +157,20 @@ class PredictionRecipe(Recipe):
     ----------
     targets: what is asked, names of the store's problem; () for all of them.
     inputs: what the network sees: "image", and stored masks such as the structures or the region of a dose.
-    batch: cases in a step. validate_every: steps.
+    batch: cases in a step. crop: voxels along each axis of what is learnt from each, () for whole cases.
+    validate_every: steps.
     backbone: file with a ResNet's weights to start from, None to start from random ones.
     class_weights: "equal", or "inverse": a class counts as much as it is rare among the training cases.
+    voxel_weights: of structures, "equal", or "inverse": the voxels inside together as much as all those outside.
     """
 
     targets: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ("image",)
     batch: int = Field(8, gt=0)
+    crop: tuple[int, ...] = ()
     backbone: Path | None = None
     class_weights: Literal["equal", "inverse"] = "equal"
+    voxel_weights: Literal["equal", "inverse"] = "equal"
     validate_every: int = Field(1000, gt=0)
 
     @field_validator("balance")

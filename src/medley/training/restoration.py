@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class Restoration:
         self.tasks = recipe.tasks
         self.continuous = frozenset(recipe.tasks)
         self.helpers = nn.ModuleDict({"tat": TatBalance()} if recipe.balance.name == "tat" else {})
+        self.validate_every = recipe.validation.every
         mixed = recipe.sampling == "mixed"
         draw = partial(PatchSampler, store, recipe.tasks, patches=recipe.patches, mixed=mixed, seed=recipe.seed)
         self._sampler = draw(rank=rank)
@@ -41,7 +42,7 @@ class Restoration:
         """The restorer; with `identity_start` it gives its input."""
         network = create_model(self.recipe.model, **self.recipe.config)
         if self.recipe.identity_start:
-            last = [part for part in network.output.modules() if isinstance(part, nn.Conv2d)][-1]
+            last = [part for part in cast(nn.Module, network.output).modules() if isinstance(part, nn.Conv2d)][-1]
             nn.init.zeros_(last.weight)
         return network
 

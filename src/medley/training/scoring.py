@@ -47,7 +47,7 @@ def score_case(network: nn.Module, reader: CaseReader, case: Case, *, dvh: bool 
 
 def drawn_masks(store: Store, case: Case) -> dict[str, np.ndarray]:
     """The structures that were drawn for a case, (*spatial) bool each."""
-    masks = {}
+    masks: dict[str, np.ndarray] = {}
     for name, drawn in case.drawn.items():
         names = problem_names(store, name)
         array = np.asarray(store.array(case, name)[...])

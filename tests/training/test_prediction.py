@@ -1,0 +1,150 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from medley.data.cases import CaseReader
+from medley.errors import MedleyError
+from medley.models import weights
+from medley.training.loop import Run, train
+from medley.training.prediction import Prediction
+from medley.training.recipe import Balance, Optimiser, PredictionRecipe
+from medley.training.scoring import answer_case, drawn_masks, score_case
+
+SMALL = {"width": 4, "widest": 8, "blocks": (1, 1)}
+
+
+@pytest.fixture
+def recipe(case_store, tmp_path):
+    return PredictionRecipe(
+        name="small",
+        model="ctan-tiny",
+        config=SMALL,
+        store=case_store.path,
+        output=tmp_path / "run",
+        steps=4,
+        batch=4,
+        accelerator="cpu",
+        optimiser=Optimiser(rate=1e-2),
+        ema=0.5,
+        validate_every=4,
+        checkpoint_every=2,
+    )
+
+
+def changed(recipe, **keys):
+    return PredictionRecipe.model_validate({**recipe.model_dump(), **keys})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"balance": "uncertainty"},
+        {"balance": {"name": "dwa", "period": 1}},
+        {"aggregation": "pcgrad"},
+        {"balance": {"name": "fixed", "weights": {"dose": 3}}, "aggregation": "mgda"},
+    ],
+    ids=["plain", "uncertainty", "dwa", "pcgrad", "fixed and mgda"],
+)
+def test_a_resumed_run_ends_at_the_same_weights_to_the_bit(recipe, keys, tmp_path):
+    recipe = changed(recipe, **keys)
+    whole = weights.load(train(changed(recipe, output=tmp_path / "whole")))[0].state_dict()
+
+    def press(progress):
+        if progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, progress=press)
+    resumed = weights.load(train(recipe, resume=True))[0].state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_it_learns_and_says_what_it_has_learnt(recipe, case_store):
+    told = []
+    path = train(changed(recipe, steps=60, validate_every=30), progress=told.append)
+    first, last = (np.mean([p.loss for p in part]) for part in (told[:10], told[-10:]))
+    assert last < 0.6 * first
+    assert set(told[-1].scores) == {"dose dose_score", "segmentation dice", "diagnosis auroc"}
+    assert told[-1].scores["segmentation dice"] > 0.6
+    _, description = weights.load(path)
+    assert description.tasks == ("dose", "segmentation", "diagnosis")
+    assert description.inputs == ("image",)
+    assert description.problem == case_store.manifest.problem.model_dump(mode="json")
+    assert description.training["train_subjects"] == 8
+
+
+def test_a_missing_target_gives_no_gradient_to_its_decoder(recipe, case_store):
+    lesson = Prediction(recipe, case_store)
+    network = lesson.create_network().train()
+    reader = CaseReader(case_store, lesson.tasks)
+    first = case_store.cases("train")[0]  # without dose and diagnosis
+    lesson._sampler.cases = [first]
+    losses = lesson.losses(network, lesson.batch(0))
+    assert list(losses) == ["segmentation"]
+    losses["segmentation"].backward()
+    assert all(p.grad is None for p in network.decoders["dose"].parameters())
+    assert any(p.grad is not None for p in network.decoders["segmentation"].parameters())
+    assert list(score_case(network.eval(), reader, first)) == ["segmentation"]
+
+
+def test_a_step_without_any_label_moves_nothing_but_by_decay(recipe, case_store):
+    run = Run(changed(recipe, targets=("diagnosis",)), Fabric(accelerator="cpu"))
+    batch = run.lesson.batch(0)
+    batch.counts["diagnosis"][:] = False
+    before = [p.detach().clone() for p in run.network.parameters()]
+    assert run.advance(batch) == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
+
+
+def test_rare_classes_count_as_much_as_they_are_rare(recipe, case_store):
+    lesson = Prediction(changed(recipe, class_weights="inverse"), case_store)
+    labels = [case.labels.get("diagnosis") for case in case_store.cases("train")]
+    expected = [7 / (2 * labels.count(name)) for name in ("one", "two")]
+    assert lesson._class_weights["diagnosis"].tolist() == pytest.approx(expected)
+
+
+def test_masks_can_be_inputs(recipe):
+    _, description = weights.load(train(changed(recipe, targets=("dose",), inputs=("image", "segmentation", "region"))))
+    assert description.config["channels"] == 4
+    assert description.inputs == ("image", "segmentation", "region")
+
+
+def test_answers_are_physical(recipe, case_store):
+    lesson = Prediction(recipe, case_store)
+    network = lesson.create_network().eval()
+    reader = CaseReader(case_store, lesson.tasks)
+    case = case_store.cases("valid")[1]
+    answers = answer_case(network, reader, case)
+    outputs = network(torch.from_numpy(np.asarray(case_store.array(case, "image")[...]) / 200).float().clip(0, 1)[None])
+    region = np.asarray(case_store.array(case, "region")[0])
+    np.testing.assert_allclose(
+        answers["dose"], 10 * outputs["dose"][0, 0].detach().numpy() * region, rtol=1e-5, atol=1e-6
+    )
+    assert answers["diagnosis"].sum() == pytest.approx(1, abs=1e-6)
+    assert ((answers["segmentation"] >= 0) & (answers["segmentation"] <= 1)).all()
+    row = score_case(network, reader, case, dvh=True)["dose"]
+    assert row["dvh entries"] == 2 * len(drawn_masks(case_store, case))  # of an organ D_0.1cc and mean
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ({"targets": ("severity",)}, "no target 'severity'"),
+        ({"inputs": ("image", "organs")}, "no input 'organs'"),
+        ({"balance": Balance(name="fixed", weights={"severity": 2.0})}, "names severity"),
+        ({"backbone": "nowhere.pth"}, "nowhere.pth"),
+    ],
+)
+def test_what_cannot_be_learnt_is_said(recipe, keys, what):
+    with pytest.raises(MedleyError, match=what):
+        train(changed(recipe, **keys))
+
+
+def test_a_store_of_scans_is_not_one_of_cases(recipe, small_store):
+    with pytest.raises(MedleyError, match="holds scans to restore"):
+        train(changed(recipe, store=small_store.path))
