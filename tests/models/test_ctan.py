@@ -131,3 +131,64 @@ def test_a_token_follows_its_own_place(bottleneck):
     own, other = torch.randn(2, 1, 5, 8).unbind()
     order = torch.tensor([3, 0, 4, 1, 2])
     torch.testing.assert_close(bottleneck(own, [other])[:, order], bottleneck(own[:, order], [other]))
+
+
+def exchanging(**config) -> CTAN:
+    """With random weights where fresh ones are zero."""
+    model = network(exchange=True, **config)
+    with torch.no_grad():
+        for parameter in model.exchange.parameters() if model.exchange else ():
+            parameter.normal_(std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("targets", [TARGETS, {"dose": ("pixel", 1), "diagnosis": ("image", 2)}], ids=["three", "two"])
+def test_fresh_exchange_changes_nothing(targets, image):
+    plain, exchange = network(targets), network(targets, exchange=True)
+    missing, unexpected = exchange.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert all(name.startswith("exchange.") for name in missing)
+    with torch.inference_mode():
+        for name, answer in plain(image).items():
+            torch.testing.assert_close(exchange(image)[name], answer)
+
+
+def test_decoders_that_exchange_see_each_other(image):
+    """The decoder of one target is changed: without exchange no other answer moves, with it all do that may."""
+    for model, moved in ((network(), {"dose"}), (exchanging(), {"dose", "segmentation", "diagnosis"})):
+        with torch.inference_mode():
+            before = model(image)
+            for parameter in model.decoders["dose"].parameters():
+                parameter.add_(0.5 * torch.randn_like(parameter))
+            after = model(image)
+        assert {name for name in before if not torch.equal(before[name], after[name])} == moved
+
+
+def test_a_diagnosis_that_looks_does_not_bend_the_outline(image):
+    model = exchanging().train()
+    image = image.repeat(2, 1, 1, 1)
+    model(image)["diagnosis"].square().sum().backward()
+    assert all(p.grad is None for name in ("dose", "segmentation") for p in model.decoders[name].parameters())
+    assert model.exchange.look["diagnosis"].weight.grad.abs().sum() > 0
+
+
+def test_one_target_or_no_cross_has_nothing_to_exchange():
+    assert network({"dose": ("pixel", 1)}, exchange=True).exchange is None
+    assert network(cross=False, exchange=True).exchange is None
+
+
+def test_exchange_in_3d_and_its_permutations():
+    order = ["diagnosis", "segmentation", "dose"]
+    model = exchanging(dimension=3)
+    other = CTAN(targets={name: TARGETS[name] for name in order}, **SMALL, dimension=3, exchange=True).eval()
+    state = model.state_dict()
+    # What looks at the drafts takes them in the order of the targets: dose's one channel, then the three structures.
+    look = state["exchange.look.diagnosis.weight"].unflatten(1, (4, -1))
+    state["exchange.look.diagnosis.weight"] = look[:, [1, 2, 3, 0]].flatten(1)
+    other.load_state_dict(state)
+    image = torch.rand(1, 1, 16, 20, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found, permuted = model(image), other(image)
+    assert list(permuted) == order
+    for name in order:
+        torch.testing.assert_close(found[name], permuted[name], rtol=1e-4, atol=1e-5)

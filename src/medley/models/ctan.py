@@ -1,20 +1,22 @@
 """CTAN, cross-task attention network (Kim et al., arXiv 2309.03837), in 2-D and 3-D.
 
 The authors published no program and the text leaves room: this is our reading. Ours are the squeezed width of the task
-paths, the skips (task features before the pool), the up path, and tokens without a code of their position.
+paths, the skips (task features before the pool), the up path, and tokens without a code of their position. Beyond the
+paper is `exchange`: targets that attend to each other on the way up as well (`medley.models.exchange`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medley.models.exchange import Exchange
 from medley.models.multitask import HPS, Targets
 from medley.models.paths import TaskPath, walk
-from medley.models.resnet import Features
+from medley.models.resnet import Features, decoder_widths
 
 
 class CTAN(HPS):
@@ -26,6 +28,7 @@ class CTAN(HPS):
     heads: of the attention in the bottleneck.
     cross: False cuts what targets take from each other: masks see the target's own features alone and the bottleneck
         has its feed-forward only. One target has no other and gives the same network either way.
+    exchange: whether decoders take from each other too; not in the paper. It changes nothing in fresh weights.
     """
 
     def __init__(
@@ -43,17 +46,19 @@ class CTAN(HPS):
         squeeze: int = 4,
         heads: int = 8,
         cross: bool = True,
+        exchange: bool = False,
     ) -> None:
         super().__init__(
             targets=targets, dimension=dimension, channels=channels, width=width, widest=widest, blocks=blocks,
             expansion=expansion, stem=stem, norm=norm,
         )  # fmt: skip
-        self.config |= {"squeeze": squeeze, "heads": heads, "cross": cross}
+        self.config |= {"squeeze": squeeze, "heads": heads, "cross": cross, "exchange": exchange}
         self._crosses = cross and len(targets) > 1
         self.paths = nn.ModuleDict({name: TaskPath(self.encoder, squeeze, self._crosses) for name in targets})
         widths = [outer // squeeze for outer in self.encoder.outer]
         self.bottlenecks = nn.ModuleDict({name: Bottleneck(widths[-1], heads, self._crosses) for name in targets})
         self._make_decoders(widths)
+        self.exchange = Exchange(self.decoders, decoder_widths(self.encoder)) if exchange and self._crosses else None
 
     def of_targets(self, shared: Features) -> dict[str, list[Tensor]]:
         """The target's own maps, one a stage; the deepest has seen the other targets'."""
@@ -64,6 +69,10 @@ class CTAN(HPS):
             x = self.bottlenecks[name](tokens[name], others)
             maps[-1] = x.transpose(1, 2).unflatten(2, maps[-1].shape[2:])
         return found
+
+    def decode(self, shared: Features, own: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        """As `HPS.decode`; with `exchange`, all targets together."""
+        return super().decode(shared, own) if self.exchange is None else self.exchange(self.decoders, shared, own)
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Backbone and, since each target sees what the others took, all task paths."""

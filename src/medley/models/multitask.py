@@ -103,14 +103,18 @@ class HPS(nn.Module):
             )
         padding = [amount for side in reversed(size) for amount in (0, -side % self.encoder.stride)]
         shared = self.encoder(F.pad(image, padding, mode="replicate"))
-        answers = {}
-        for name, stages in self.of_targets(shared).items():
-            if self.config["targets"][name][0] == "image":
-                answers[name] = self.decoders[name](stages[-1].flatten(2).mean(dim=2))
-            else:
-                answer = self.decoders[name]([*shared.finer, *stages])
-                answers[name] = answer[(..., *(slice(side) for side in size))]
-        return answers
+        answers = self.decode(shared, self.of_targets(shared))
+        crop: tuple[Any, ...] = (..., *(slice(side) for side in size))
+        return {name: answer[crop] if answer.ndim > 2 else answer for name, answer in answers.items()}
+
+    def decode(self, shared: Features, own: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        """The answers on the padded grid, from the backbone's maps and those of each target."""
+        return {
+            name: self.decoders[name]([*shared.finer, *stages])
+            if isinstance(self.decoders[name], MapDecoder)
+            else self.decoders[name](stages[-1].flatten(2).mean(dim=2))
+            for name, stages in own.items()
+        }
 
     def of_targets(self, shared: Features) -> dict[str, list[Tensor]]:
         """The maps that each target's decoder gets, one a stage; here everyone gets the backbone's."""

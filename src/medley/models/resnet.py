@@ -203,9 +203,17 @@ class MapDecoder(nn.Module):
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Maps from the finest to the coarsest, (B, skip, *spatial) each -> (B, answers, *finest)."""
         x = levels[-1]
-        for narrow, skip, join, level in zip(self.narrow, self.skip, self.join, reversed(levels[:-1]), strict=True):
-            up = self.layers.double(narrow(x))
-            x = join(torch.cat([up, skip(level).to(up.dtype)], dim=1))
+        for k, level in enumerate(reversed(levels[:-1])):
+            x = self.up(k, x, level)
+        return self.finish(x)
+
+    def up(self, k: int, x: Tensor, level: Tensor) -> Tensor:
+        """The k-th step up, from 0: x (B, before, *spatial) and the map of the next finer level."""
+        up = self.layers.double(self.narrow[k](x))
+        return self.join[k](torch.cat([up, self.skip[k](level).to(up.dtype)], dim=1))
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What stands on the finest level -> (B, answers, *finest)."""
         with full_precision(x):  # eight bits are too few for a dose
             return self.answer(x.to(self.answer.weight.dtype))
 

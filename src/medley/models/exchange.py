@@ -1,0 +1,81 @@
+"""Decoders that take from each other, beyond the paper: CTAN's attention ends at the deepest stage, but a dose follows
+the outline of its targets, and a diagnosis what lies within the lesion; both are found on the way up only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medley.models.resnet import Features, Layers, MapDecoder
+
+
+class Exchange(nn.Module):
+    """Two ways, both without effect in fresh weights, so that the network starts as the paper's.
+
+    Pixel-level targets: on every level of the way up, x_t += conv1(mean of the other targets' x).
+    Image-level targets: beside the mean over the whole deepest map its means within what each pixel-level target
+    found, weighted by sigmoid(answer). No gradient goes that way: a diagnosis shall not bend an outline.
+
+    Parameters
+    ----------
+    decoders: of all targets. widths: channels of the map decoders on their levels, from the finest to the coarsest.
+    """
+
+    def __init__(self, decoders: nn.ModuleDict, widths: Sequence[int]) -> None:
+        super().__init__()
+        maps = {name: one for name, one in decoders.items() if isinstance(one, MapDecoder)}
+        found = sum(decoder.answer.out_channels for decoder in maps.values())
+        self.take, self.look = nn.ModuleDict(), nn.ModuleDict()
+        for name, decoder in decoders.items():
+            if isinstance(decoder, MapDecoder) and len(maps) > 1:
+                self.take[name] = nn.ModuleList(_nothing(decoder.layers, width) for width in reversed(widths))
+            elif isinstance(decoder, nn.Linear) and found:
+                self.look[name] = nn.Linear(found * decoder.in_features, decoder.out_features, bias=False)
+                nn.init.zeros_(cast(nn.Linear, self.look[name]).weight)
+
+    def forward(self, decoders: nn.ModuleDict, shared: Features, own: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        """The answer of every target, as `HPS.decode` gives it."""
+        maps = {name: one for name, one in decoders.items() if isinstance(one, MapDecoder)}
+        drafts = self._up(maps, {name: [*shared.finer, *own[name]] for name in maps})
+        answers = {}
+        for name, stages in own.items():
+            if name in maps:
+                answers[name] = drafts[name]
+            else:
+                deepest = stages[-1]
+                answers[name] = decoders[name](deepest.flatten(2).mean(dim=2))
+                if name in self.look:
+                    answers[name] = answers[name] + self.look[name](_means_within(list(drafts.values()), deepest))
+        return answers
+
+    def _up(self, maps: Mapping[str, MapDecoder], levels: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        x = {name: found[-1] for name, found in levels.items()}
+        steps = len(next(iter(levels.values()), [])) - 1
+        for k in range(steps):
+            x = {name: decoder.up(k, x[name], levels[name][-2 - k]) for name, decoder in maps.items()}
+            if len(maps) > 1:
+                total = torch.stack(list(x.values())).sum(dim=0)
+                x = {
+                    name: one + cast(nn.ModuleList, self.take[name])[k]((total - one) / (len(x) - 1))
+                    for name, one in x.items()
+                }
+        return {name: decoder.finish(x[name]) for name, decoder in maps.items()}
+
+
+def _nothing(layers: Layers, width: int) -> nn.Module:
+    """A convolution 1 that gives 0 until it has learnt."""
+    conv = layers.conv(width, width)
+    nn.init.zeros_(conv.weight)
+    return conv
+
+
+def _means_within(drafts: Sequence[Tensor], deepest: Tensor) -> Tensor:
+    """Means of a map (B, C, *coarse) weighted by each channel of the drafts (B, K, *fine) -> (B, K · C)."""
+    weights = torch.cat([F.interpolate(draft.detach().sigmoid(), deepest.shape[2:], mode="area") for draft in drafts], dim=1).flatten(2)
+    weights = weights / weights.sum(dim=2, keepdim=True).clamp(min=1e-6)  # (B, K, N)
+    return (weights.to(deepest.dtype) @ deepest.flatten(2).transpose(1, 2)).flatten(1)
