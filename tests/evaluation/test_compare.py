@@ -128,7 +128,7 @@ def test_panels_show_truth_and_every_method(content, tmp_path):
         write_panels(comparison, entrants, tmp_path / "panels")
     compare(comparison, entrants)
     written = write_panels(comparison, entrants, tmp_path / "panels")
-    assert [path.name for path in written] == ["dose.png", "segmentation.png"]
+    assert [path.name for path in written] == ["dose.png", "dose-volume.png", "segmentation.png"]
     with Image.open(written[0]) as image:
         assert image.width > 3 * 300
 

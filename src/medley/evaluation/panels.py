@@ -14,6 +14,7 @@ from medley.data.store import Case, Store
 from medley.errors import MedleyError
 from medley.evaluation.compare import Comparison, Entrant, weights_of
 from medley.evaluation.figures import picture, write_png
+from medley.evaluation.histograms import histograms
 from medley.evaluation.methods import Network
 from medley.inference import Restorer
 from medley.metrics.answers import score_answer
@@ -21,7 +22,7 @@ from medley.models import weights
 from medley.pictures import COLOURS, Contour, overlaid
 from medley.problems import Problem, Target
 from medley.training.recipe import RestorationRecipe
-from medley.training.scoring import answer_case
+from medley.training.scoring import answer_case, drawn_masks
 
 SIDE = 300  # pixels of the longer side of a picture
 WINDOW = (-160.0, 240.0)  # HU: soft tissue
@@ -34,6 +35,8 @@ def write_panels(
     comparison: Comparison, entrants: Sequence[Entrant], folder: str | Path, *, overwrite: bool = False
 ) -> list[Path]:
     """Write FOLDER/TARGET.png for every map and structures target, or FOLDER/TASK.png for every task of restorers.
+
+    A map comes with its histograms over the volume of each structure, FOLDER/TARGET-volume.png.
 
     The case is the one of the scored split with the most targets and structures, the first in the store of several; a
     volume is shown at the slice where the structures are largest. Dotted contours are the truth.
@@ -57,6 +60,12 @@ def write_panels(
         if target.kind != "classes" and target.name in asked:
             strip = _strip(store, problem, case, target, answers)
             written.append(write_png(strip, Path(folder) / f"{target.name}.png", overwrite=overwrite))
+            masks = drawn_masks(store, case)
+            if target.kind == "map" and masks:
+                truth = np.asarray(store.array(case, target.name)[0])
+                doses = {method: each[target.name] for method, each in answers.items() if target.name in each}
+                plots = histograms(truth, doses, masks, target.unit)
+                written.append(write_png(plots, Path(folder) / f"{target.name}-volume.png", overwrite=overwrite))
     return written
 
 

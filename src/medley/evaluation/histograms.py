@@ -1,0 +1,84 @@
+"""Dose-volume histograms of one case, a plot a method: solid what it predicts, thin the truth, in the true structures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from medley.metrics.dose import dvh_curve
+from medley.pictures import COLOURS, rounded_up
+
+_WIDTH, _HEIGHT = 300, 230  # pixels of a plot
+_LEFT, _TOP, _BOTTOM, _GAP = 40, 30, 40, 14
+_FINER = 3  # drawn so many times larger and averaged down, for smooth lines
+_SOFT, _INK = "#b9c0c9", "#22252a"
+
+
+def histograms(
+    truth: np.ndarray, doses: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray], unit: str
+) -> Image.Image:
+    """The plots side by side, and below which colour is which structure.
+
+    Parameters
+    ----------
+    truth: dose (*spatial). doses: by method. masks: structures (*spatial) by name. unit: of a dose.
+    """
+    highest = rounded_up(float(max(dose.max() for dose in (truth, *doses.values()))) / 4) * 4
+    column = _LEFT + _WIDTH + _GAP
+    size = (column * len(doses) + _GAP, _TOP + _HEIGHT + _BOTTOM + 24)
+    image = Image.new("RGB", (size[0] * _FINER, size[1] * _FINER), "white")
+    draw = ImageDraw.Draw(image)
+    for k, (method, dose) in enumerate(doses.items()):
+        _plot(draw, k * column + _LEFT, method, dose, truth, masks, highest, unit)
+    x = _LEFT
+    for name, colour in zip(masks, _colours(masks), strict=True):
+        _text(draw, (x, size[1] - 22), name, colour)
+        x += int(draw.textlength(name, _font()) / _FINER) + 22
+    return image.resize(size, Image.Resampling.BOX)
+
+
+def _plot(
+    draw: ImageDraw.ImageDraw,
+    left: int,
+    method: str,
+    dose: np.ndarray,
+    truth: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    highest: float,
+    unit: str,
+) -> None:
+    _text(draw, (left, 4), method, _INK)
+    for share in (0, 0.5, 1):
+        y = _TOP + _HEIGHT * (1 - share)
+        _line(draw, [(left, y), (left + _WIDTH, y)], _SOFT, 1)
+        _text(draw, (left - 38, y - 9), f"{100 * share:.0f} %", _INK)
+    for k in range(5):
+        x = left + _WIDTH * k / 4
+        last = f" {unit}" if k == 4 else ""
+        _text(draw, (x - (34 if last else 8), _TOP + _HEIGHT + 6), f"{highest * k / 4:g}{last}", _INK)
+    edges = np.linspace(0, highest, 151)
+    for mask, colour in zip(masks.values(), _colours(masks), strict=True):
+        for values, width in ((truth, 1), (dose, 2.4)):
+            share = dvh_curve(values, mask, edges)
+            points = [
+                (left + _WIDTH * e / highest, _TOP + _HEIGHT * (1 - s)) for e, s in zip(edges, share, strict=True)
+            ]
+            _line(draw, points, colour, width)
+
+
+def _colours(masks: Mapping[str, np.ndarray]) -> list[str]:
+    return [COLOURS[k % len(COLOURS)] for k in range(len(masks))]
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(13 * _FINER)
+
+
+def _line(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], colour: str, width: float) -> None:
+    draw.line([(x * _FINER, y * _FINER) for x, y in points], colour, round(width * _FINER), joint="curve")
+
+
+def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: str) -> None:
+    draw.text((at[0] * _FINER, at[1] * _FINER), text, colour, _font())
