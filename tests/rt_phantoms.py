@@ -197,7 +197,6 @@ def _object(patient: str, sop_class: str, modality: str) -> Dataset:
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.SpecificCharacterSet = "ISO_IR 192"
     _name(ds, patient)
     ds.SOPClassUID, ds.SOPInstanceUID = sop_class, generate_uid(entropy_srcs=["rt", patient, modality])
     ds.SeriesInstanceUID = generate_uid(entropy_srcs=["rt series", patient, modality])
@@ -212,6 +211,7 @@ def _object(patient: str, sop_class: str, modality: str) -> Dataset:
 
 
 def _name(ds: Dataset, patient: str) -> None:
+    ds.SpecificCharacterSet = "ISO_IR 192"
     ds.PatientID, ds.PatientName = patient, f"Phantom^{patient}"
     ds.StudyInstanceUID = generate_uid(entropy_srcs=["rt study", patient])
     ds.FrameOfReferenceUID = generate_uid(entropy_srcs=["rt frame", patient])

@@ -29,7 +29,7 @@ TARGETS = {
     "ctv": Code("228792002", "SCT", "CTV"),
     "gtv": Code("228791009", "SCT", "GTV"),
 }
-# CID 7140, 7151, 9514; by the name without its side, letters only.
+# CID 7140, 7151, 8134, 9514; by the name without its side, letters only.
 ORGANS = {
     "brainstem": Code("119238007", "SCT", "Brain stem"),
     "spinalcord": Code("2748008", "SCT", "Spinal cord"),
