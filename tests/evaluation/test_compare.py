@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from medley.errors import MedleyError
@@ -6,6 +8,7 @@ from medley.evaluation.compare import compare, read_comparison, weights_of
 from medley.evaluation.panels import write_panels
 from medley.evaluation.scores import read_scores
 from medley.models import weights
+from medley.training.recipe import read_yaml
 
 
 @pytest.fixture
@@ -146,6 +149,15 @@ def test_the_command_writes_a_table_that_the_report_reads(content, tmp_path):
     assert header["baseline"] == "stl"
     assert "segmentation" in header["problem"]
     assert {row.method for row in rows} == {"stl", "ctan"}
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("compare-*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_comparison_of_the_house_can_be_read(path):
+    comparison, entrants = read_comparison(read_yaml(path), str(path))
+    assert len(entrants) == len(comparison.seeds) * len(comparison.methods)
 
 
 @pytest.mark.parametrize(

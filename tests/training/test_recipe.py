@@ -5,7 +5,8 @@ import pytest
 from medley.errors import MedleyError
 from medley.training.recipe import read_recipe
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+FOUND = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+RECIPES = [path for path in FOUND if not path.stem.startswith("compare-")]  # those are tests/evaluation's
 SMALL = "name: x\nmodel: tat\nstore: s\noutput: o\nsteps: 10\n"
 
 
@@ -19,6 +20,13 @@ def recipe_file(tmp_path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_of_the_house_can_be_read(path):
     assert read_recipe(path).steps > 0
+
+
+def test_a_comparison_is_told_from_a_recipe(tmp_path):
+    file = tmp_path / "compare.yaml"
+    file.write_text("methods: {a: {model: stl}}")
+    with pytest.raises(MedleyError, match="medley compare"):
+        read_recipe(file)
 
 
 def test_values_on_the_command_line_win(recipe_file):

@@ -1,4 +1,4 @@
-"""Dose-volume histograms of one case, a plot a method: solid what it predicts, thin the truth, in the true structures."""
+"""Dose-volume histograms of one case, a plot a method: thick what it predicts, thin the truth, of drawn structures."""
 
 from __future__ import annotations
 
@@ -61,11 +61,9 @@ def _plot(
     edges = np.linspace(0, highest, 151)
     for mask, colour in zip(masks.values(), _colours(masks), strict=True):
         for values, width in ((truth, 1), (dose, 2.4)):
-            share = dvh_curve(values, mask, edges)
-            points = [
-                (left + _WIDTH * e / highest, _TOP + _HEIGHT * (1 - s)) for e, s in zip(edges, share, strict=True)
-            ]
-            _line(draw, points, colour, width)
+            across = left + _WIDTH * edges / highest
+            down = _TOP + _HEIGHT * (1 - dvh_curve(values, mask, edges))
+            _line(draw, list(zip(across.tolist(), down.tolist(), strict=True)), colour, width)
 
 
 def _colours(masks: Mapping[str, np.ndarray]) -> list[str]:

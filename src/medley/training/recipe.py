@@ -195,7 +195,10 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     ------
     MedleyError: no such file, no YAML, an unknown key or a value that does not fit; each named.
     """
-    return make_recipe(read_yaml(path, overrides), f"the recipe {path}")
+    content = read_yaml(path, overrides)
+    if "methods" in content:
+        raise MedleyError(f"the recipe {path} is of a comparison; give it to `medley compare`")
+    return make_recipe(content, f"the recipe {path}")
 
 
 def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
