@@ -274,6 +274,12 @@ def test_what_cannot_be_prepared_is_said(source, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+def test_one_patient_in_two_forms_is_refused(source, tmp_path):
+    (source / "train" / "pt_1").mkdir()
+    with pytest.raises(MedleyError, match=r"pt_1\.npz and train/pt_1 would both be stored as pt_1"):
+        prepare("openkbp", source, tmp_path / "store")
+
+
 def test_the_structures_are_the_challenges_ten(source):
     problem, _ = cases(source)
     segmentation = problem.target("segmentation")

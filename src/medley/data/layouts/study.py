@@ -61,7 +61,7 @@ class CaseFiles:
 
     Attributes
     ----------
-    id: its name in the store: letters, digits, ".", "_" and "-". source: its path relative to the data set.
+    id: its name in the store, fit for a folder's. source: its path relative to the data set.
     subject: the person. split: "train", "valid" or "test".
     read: gives the case; called when it is its turn, and not at all if the store has it already.
     """
