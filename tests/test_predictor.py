@@ -105,7 +105,7 @@ def test_every_answer_lies_at_its_place_in_the_patient(axes, spacing, turn) -> N
     inside = np.linalg.norm(away / RADII, axis=-1) < 0.6
     # The dose is the CT, there a linear field, which linear interpolation keeps.
     expected = (ct.data + 1000) / 2000 * 70
-    assert np.abs(answer.maps["dose"] - expected)[inside].max() < 0.05
+    assert np.abs(answer.maps["dose"].data - expected)[inside].max() < 0.05
     halves = {"Left": -away[..., 0], "Front": away[..., 1], "Head": away[..., 2]}
     reach = (np.abs(away / [55, 60, 60]) < 0.95).all(axis=-1)  # of the grid: half of 22 x 5, 24 x 5, 20 x 6 mm
     for name, side in halves.items():
@@ -117,7 +117,7 @@ def test_every_answer_lies_at_its_place_in_the_patient(axes, spacing, turn) -> N
 
 def test_the_dose_is_zero_outside_the_body() -> None:
     ct = scan()
-    dose = predictor().predict(ct).maps["dose"]
+    dose = predictor().predict(ct).maps["dose"].data
     far = np.linalg.norm((places(ct.affine, ct.shape) - MIDDLE) / RADII, axis=-1) > 1.15
     assert (dose[far] == 0).all()
     assert dose.max() > 30
@@ -135,7 +135,7 @@ def test_the_same_scan_stored_another_way_round_gets_the_same_answer(flips) -> N
     ours, theirs = predictor(), predictor()
     one, other = ours.predict(ct), theirs.predict(turned)
     torch.testing.assert_close(ours._model.seen[0], theirs._model.seen[0], atol=1e-5, rtol=0)
-    np.testing.assert_allclose(np.flip(other.maps["dose"], flips), one.maps["dose"], atol=1e-3)
+    np.testing.assert_allclose(np.flip(other.maps["dose"].data, flips), one.maps["dose"].data, atol=1e-3)
     for name, mask in one.masks["organs"].items():
         assert (np.flip(other.masks["organs"][name], flips) != mask).mean() < 1e-3  # a probability of 0.5 may tip
 
@@ -162,9 +162,9 @@ def test_what_lies_outside_of_the_grid_is_told_and_left_empty() -> None:
     heights = places(ct.affine, ct.shape)[:, 0, 0, 2] - MIDDLE[2]
     first, last = answer.slices
     assert np.abs(heights[[first, last]]).max() == pytest.approx(60, abs=5)
-    assert not answer.maps["dose"][: first - 1].any()
-    assert not answer.maps["dose"][last + 2 :].any()
-    assert answer.maps["dose"][(first + last) // 2].any()
+    assert not answer.maps["dose"].data[: first - 1].any()
+    assert not answer.maps["dose"].data[last + 2 :].any()
+    assert answer.maps["dose"].data[(first + last) // 2].any()
     assert answer.outside == pytest.approx(0.41, abs=0.05)  # of a half axis of 150 mm, cut at 60
     assert predictor().predict(scan()).outside == 0
 
@@ -175,7 +175,7 @@ def test_a_couch_is_no_body() -> None:
 
     ct = scan(field=lambda where: np.where(sheet(where), 100, smooth_body(where)))
     where = places(ct.affine, ct.shape)
-    dose = predictor().predict(ct).maps["dose"]
+    dose = predictor().predict(ct).maps["dose"].data
     beside = sheet(where) & (np.abs(where - MIDDLE)[..., [0, 2]] > 30).any(axis=-1)
     assert (dose[beside] > 0).mean() < 0.01
     middle = np.linalg.norm((where - MIDDLE) / RADII, axis=-1) < 0.6

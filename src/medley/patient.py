@@ -145,7 +145,8 @@ class Spread:
         first = np.ceil(places.min(axis=1) - 1e-6).astype(int)
         last = np.floor(places.max(axis=1) + 1e-6).astype(int)
         return tuple(
-            slice(max(0, a), max(0, a, min(n, b + 1))) for a, b, n in zip(first, last, self._scan.shape, strict=True)
+            slice(max(0, a), max(0, a, min(n, b + 1)))
+            for a, b, n in zip(first.tolist(), last.tolist(), self._scan.shape, strict=True)
         )
 
 

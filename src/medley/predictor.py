@@ -39,7 +39,7 @@ class Prediction:
     Attributes
     ----------
     scan: what was asked: a volume, or a photograph (row, column, 3).
-    maps: {target: values in its unit, float32}.
+    maps: {target: a volume in its unit}, which remembers no file: it is written as the numbers it has.
     masks: {target: {structure: bool}}.
     probabilities: {target: {class: 0 to 1}}.
     slices: the first and last slice, counted from 0, that the network's grid reaches; None for a photograph.
@@ -47,7 +47,7 @@ class Prediction:
     """
 
     scan: Volume | np.ndarray
-    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    maps: Mapping[str, Volume] = field(default_factory=dict)
     masks: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     slices: tuple[int, int] | None = None
@@ -77,6 +77,8 @@ class Predictor:
         if self.problem.modality and self.problem.unit != "HU":
             raise MedleyError(f"{description.name} is for {self.problem.modality} scans; medley predicts from CT in HU")
         self.targets = tuple(self.problem.target(name) for name in description.tasks)
+        if not self.problem.modality and self._of("map"):
+            raise MedleyError(f"{description.name} gives a map of photographs, which medley does not predict")
         self.description = description
         self.sha256 = sha256
         self._device = torch.device(device)
@@ -113,7 +115,7 @@ class Predictor:
         spread = Spread(scan, view.affine, view.array.shape)
         return Prediction(
             scan,
-            {target.name: self._map(answers[target.name][0], target, view, spread) for target in self._of("map")},
+            {target.name: self._map(answers[target.name][0], target, view, spread, scan) for target in self._of("map")},
             {
                 target.name: {
                     name: spread.mask(probability)
@@ -141,8 +143,7 @@ class Predictor:
             }
             for target in self._of("structures")
         }
-        maps = {one.name: to_size(answers[one.name][0], size, "linear").astype(np.float32) for one in self._of("map")}
-        return Prediction(image, maps, masks, self._classes(answers))
+        return Prediction(image, masks=masks, probabilities=self._classes(answers))
 
     def _check(self, scan: Volume) -> None:
         problem, name = self.problem, self.description.name
@@ -218,10 +219,10 @@ class Predictor:
         return {one.name: dict(zip(one.names, answers[one.name].tolist(), strict=True)) for one in self._of("classes")}
 
     @staticmethod
-    def _map(values: np.ndarray, target: Target, view: View, spread: Spread) -> np.ndarray:
-        if target.unit == "Gy":
-            values = values.clip(min=0)  # no dose is negative
-        return spread.values(values, view.body)
+    def _map(values: np.ndarray, target: Target, view: View, spread: Spread, scan: Volume) -> Volume:
+        dose = target.unit == "Gy"
+        data = spread.values(values.clip(min=0) if dose else values, view.body)  # no dose is negative
+        return Volume(data, scan.affine, "RTDOSE" if dose else "", target.unit)
 
 
 def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Predictor:

@@ -107,6 +107,45 @@ def restore(
 
 
 @app.command()
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="SCAN", help="A CT or a photograph, or a folder of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The folder for the answers.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A packaged name or a weights file.")],
+    structures: Annotated[
+        Path | None, typer.Option(metavar="RTSTRUCT.dcm", help="Outlines drawn on the scan: as input, or to compare.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="A page that shows the answers.")] = None,
+    json: Json = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", callback=_one_of(("dicom", "nifti")), help="dicom, nifti; else all that can be made."),
+    ] = None,
+    device: Device = "cpu",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict doses, structures and diagnoses from a scan with one network.
+
+    OUT gets dose and structures as NIfTI (and as RTDOSE and SEG for a DICOM scan), and all numbers as prediction.json.
+    """
+    from medley.apps.predict import predict as run
+
+    code = run(
+        source,
+        output,
+        model=model,
+        structures=structures,
+        device=device,
+        page=report,
+        record=json,
+        form=form,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
 def degrade(
     source: Input,
     output: Output,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from datetime import date
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 
 import medley
+from medley.apps.page import figures, fill, minus, picture, table_rows
 from medley.apps.survey import Survey
 from medley.apps.terminal import counted
 from medley.models.weights import Description
@@ -36,11 +34,11 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
     window = display_window(plan.task, [before for before, _ in shown])
     limit = rounded_up(float(np.percentile(np.concatenate([np.abs(b - a).ravel() for a, b in shown]), 99.5)))
     unit = plan.task.unit
-    low, high = (_minus(f"{value:,.4g} {unit}") for value in survey.tissue)
+    low, high = (minus(f"{value:,.4g} {unit}") for value in survey.tissue)
     text = {
         "scan": record["name"],
         "headline": f"{plan.task.title} with {description.name}",
-        "window_low": _minus(f"{window[0]:.4g} {unit}"),
+        "window_low": minus(f"{window[0]:.4g} {unit}"),
         "window_high": f"{window[1]:.4g} {unit}",
         "grey_ends": "#fff, #000" if plan.task.modality == "PT" else "#000, #fff",
         "limit": f"{limit:g} {unit}",
@@ -53,17 +51,16 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
         "figures": _figures(record, survey),
         "slices": "\n".join(_slice_row(survey, k, window, limit) for k in sorted(survey.shown)),
         "histogram": histogram(survey),
-        "done": _rows(_done(record, survey)),
-        "model": _rows(_model(description, record["model"]["sha256"])),
+        "done": table_rows(_done(record, survey)),
+        "model": table_rows(_model(description, record["model"]["sha256"])),
     }
-    template = Template(files("medley.apps").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute({key: escape(value) for key, value in text.items()}, **blocks)
+    return fill("report.html", text, blocks)
 
 
 def _figures(record: Mapping[str, Any], survey: Survey) -> str:
     unit = survey.plan.task.unit
     noise = survey.noise
-    figures = [
+    numbers = [
         (f"{noise[0]:.3g} → {noise[1]:.3g} {unit}" if noise else "not known", "noise, before → after"),
         (f"{survey.change:.3g} {unit}", "changed, root mean square"),
         (f"{record['kept_outside_range']:,}", "voxels outside the range, left alone"),
@@ -72,10 +69,7 @@ def _figures(record: Mapping[str, Any], survey: Survey) -> str:
             f"for {counted(record['shape'][0], 'slice')}",
         ),
     ]
-    return "\n".join(
-        f'<div class="figure"><b>{escape(value)}</b><span class="soft small">{escape(name)}</span></div>'
-        for value, name in figures
-    )
+    return figures(numbers)
 
 
 def _slice_row(survey: Survey, k: int, window: tuple[float, float], limit: float) -> str:
@@ -92,8 +86,7 @@ def _slice_row(survey: Survey, k: int, window: tuple[float, float], limit: float
     if (rows, columns) != plan.before.shape[1:]:
         height, width = plan.before.spacing[2] * rows, plan.before.spacing[1] * columns
     images = "".join(
-        f'<img alt="slice {k + 1}, {name}" style="aspect-ratio: {width:.5g} / {height:.5g}" '
-        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        picture(png, f"slice {k + 1}, {name}", f"aspect-ratio: {width:.5g} / {height:.5g}")
         for name, png in pictures.items()
     )
     return f'<div class="row soft small">slice {k + 1} of {plan.before.shape[0]}</div>{images}'
@@ -115,7 +108,7 @@ def histogram(survey: Survey) -> str:
     ticks = []
     for k, anchor in enumerate(("start", "middle", "middle", "middle", "end")):
         value = f"{low + (high - low) * k / 4:.4g}" + (f" {escape(survey.plan.task.unit)}" if k == 4 else "")
-        ticks.append(f'<text x="{_WIDTH * k / 4:g}" y="{_HEIGHT + 20}" text-anchor="{anchor}">{_minus(value)}</text>')
+        ticks.append(f'<text x="{_WIDTH * k / 4:g}" y="{_HEIGHT + 20}" text-anchor="{anchor}">{minus(value)}</text>')
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 26}" role="img" aria-label="histogram of the values before and after">'
         f'<polygon points="0,{_HEIGHT + 2} {lines[0]} {_WIDTH},{_HEIGHT + 2}" style="fill:var(--before);opacity:.35"/>'
@@ -133,10 +126,6 @@ def _bulk(survey: Survey) -> tuple[int, int]:
     return 0, max(int(np.searchsorted(shares, 0.999)) + 1, 2)
 
 
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
-
-
 def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
     plan = survey.plan
     unit = plan.task.unit
@@ -149,7 +138,7 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         **({"scale": f"{plan.scale}", "measured data kept": measured} if plan.task.modality == "MR" else {}),
         "size": " × ".join(str(n) for n in record["shape"]) + " (slices, rows, columns)",
         "spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm",
-        "range of the network": _minus(f"{plan.normalisation.low:.5g} to {plan.normalisation.high:.5g} {unit}")
+        "range of the network": minus(f"{plan.normalisation.low:.5g} to {plan.normalisation.high:.5g} {unit}")
         + (", values beyond it kept" if plan.normalisation.clip else ", from this scan, nothing clipped"),
         "medley": record["version"],
     }
@@ -166,7 +155,3 @@ def _model(description: Description, sha256: str) -> dict[str, str]:
     for task, psnr in training.get("validation_psnr", {}).items():
         rows[f"{task}: on others"] = f"PSNR {psnr:.2f} dB"
     return {**rows, "weights, sha256": sha256}
-
-
-def _rows(rows: Mapping[str, str]) -> str:
-    return "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())

@@ -93,11 +93,17 @@ def open_nifti(path: Path) -> Volume:
     return Volume(data, affine, *_meaning(path, header), source)
 
 
-def write_nifti(volume: Volume, path: Path, *, derivation: str = "", overwrite: bool = False) -> Path:
+def write_nifti(
+    volume: Volume, path: Path, *, derivation: str = "", dtype: str | None = None, overwrite: bool = False
+) -> Path:
     """Write a volume to `.nii` or `.nii.gz`, a slice at a time, whole or not at all.
 
     A volume that came from a NIfTI file of an integer type keeps type, slope and intercept (values are rounded, and
     clipped to what the type holds); every other becomes float32. sform and qform keep their codes.
+
+    Parameters
+    ----------
+    dtype: the type to store, such as "uint8", where it shall not be the source's: values as they are, without slope.
 
     Raises
     ------
@@ -105,12 +111,12 @@ def write_nifti(volume: Volume, path: Path, *, derivation: str = "", overwrite: 
     """
     check_square(volume.affine, path)
     source = volume.source if isinstance(volume.source, NiftiSource) else None
-    header, dtype, slope, intercept = _header(volume, source, derivation)
+    header, stored, slope, intercept = _header(volume, source, derivation, dtype)
     with replacing(path, overwrite=overwrite) as temporary, _creating(temporary) as file:
         file.write(header.binaryblock + bytes(4))  # the four say that no extension follows
         for values in slices_to_write(volume.data):
             # (row, column) in C order is (i, j) with i fastest.
-            file.write(as_stored(values, dtype, slope, intercept).tobytes())
+            file.write(as_stored(values, stored, slope, intercept).tobytes())
     return path
 
 
@@ -126,10 +132,10 @@ def _check_values(path: Path, data: Slices, dtype: np.dtype, proxy: Any) -> None
 
 
 def _header(
-    volume: Volume, source: NiftiSource | None, derivation: str
+    volume: Volume, source: NiftiSource | None, derivation: str, wanted: str | None
 ) -> tuple[nib.Nifti1Header, np.dtype, float, float]:
-    dtype, slope, intercept = np.dtype("<f4"), 1.0, 0.0
-    if source and source.dtype.kind in "iu":
+    dtype, slope, intercept = np.dtype(wanted or "f4").newbyteorder("<"), 1.0, 0.0
+    if source and not wanted and source.dtype.kind in "iu":
         dtype, slope, intercept = source.dtype.newbyteorder("<"), source.slope, source.intercept
     header = nib.Nifti1Header(endianness="<")
     header.set_data_shape(volume.shape[::-1])

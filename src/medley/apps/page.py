@@ -1,0 +1,40 @@
+"""What the reports share: pages with nothing to fetch from elsewhere, in one style, light and dark."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from html import escape
+from importlib.resources import files
+from string import Template
+
+
+def fill(template: str, text: Mapping[str, str], blocks: Mapping[str, str]) -> str:
+    """A page of this package with `text`, which is escaped, and `blocks` of HTML in their places, and its style."""
+    place = files("medley.apps")
+    page = Template(place.joinpath(template).read_text(encoding="utf-8"))
+    style = place.joinpath("page.css").read_text(encoding="utf-8")
+    return page.substitute({key: escape(value) for key, value in text.items()}, style=style, **blocks)
+
+
+def figures(numbers: Iterable[tuple[str, str]]) -> str:
+    """Cards of a value and what it is."""
+    return "\n".join(
+        f'<div class="figure"><b>{escape(value)}</b><span class="soft small">{escape(name)}</span></div>'
+        for value, name in numbers
+    )
+
+
+def picture(png: bytes, title: str, shape: str = "") -> str:
+    """An image that lies in the page itself; `shape` is CSS."""
+    return f'<img alt="{escape(title)}" style="{shape}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def minus(text: str) -> str:
+    """With minus signs in place of hyphens."""
+    return text.replace("-", "−")
+
+
+def table_rows(rows: Mapping[str, str]) -> str:
+    """The rows of a table of names and values."""
+    return "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
