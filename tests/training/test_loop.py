@@ -50,7 +50,13 @@ def tensors(path):
     return weights.load(path)[0].state_dict()
 
 
-@pytest.mark.parametrize("which", ["recipe", "amir_recipe"])
+@pytest.fixture
+def pcgrad_recipe(amir_recipe):
+    """AMIR's routers add a loss of their own, which is one more gradient to settle with."""
+    return amir_recipe.model_copy(update={"balance": Balance(name="dwa", period=1), "aggregation": "pcgrad"})
+
+
+@pytest.mark.parametrize("which", ["recipe", "amir_recipe", "pcgrad_recipe"])
 def test_a_resumed_run_ends_at_the_same_weights_to_the_bit(which, request, tmp_path):
     recipe = request.getfixturevalue(which)
     whole = tensors(train(recipe.model_copy(update={"output": tmp_path / "whole"})))
@@ -85,6 +91,16 @@ def test_identity_start_makes_the_network_the_identity(recipe, small_store):
     run = loop.Run(recipe, loop.Fabric(accelerator="cpu"))
     x = torch.rand(2, 1, 32, 32)
     torch.testing.assert_close(run.averaged.module.eval()(x), x)
+
+
+def test_the_tasks_losses_sum_to_the_mean_over_all_samples(amir_recipe):
+    run = loop.Run(amir_recipe.model_copy(update={"model": "tat-tiny", "config": TINY["tat-tiny"]}), loop.Fabric())
+    batch = run.lesson.batch(0)
+    run.network.train()
+    losses = run.lesson.losses(run.network, batch)
+    assert set(losses) == {"ct-denoise", "pet-denoise"}
+    expected = (run.network(batch.input) - batch.targets["image"]).abs().mean()
+    torch.testing.assert_close(sum(losses.values()), expected)
 
 
 def test_the_weights_file_tells_how_it_was_made(recipe):

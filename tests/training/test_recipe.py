@@ -29,6 +29,32 @@ def test_a_comparison_is_told_from_a_recipe(tmp_path):
         read_recipe(file)
 
 
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("aggregation=pcgrad", None),
+        ("micro_batch=1", "micro_batch"),
+        ("balance=tat", "balance tat"),
+        ("devices=2", "one device"),
+    ],
+)
+def test_aggregation_takes_a_whole_batch_of_tasks_on_one_device(recipe_file, override, what):
+    overrides = ["aggregation=pcgrad", override]
+    if what is None:
+        assert read_recipe(recipe_file, overrides).aggregation == "pcgrad"
+    else:
+        with pytest.raises(MedleyError, match=what):
+            read_recipe(recipe_file, overrides)
+
+
+def test_fixed_weights_and_their_name_belong_together(recipe_file):
+    recipe = read_recipe(recipe_file, ["balance={name: fixed, weights: {ct-denoise: 2}}"])
+    assert recipe.balance.weights == {"ct-denoise": 2}
+    for wrong in ("balance=fixed", "balance={name: equal, weights: {ct-denoise: 2}}"):
+        with pytest.raises(MedleyError, match="belong together"):
+            read_recipe(recipe_file, [wrong])
+
+
 def test_values_on_the_command_line_win(recipe_file):
     recipe = read_recipe(recipe_file, ["optimiser.rate=1e-3", "steps=20", "tasks=[ct-denoise]", "config.dim=8"])
     assert recipe.optimiser.rate == 1e-3
