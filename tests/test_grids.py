@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medley.grids import resample, to_orientation, to_size
+from medley.grids import resample, to_size
 
 
 def random(*shape, seed=0):
@@ -79,24 +79,3 @@ def test_beyond_half_a_voxel_lies_nothing():
     got = resample(array, np.eye(4), new, (1, 1, 22), outside=-5)[0, 0]
     where = -1 + 0.25 * np.arange(22)
     np.testing.assert_array_equal(got, np.where((where >= -0.5) & (where <= 3.5), 1, -5))
-
-
-@pytest.mark.parametrize("order", ["SPL", "RAS", "LIP", "ASL"])
-def test_every_orientation_of_a_scan_becomes_the_same(order):
-    from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
-
-    array, affine = random(4, 5, 6), np.array([[0, 0, -1.5, 20], [0, -2, 0, 30], [-3, 0, 0, 10], [0, 0, 0, 1.0]])
-    same, untouched = to_orientation(array, affine)  # slices to Inferior, rows to Posterior, columns to Left
-    np.testing.assert_array_equal(same, array)
-    np.testing.assert_allclose(untouched, affine)
-
-    turned, its_affine = to_orientation(array, affine, order)
-    by_nibabel = affine @ inv_ornt_aff(ornt_transform(axcodes2ornt("IPL"), axcodes2ornt(order)), array.shape)
-    np.testing.assert_allclose(its_affine, by_nibabel)
-    point = its_affine @ [1, 2, 3, 1]  # a voxel of the turned array lies where it lay
-    back = np.rint(np.linalg.solve(affine, point)).astype(int)
-    assert turned[1, 2, 3] == array[tuple(back[:3])]
-
-    again, its = to_orientation(turned, its_affine)
-    np.testing.assert_array_equal(again, array)
-    np.testing.assert_allclose(its, affine)

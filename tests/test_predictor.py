@@ -296,3 +296,17 @@ def test_weights_give_a_predictor_or_a_restorer(tmp_path) -> None:
         load_restorer(path)
     with pytest.raises(MedleyError, match=r"tat-tiny does not predict, it restores scans .*medley restore"):
         load("tat-tiny")
+
+
+def test_a_problem_of_whole_scans_squeezes_all_of_it_into_the_grid():
+    from medley.patient import view_whole
+
+    rng = np.random.default_rng(0)
+    affine = np.array([[0, 0, -2.0, 50], [0, -3.0, 0, 40], [5.0, 0, 0, -20], [0, 0, 0, 1]])  # from feet to head
+    scan = Volume(rng.normal(size=(8, 12, 6)).astype(np.float32), affine, "CT", "HU")
+    view = view_whole(scan, (4, 4, 3))
+    blocks = scan.data[::-1].reshape(4, 2, 4, 3, 3, 2).mean(axis=(1, 3, 5))  # from head to feet
+    np.testing.assert_allclose(view.array, blocks, atol=1e-5)
+    assert view.body.all()
+    head = scan.affine @ [7 - 0.5, 1, 0.5, 1]  # the middle of the first block
+    np.testing.assert_allclose(view.affine @ [0, 0, 0, 1], head)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from scipy.ndimage import map_coordinates
 
 
@@ -33,23 +32,6 @@ def to_size(array: np.ndarray, shape: Sequence[int], kind: Literal["mean", "line
             weights = _means(old, new) if kind == "mean" and new < old else _linear(old, new)  # (new, old)
             result = np.moveaxis(np.tensordot(result, weights, axes=(axis, 1)), -1, axis)
     return np.ascontiguousarray(result)
-
-
-def to_orientation(array: np.ndarray, affine: np.ndarray, directions: str = "IPL") -> tuple[np.ndarray, np.ndarray]:
-    """The same voxels in the order in which medley's networks see a patient: axes exchanged and reversed, none made up.
-
-    Parameters
-    ----------
-    array: (slice, row, column), or whatever order the scan has. affine: (4, 4), its voxel indices to RAS+ mm.
-    directions: where each axis of the result leads. "IPL": slices from head to feet (Inferior), rows from front to
-        back (Posterior), columns from the patient's right to Left. A tilted axis counts as the nearest of these.
-
-    Returns
-    -------
-    array (a view), and its (4, 4) affine.
-    """
-    turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(directions)))
-    return apply_orientation(array, turn), np.asarray(affine, np.float64) @ inv_ornt_aff(turn, array.shape)
 
 
 def resample(

@@ -150,6 +150,15 @@ class Spread:
         )
 
 
+def view_whole(scan: Volume, shape: tuple[int, ...]) -> View:
+    """All of a CT on a grid of `shape` along the patient, whatever its voxels become; all of it counts as body."""
+    along = np.abs(DIRECTIONS.T @ scan.affine[:3, :3]).argmax(axis=0)  # of each of the scan's axes, the new one
+    sides = np.empty(3)
+    sides[along] = np.array(scan.shape) * scan.spacing
+    array, affine, _, _ = lay_along_patient(scan, tuple(sides / shape), AIR)
+    return View(array, np.ones(array.shape, bool), affine, 0.0)
+
+
 def _shift(start: list[int]) -> np.ndarray:
     """The affine of the voxels that are counted from `start`."""
     affine = np.eye(4)

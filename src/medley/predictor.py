@@ -5,7 +5,8 @@ How a volume comes to the network's grid, and the answers back:
 * The scan is averaged down to the problem's spacing, on axes along the patient (`medley.patient`).
 * What is not body (air, the couch) becomes air, as in radiotherapy's data sets.
 * The grid is laid over the middle of the body, in the direction of the slices too; where it is larger than the scan
-  there is air, and what lies outside of it gets no answer.
+  there is air, and what lies outside of it gets no answer. Problems that are framed "whole" squeeze all of the scan
+  into the grid instead.
 * Values and probabilities are interpolated linearly at the scan's own voxels; a structure is where its probability
   exceeds 0.5, and a map is zero outside of the body.
 
@@ -27,7 +28,7 @@ from medley.errors import MedleyError
 from medley.grids import resample, to_size
 from medley.models import loading
 from medley.models.weights import Description
-from medley.patient import AIR, Spread, View, lay_along_patient, view_body
+from medley.patient import AIR, Spread, View, lay_along_patient, view_body, view_whole
 from medley.problems import Problem, Target
 from medley.volume import Volume
 
@@ -166,6 +167,8 @@ class Predictor:
         return {name: structures[given] for name, given in names.items()}
 
     def _view(self, scan: Volume) -> View:
+        if self.problem.framing == "whole":
+            return view_whole(scan, self.problem.grid)
         array, affine, low, high = lay_along_patient(scan, self.problem.spacing, AIR)
         if low > -200 or high > 1e5:
             raise MedleyError(

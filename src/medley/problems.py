@@ -77,6 +77,8 @@ class Problem(_Plain):
     range: the image's values that become 0 and 1; values beyond are clipped. unit: theirs.
     grid: voxels along each spatial axis, (slice, row, column) or (row, column), as the store holds them.
     spacing: mm along each axis, the median over the data set; () where a pixel has no size.
+    framing: how a volume comes to its grid: "body", at that spacing with the body in the middle, or "whole", all of
+        the scan squeezed into it. Photographs are always whole.
     flips: axes of the grid along which a mirrored case is a case too; the last one swaps left and right.
     transposes: whether rows and columns may be exchanged (photographs).
     targets: what is asked.
@@ -90,6 +92,7 @@ class Problem(_Plain):
     unit: str = ""
     grid: tuple[int, ...]
     spacing: tuple[float, ...] = ()
+    framing: Literal["body", "whole"] = "body"
     flips: tuple[int, ...] = ()
     transposes: bool = False
     targets: tuple[Target, ...]

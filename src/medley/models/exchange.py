@@ -76,6 +76,7 @@ def _nothing(layers: Layers, width: int) -> nn.Module:
 
 def _means_within(drafts: Sequence[Tensor], deepest: Tensor) -> Tensor:
     """Means of a map (B, C, *coarse) weighted by each channel of the drafts (B, K, *fine) -> (B, K · C)."""
-    weights = torch.cat([F.interpolate(draft.detach().sigmoid(), deepest.shape[2:], mode="area") for draft in drafts], dim=1).flatten(2)
+    found = torch.cat([draft.detach().sigmoid() for draft in drafts], dim=1)
+    weights = F.interpolate(found, deepest.shape[2:], mode="area").flatten(2)
     weights = weights / weights.sum(dim=2, keepdim=True).clamp(min=1e-6)  # (B, K, N)
     return (weights.to(deepest.dtype) @ deepest.flatten(2).transpose(1, 2)).flatten(1)

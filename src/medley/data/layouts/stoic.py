@@ -19,9 +19,9 @@ import numpy as np
 from medley.data.layouts.study import CaseData, CaseFiles, split_by_name
 from medley.data.layouts.tables import read_rows
 from medley.errors import MedleyError
-from medley.grids import to_orientation, to_size
 from medley.io.files import read
 from medley.io.sitk import read_grid
+from medley.patient import view_whole
 from medley.problems import Problem, Target
 
 FOLDERS = ("data/mha", "mha", ".")
@@ -86,8 +86,7 @@ def _yes(row: Mapping[str, str], column: str, table: Path) -> bool:
 
 def _read(path: Path, labels: Mapping[str, str], size: int) -> CaseData:
     volume = read(path, modality="CT")
-    data, _ = to_orientation(np.asarray(volume.data), volume.affine)
-    cube = to_size(data, (size, size, size)).clip(*HU_LIMITS)
+    cube = view_whole(volume, (size, size, size)).array.clip(*HU_LIMITS)
     return CaseData({"image": np.rint(cube)[None].astype(np.int16)}, _spacing(path, size), labels=labels)
 
 
@@ -95,9 +94,7 @@ def _spacing(path: Path, size: int) -> tuple[float, ...]:
     """mm along (slice, row, column) of the cube."""
     shape, affine = read_grid(path)
     sides = np.linalg.norm(affine[:3, :3], axis=0) * shape  # mm along the axes of the file
-    order = np.argmax(np.abs(affine[:3, :3]), axis=1)[
-        ::-1
-    ]  # which of them leads up or down, front or back, left or right
+    order = np.argmax(np.abs(affine[:3, :3]), axis=1)[::-1]  # those up or down, front or back, left or right
     return tuple(float(mm) for mm in sides[order] / size)
 
 
@@ -119,6 +116,7 @@ def _problem(size: int, spacing: tuple[float, ...]) -> Problem:
         unit="HU",
         grid=(size, size, size),
         spacing=spacing,
+        framing="whole",
         flips=(2,),
         targets=(
             Target(name="diagnosis", kind="classes", names=DIAGNOSES),
