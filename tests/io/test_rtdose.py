@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from medley import __version__
@@ -142,9 +143,31 @@ def test_what_is_refused(rt, ct, tmp_path, changes, sentence):
         read_dose(path)
 
 
+@pytest.mark.parametrize("name", ["rtdose.dcm", "rtdose_rle.dcm", "rtdose_expb.dcm"])
+def test_files_of_others(tmp_path, name):
+    """pydicom's example, a dose in percent; here as if it were in Gy."""
+    ds = dcmread(get_testdata_file(name, download=False))
+    ds.DoseUnits = "GY"
+    ds.save_as(tmp_path / name)
+    dose = read_dose(tmp_path / name)
+    np.testing.assert_allclose(dose.data, ds.pixel_array * float(ds.DoseGridScaling), rtol=1e-6)
+    np.testing.assert_allclose(dose.affine[:3, 3], np.diag([-1.0, -1, 1]) @ ds.ImagePositionPatient)
+    assert dose.spacing[0] == pytest.approx(ds.GridFrameOffsetVector[1] - ds.GridFrameOffsetVector[0])
+
+
+def test_a_file_without_a_preamble(rt, ct, tmp_path):
+    affine, shape = rt.coarser(ct)
+    path = rt.write_dose(tmp_path / "rd.dcm", rt.dose_around(ct, affine, shape), affine)
+    ds = dcmread(path)
+    bare = Dataset()
+    bare.update(ds)
+    bare.save_as(tmp_path / "bare.dcm", implicit_vr=True, little_endian=True)
+    np.testing.assert_array_equal(read_dose(tmp_path / "bare.dcm").data, read_dose(path).data)
+
+
 def test_no_file_and_no_dicom(tmp_path):
     (tmp_path / "x.dcm").write_bytes(b"something else")
-    for name, sentence in (("no.dcm", "does not exist"), ("x.dcm", "cannot be read as DICOM")):
+    for name, sentence in (("no.dcm", "does not exist"), ("x.dcm", "is not a DICOM file")):
         with pytest.raises(MedleyError, match=sentence):
             read_dose(tmp_path / name)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -16,7 +17,7 @@ from medley import __version__
 from medley.errors import MedleyError
 from medley.io.atomic import one_line
 from medley.io.dicom_read import DicomSource
-from medley.io.dicom_series import read_header, reading, without_warnings
+from medley.io.dicom_series import read_header, reading, transfer_syntax, without_warnings
 from medley.io.dicom_tags import PATIENT, STUDY
 from medley.volume import Volume
 
@@ -86,20 +87,21 @@ def check_frame(found: str, scan: Volume, path: object) -> None:
         )
 
 
-def read_whole(path: object) -> FileDataset:
+def read_whole(path: Path) -> FileDataset:
     """A DICOM file with its pixels.
 
     Raises
     ------
     MedleyError: it is not there, not DICOM, or broken.
     """
+    read_header(path)  # says what is wrong
     try:
         with without_warnings():
-            return dcmread(str(path))
-    except FileNotFoundError as error:
-        raise MedleyError(f"{path}: does not exist") from error
+            whole = dcmread(path, force=True)
+            whole.file_meta.TransferSyntaxUID = transfer_syntax(whole)
     except Exception as error:  # a broken file makes pydicom raise nearly anything
         raise MedleyError(f"{path}: cannot be read as DICOM ({one_line(error)})") from error
+    return whole
 
 
 def new_object(scan: Volume, path: object, sop_class: UID, modality: str, description: str, mark: str) -> Dataset:

@@ -10,17 +10,12 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 from pydicom.pixels import iter_pixels
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medley.errors import MedleyError
 from medley.io.atomic import one_line
 from medley.io.dicom_frames import Frame, finders, frames_of
-from medley.io.dicom_series import Extracted, read_header, reading, without_warnings
+from medley.io.dicom_series import Extracted, read_header, reading, transfer_syntax, without_warnings
 from medley.io.geometry import stack
 from medley.io.suv import suv_factor
 from medley.volume import Slices, Volume
@@ -132,10 +127,7 @@ def _decode(source: DicomSource) -> Iterator[np.ndarray]:
 def _pixels(path: Path, indices: list[int]) -> Iterator[np.ndarray]:
     """The frames of those indices as stored, decoded one at a time."""
     header = read_header(path, tags=["SOPClassUID"])
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None:  # files without a preamble are of the time before compression
-        implicit, little = header.original_encoding
-        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    syntax = transfer_syntax(header)
     if syntax == DeflatedExplicitVRLittleEndian:  # can only be inflated as a whole
         return iter_pixels(dcmread(path), indices=indices, raw=True)
     return iter_pixels(path, indices=indices, raw=True, transfer_syntax_uid=syntax)

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.errors import BytesLengthException
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medley.errors import MedleyError
 from medley.io.atomic import one_line
@@ -111,6 +111,14 @@ def read_header_and_end(path: Path, tags: list[str] | None = None) -> tuple[File
     if not known:
         raise MedleyError(f"{path}: is not a DICOM file, or its header is broken (it has no SOPClassUID)")
     return header, end
+
+
+def transfer_syntax(header: FileDataset) -> UID:
+    """How a file is encoded; those without a preamble, which do not say it, are of the time before compression."""
+    if syntax := header.file_meta.get("TransferSyntaxUID"):
+        return syntax
+    implicit, little = header.original_encoding
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
 @contextmanager

@@ -112,8 +112,8 @@ class Structures(Mapping[str, np.ndarray]):
         steps = np.diff(sorted(planes))
         if len(steps) > 1 and np.median(steps) >= SKIPPED:
             raise MedleyError(
-                f"{self.path}: the contours of {name} are {np.median(steps):g} slices apart; expected one on each slice: "
-                "give the scan it was drawn on, or interpolate its contours first"
+                f"{self.path}: the contours of {name} are {np.median(steps):g} slices apart, expected one on each "
+                "slice; give the scan it was drawn on, or interpolate its contours first"
             )
         return {k: of_slice[min(of_slice, key=abs)] for k, of_slice in planes.items()}
 
