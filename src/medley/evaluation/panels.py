@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -26,6 +27,7 @@ from medley.training.scoring import answer_case, drawn_masks
 
 SIDE = 300  # pixels of the longer side of a picture
 WINDOW = (-160.0, 240.0)  # HU: soft tissue
+BODY = -500.0  # HU: what is denser may be body
 _GAP, _HEAD, _FONT = 6, 44, 15
 
 Answers = Mapping[str, np.ndarray]
@@ -95,12 +97,12 @@ def _strip(store: Store, problem: Problem, case: Case, target: Target, answers: 
     image = np.asarray(store.array(case, "image")[...])
     truth = np.asarray(store.array(case, target.name)[...])
     truth = truth[0] if target.kind == "map" else truth
-    at = _slice_to_show(store, problem, case) if len(case.shape) == 3 else None
-    tiles = [_tile("truth", image, truth, truth, problem, case, target, at)]
+    part = _part_to_show(store, problem, case) if len(case.shape) == 3 else ...
+    tiles = [_tile("truth", image, truth, truth, problem, case, target, part)]
     for method, each in answers.items():
         if target.name in each:
             tiles.append(_tile(_title(store, case, target, method, each), image, each[target.name], truth, problem,
-                               case, target, at))  # fmt: skip
+                               case, target, part))  # fmt: skip
     width = sum(tile.width + _GAP for tile in tiles) + _GAP
     strip = Image.new("RGB", (width, max(tile.height for tile in tiles)), "white")
     for k, tile in enumerate(tiles):
@@ -116,16 +118,15 @@ def _tile(
     problem: Problem,
     case: Case,
     target: Target,
-    at: int | None,
+    part: Any,
 ) -> Image.Image:
-    plane = (lambda array: array) if at is None else (lambda array: array[..., at, :, :])
     mm = (case.spacing[-2], case.spacing[-1]) if case.spacing else (1.0, 1.0)
-    grey = plane(image)[0] if len(image) == 1 else np.moveaxis(plane(image), 0, -1)
+    grey = image[part][0] if len(image) == 1 else np.moveaxis(image[part], 0, -1)
     window = WINDOW if problem.modality == "CT" else problem.range
     if target.kind == "map":
-        png = overlaid(grey, mm, window=window, dose=plane(answer), highest=target.scale * 1.1, side=SIDE)
+        png = overlaid(grey, mm, window=window, dose=answer[part], highest=target.scale * 1.1, side=SIDE)
     else:
-        png = overlaid(grey, mm, _contours(plane(answer), plane(truth), target), window=window, side=SIDE)
+        png = overlaid(grey, mm, _contours(answer[part], truth[part], target), window=window, side=SIDE)
     picture = Image.open(BytesIO(png))
     tile = Image.new("RGB", (max(picture.width, SIDE), picture.height + _HEAD), "white")
     ImageDraw.Draw(tile).text((2, 2), title, fill="black", font=ImageFont.load_default(_FONT))
@@ -154,7 +155,10 @@ def _title(store: Store, case: Case, target: Target, method: str, answers: Answe
     return f"{method}\nDice {score:.3f}"
 
 
-def _slice_to_show(store: Store, problem: Problem, case: Case) -> int:
-    """Where the structures together are largest."""
+def _part_to_show(store: Store, problem: Problem, case: Case) -> tuple[Any, ...]:
+    """Of (..., slice, row, column): the slice where the structures together are largest, cut to the patient."""
     drawn = [np.asarray(store.array(case, t.name)[...]) for t in problem.targets if t.kind == "structures"]
-    return int(np.argmax(np.concatenate(drawn).sum(axis=(0, 2, 3)))) if drawn else case.shape[0] // 2
+    at = int(np.argmax(np.concatenate(drawn).sum(axis=(0, 2, 3)))) if drawn else case.shape[0] // 2
+    body = np.asarray(store.array(case, "image")[0, at]) > BODY
+    ends = [np.flatnonzero(body.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)] if body.any() else []
+    return (..., at, *(slice(max(0, first - 2), last + 3) for first, last in ends))
