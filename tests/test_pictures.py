@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medley.pictures import blue_red, display_window, grey, rounded_up, upright
+from medley.pictures import Contour, blue_red, display_window, grey, overlaid, rounded_up, section, upright
 from medley.tasks import TASKS
 
 
@@ -56,3 +56,37 @@ def test_limits_are_round(value: float, limit: float) -> None:
 @pytest.mark.parametrize(("value", "expected"), [(0.3, 0.5), (0.5, 0.5), (61, 100), (0, 1), (999, 1000), (1.2, 2)])
 def test_round_numbers(value: float, expected: float) -> None:
     assert rounded_up(value) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("axis", "expected"), [(0, (2.0, 3.0)), (1, (5.0, 3.0)), (2, (5.0, 2.0))])
+def test_sections_of_a_volume_know_their_millimetres(axis: int, expected: tuple[float, float]) -> None:
+    affine = np.array([[0.0, 0, -3, 0], [0, -2, 0, 0], [5, 0, 0, 0], [0, 0, 0, 1]])  # up, back, left
+    array = np.arange(4 * 6 * 8).reshape(4, 6, 8)
+    image, mm = section(array, affine, axis, 1)
+    assert mm == expected
+    assert image.shape == tuple(n for k, n in enumerate(array.shape) if k != axis)
+    turned = np.moveaxis(array, [0, 1, 2], [2, 1, 0])  # the same voxels, stored the other way round
+    other, same = section(turned, affine[:, [2, 1, 0, 3]], 2 - axis, 1)
+    np.testing.assert_array_equal(other, image)
+    assert same == mm
+
+
+def test_dose_is_washed_over_and_contours_go_round() -> None:
+    image = np.full((40, 20), 40.0)
+    dose = np.zeros((40, 20))
+    dose[:20] = 70
+    mask = np.zeros((40, 20), bool)
+    mask[25:35, 5:15] = True
+    contour = Contour(mask, "#12b5c4")
+    window = (-160.0, 240.0)
+    shown = pixels(overlaid(image, (1.0, 2.0), [contour], window=window, dose=dose, highest=70, side=400)).astype(int)
+    assert shown.shape == (400, 400, 3)  # square pixels of a picture of 40 x 40 mm
+    red, grey_, inside = shown[100, 200], shown[300, 20], shown[300, 200]
+    assert red[0] > red[2] + 60
+    np.testing.assert_array_equal(grey_, [128, 128, 128])
+    np.testing.assert_array_equal(inside, grey_)  # a contour is a line, not a filling
+    line = (np.abs(shown - [0x12, 0xB5, 0xC4]).max(axis=-1) <= 1).sum()
+    assert 1080 < line < 1200  # two pixels along 600
+    dotted = pixels(overlaid(image, (1.0, 2.0), [Contour(mask, "#12b5c4", dotted=True)], window=window, side=400))
+    assert (np.abs(dotted.astype(int) - [0x12, 0xB5, 0xC4]).max(axis=-1) <= 1).sum() == pytest.approx(line / 2, rel=0.2)
+    assert pixels(overlaid(np.zeros((8, 8, 3)), (1.0, 1.0))).shape == (640, 640, 3)

@@ -25,7 +25,8 @@ from medley.tasks import TASKS
 def test_help_names_every_command_and_the_version_is_the_packages(medley) -> None:
     done = medley("--help")
     assert done.code == 0
-    for command in ("restore", "degrade", "prepare", "train", "evaluate", "models", "tasks", "convert", "doctor"):
+    commands = "restore predict degrade prepare train evaluate models tasks convert doctor"
+    for command in commands.split():
         assert f" {command} " in done.out
         assert medley(command, "--help").code == 0
     assert medley("--version").out == f"medley {package.__version__}\n"
@@ -44,7 +45,7 @@ def test_tasks_for_people_and_machines(medley) -> None:
 
 def test_models_lists_what_is_packaged(medley, model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "packaged", lambda: {"tiny": model})
-    assert "ct-denoise 30.00" in medley("models").out
+    assert "ct-denoise PSNR 30.00 dB" in medley("models").out
     assert json.loads(medley("models", "--json").out)["tiny"]["architecture"] == "tat"
     monkeypatch.setattr(weights, "packaged", dict)
     assert "No models are packaged" in medley("models").out

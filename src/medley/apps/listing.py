@@ -1,21 +1,29 @@
-"""`medley tasks` and `medley models`: tables for people, JSON for machines."""
+"""`medley tasks` and `medley models`: tables for people, JSON for machines. Loads no torch."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from medley.models import weights, zoo
+from medley.models.weights import Description
+from medley.problems import Problem, Target
 from medley.tasks import TASKS
 
 
 def tasks(*, as_json: bool = False) -> None:
-    """Print the tasks."""
+    """Print the tasks of restoration, and what the packaged models predict."""
+    found = {name: weights.describe(path) for name, path in weights.packaged().items()}
+    problems = {name: Problem.model_validate(one.problem).only(one.tasks) for name, one in found.items() if one.problem}
     if as_json:
-        print(json.dumps({name: asdict(task) for name, task in TASKS.items()}, indent=2))
+        listed = {name: asdict(task) for name, task in TASKS.items()}
+        print(json.dumps(listed | {name: one.model_dump(mode="json") for name, one in problems.items()}, indent=2))
         return
     table = new_table("task", "what it does", "modality", "unit", "range", "scored in", "undoes")
     for task in TASKS.values():
@@ -24,22 +32,26 @@ def tasks(*, as_json: bool = False) -> None:
         span = "0 to 99.9th percentile" if task.scaled else _span(task.range)
         table.add_row(task.name, task.title, task.modality, task.unit, span, _span(task.window), undone)
     show(table)
+    if problems:
+        table = new_table("model", "what it predicts from", "answer", "what it is")
+        for name, problem in problems.items():
+            for k, target in enumerate(problem.targets):
+                table.add_row(*(("", "") if k else (name, _input(problem))), target.name, _meaning(target))
+        show(table)
 
 
 def models(*, as_json: bool = False) -> None:
     """Print the packaged models and the networks."""
-    from medley.models import weights, zoo
-
     found = {name: weights.describe(path) for name, path in weights.packaged().items()}
     if as_json:
         print(json.dumps({name: asdict(description) for name, description in found.items()}, indent=2))
         return
-    table = new_table("model", "network", "tasks", "steps", "PSNR on other people, dB")
+    table = new_table("model", "command", "network", "tasks", "steps", "on other people")
     for name, description in found.items():
-        record = description.training
-        psnr = ", ".join(f"{task} {value:.2f}" for task, value in record.get("validation_psnr", {}).items())
-        steps = f"{record['steps']:,}" if "steps" in record else ""
-        table.add_row(name, description.architecture, ", ".join(description.tasks), steps, psnr)
+        command = "predict" if description.problem else "restore"
+        steps = f"{description.training['steps']:,}" if "steps" in description.training else ""
+        tasks = ", ".join(description.tasks)
+        table.add_row(name, command, description.architecture, tasks, steps, _scores(description))
     if found:
         show(table)
     else:
@@ -65,3 +77,21 @@ def show(table: Table) -> None:
 
 def _span(span: tuple[float, float]) -> str:
     return f"{span[0]:g} to {span[1]:g}"
+
+
+def _scores(description: Description) -> str:
+    """What the training record says of people whom the network had not seen."""
+    record: Mapping[str, Any] = description.training
+    scores = {f"{task} PSNR": f"{value:.2f} dB" for task, value in record.get("validation_psnr", {}).items()}
+    scores |= {score.replace("_", " "): f"{value:.3g}" for score, value in record.get("validation", {}).items()}
+    return ", ".join(f"{name} {value}" for name, value in scores.items())
+
+
+def _input(problem: Problem) -> str:
+    return f"{problem.modality} in {problem.unit}" if problem.modality else "a photograph"
+
+
+def _meaning(target: Target) -> str:
+    if target.kind == "map":
+        return f"a value in {target.unit} for each voxel"
+    return f"{'masks of' if target.kind == 'structures' else 'one of'} {', '.join(target.names)}"

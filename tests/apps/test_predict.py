@@ -1,0 +1,417 @@
+"""`medley predict` as a person meets it."""
+
+import json
+import re
+import sys
+from html import unescape
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import torch
+from PIL import Image
+
+from medley.apps import predict_files
+from medley.apps.predict_pictures import dose_scale, hottest
+from medley.io.files import read
+from medley.io.rtdose import read_dose
+from medley.models import weights
+from medley.models.zoo import create_model
+from medley.problems import Problem, Target
+
+from .conftest import save_nifti
+
+DOSE = Target(name="dose", kind="map", unit="Gy", scale=70, within="possible_dose")
+ORGANS = Target(name="segmentation", kind="structures", names=("PTV70", "SpinalCord", "Larynx"))
+STAGE = Target(name="stage", kind="classes", names=("early", "late"))
+PLANS = Problem(
+    name="plans", title="Radiotherapy plans", modality="CT", channels=("CT",), range=(-1000, 1000), unit="HU",
+    grid=(16, 16, 16), spacing=(4.0, 4.0, 4.0), targets=(DOSE, ORGANS, STAGE),
+)  # fmt: skip
+SKIN = Problem(
+    name="skin", title="Skin lesions", channels=("red", "green", "blue"), range=(0, 255), grid=(32, 32),
+    targets=(
+        Target(name="segmentation", kind="structures", names=("lesion",)),
+        Target(name="diagnosis", kind="classes", names=("nevus", "melanoma")),
+    ),
+)  # fmt: skip
+
+
+def save(folder: Path, name: str, problem: Problem, tasks: tuple[str, ...] = (), inputs=("image",)) -> Path:
+    """Weights of a small network that has learnt nothing."""
+    torch.manual_seed(0)
+    tasks = tasks or tuple(target.name for target in problem.targets)
+    targets = {name: (problem.target(name).level, problem.target(name).channels) for name in tasks}
+    channels = len(problem.input_channels(inputs))
+    small = {"width": 4, "widest": 8, "heads": 2}
+    network = create_model("ctan-tiny", **small, targets=targets, dimension=len(problem.grid), channels=channels)
+    training = {"steps": 10, "train_subjects": 3, "validation": {"dose dose_score": 3.4}}
+    stated = problem.model_dump(mode="json")
+    said = weights.Description(name, "ctan", network.config, tasks, training, "0", stated, inputs)
+    weights.save(folder / f"{name}.safetensors", network, said)
+    return folder / f"{name}.safetensors"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    narrow = PLANS.model_copy(update={"spacing": (2.0, 2.0, 2.0)})
+    return {
+        "plans": save(folder, "plans", PLANS),
+        "narrow": save(folder, "narrow", narrow, ("dose",)),
+        "outlines": save(folder, "outlines", PLANS, ("segmentation",)),
+        "stages": save(folder, "stages", PLANS, ("stage",)),
+        "needy": save(folder, "needy", PLANS, ("dose",), ("image", "segmentation", "possible_dose")),
+        "skin": save(folder, "skin", SKIN),
+    }
+
+
+@pytest.fixture
+def patient(rt, tmp_path) -> Path:
+    """A folder with the CT (CT), RTSTRUCT (RS.dcm) and RTDOSE (RD.dcm) of a patient."""
+    rt.write_patient(tmp_path / "patient")
+    return tmp_path / "patient"
+
+
+@pytest.fixture
+def photograph(tmp_path) -> Path:
+    row, column = np.mgrid[:60, :80]
+    lesion = (row - 30) ** 2 + (column - 35) ** 2 < 300
+    pixels = np.where(lesion[..., None], [90, 50, 40], [220, 180, 160]).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "mole.png")
+    return tmp_path / "mole.png"
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "prediction.json").read_text())
+
+
+def test_a_dicom_scan_gets_nifti_dicom_numbers_and_a_page(medley, models, patient, tmp_path) -> None:
+    out, page = tmp_path / "out", tmp_path / "pages" / "report.html"
+    done = medley("predict", patient / "CT", "-o", out, "-m", models["plans"], "--report", page)
+    assert done.code == 0, done.err
+    assert re.search(r"CT: dose up to .* Gy, segmentation: \d structures?, stage (early|late) ", done.err)
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    names = ("Larynx", "PTV70", "SpinalCord")
+    masks = [f"segmentation/{name}.nii.gz" for name in names]
+    assert found == ["dose.dcm", "dose.nii.gz", "prediction.json", "segmentation.dcm", *masks]
+
+    ct = read(patient / "CT")
+    header = pydicom.dcmread(next((patient / "CT").iterdir()))
+    dose, plan = read(out / "dose.nii.gz"), read_dose(out / "dose.dcm")
+    np.testing.assert_allclose(dose.affine, ct.affine, atol=1e-4)
+    np.testing.assert_allclose(plan.affine, ct.affine, atol=1e-4)
+    np.testing.assert_allclose(plan.data, dose.data, atol=1e-5)
+    assert dose.unit == "Gy"
+    for name in ("dose.dcm", "segmentation.dcm"):
+        made = pydicom.dcmread(out / name)
+        assert made.FrameOfReferenceUID == header.FrameOfReferenceUID
+        assert made.StudyInstanceUID == header.StudyInstanceUID
+        assert "medley" in made.SeriesDescription
+    assert [segment.SegmentLabel for segment in made.SegmentSequence] == ["PTV70", "SpinalCord", "Larynx"]
+
+    record = record_of(out)
+    assert record["files"] == ["dose.nii.gz", *(f"segmentation/{name}.nii.gz" for name in ORGANS.names),
+                               "dose.dcm", "segmentation.dcm"]  # fmt: skip
+    assert re.fullmatch("[0-9a-f]{64}", record["model"]["sha256"])
+    assert record["answers"]["dose"] == {"unit": "Gy", "maximum": pytest.approx(dose.data.max(), rel=1e-3)}
+    for name in ORGANS.names:
+        stored = nib.load(out / "segmentation" / f"{name}.nii.gz")
+        assert stored.get_data_dtype() == np.uint8
+        mask = read(out / "segmentation" / f"{name}.nii.gz").data > 0
+        numbers = record["answers"]["segmentation"][name]
+        assert numbers["volume_ml"] == pytest.approx(mask.sum() * 12 / 1000, rel=1e-3)
+        if mask.any():
+            assert numbers["D_mean"] == pytest.approx(dose.data[mask].mean(), rel=1e-3)
+    stage = record["answers"]["stage"]
+    assert sum(stage["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert stage["answer"] == max(stage["probabilities"], key=stage["probabilities"].get)
+
+    html = page.read_text()
+    assert "Not for diagnosis or treatment" in html
+    assert html.count("data:image/png;base64,") == 3
+    assert not re.findall(r"(?:src|href)=\"(?!data:)|url\(|@import|https?:", html)  # nothing to fetch
+    assert str(header.PatientName) not in html
+    assert str(tmp_path) not in html
+
+
+def test_an_rtstruct_is_compared_with_and_its_other_names_are_told(medley, models, patient, tmp_path) -> None:
+    out, page = tmp_path / "out", tmp_path / "r.html"
+    done = medley("predict", patient / "CT", "-o", out, "-m", models["plans"], "--structures", patient / "RS.dcm",
+                  "--report", page, "--format", "nifti", "-q")  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    given = record_of(out)["given"]
+    assert given["names"] == {"PTV70": "ptv 70", "SpinalCord": "SpinalCord"}
+    assert given["unmatched"] == ["BODY", "z_helper"]
+    assert given["structures"]["PTV70"]["volume_ml"] == pytest.approx(4 / 3 * np.pi * 9**3 / 1000, rel=0.05)
+    assert set(given["structures"]["PTV70"]) >= {"D_mean", "D95", "dice"}
+    assert set(given["structures"]["SpinalCord"]) >= {"D_mean", "D_0.1cc"}
+    assert "left aside, their names are not the model's: BODY, z_helper" in unescape(page.read_text())
+    assert "PTV70, as given" in page.read_text()
+    assert not list(out.glob("*.dcm"))
+
+
+def test_a_network_that_needs_structures_takes_them_or_says_so(medley, models, rt, patient, tmp_path) -> None:
+    def predict(*arguments: object) -> str:
+        done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", models["needy"], *arguments)
+        assert done.code == 1
+        assert not (tmp_path / "out").exists()
+        return done.err
+
+    assert "needy needs structures beside the scan (PTV70, SpinalCord, Larynx), but none is given" in predict()
+    ct = read(patient / "CT")
+    rt.write_structures(tmp_path / "eyes.dcm", ct, {"Eye": rt.sphere(ct, *rt.PTV)})
+    assert "eyes.dcm: has none of the structures that needy knows" in predict("--structures", tmp_path / "eyes.dcm")
+    rt.write_ct(tmp_path / "other" / "CT", patient="P2")
+    other = read(tmp_path / "other" / "CT")
+    rt.write_structures(tmp_path / "other.dcm", other, rt.structures(other), patient="P2")
+    assert "frame of reference" in predict("--structures", tmp_path / "other.dcm")
+    done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", models["needy"], "--structures",
+                  patient / "RS.dcm", "--json", "-", "-q")  # fmt: skip
+    assert done.code == 0, done.err
+    (scan,) = json.loads(done.out)["scans"]
+    assert scan["given"]["structures"]["PTV70"]["D95"] >= 0
+
+
+def test_a_nifti_scan_keeps_its_place(medley, models, patient, tmp_path) -> None:
+    ct = read(patient / "CT")
+    affine = ct.affine[:, [2, 1, 0, 3]]
+    header = nib.Nifti1Image(ct.data.transpose(2, 1, 0).astype(np.int16), affine)
+    header.set_sform(affine, 2)
+    nib.save(header, tmp_path / "ct.nii.gz")
+    out = tmp_path / "out"
+    page = tmp_path / "r.html"
+    assert medley("predict", tmp_path / "ct.nii.gz", "-o", out, "-m", models["plans"], "--report", page).code == 0
+    assert not list(out.glob("*.dcm"))
+    np.testing.assert_allclose(nib.load(out / "dose.nii.gz").affine, affine, atol=1e-5)
+    assert nib.load(out / "dose.nii.gz").get_data_dtype() == np.float32
+    assert nib.load(out / "segmentation" / "PTV70.nii.gz").header["sform_code"] == 2
+    done = medley("predict", patient / "CT", "-o", tmp_path / "two", "-m", models["plans"], "-q")
+    assert done.code == 0
+    one, two = (nib.load(folder / "dose.nii.gz").get_fdata() for folder in (out, tmp_path / "two"))
+    np.testing.assert_allclose(one, two, atol=1e-4)
+    done = medley(
+        "predict", tmp_path / "ct.nii.gz", "-o", tmp_path / "three", "-m", models["plans"], "--format", "dicom"
+    )
+    assert done.code == 1
+    assert "ct.nii.gz: no dose.dcm: needs the DICOM series" in done.err
+    assert not (tmp_path / "three").exists()
+
+
+def test_without_highdicom_there_is_nifti_and_a_word(medley, models, patient, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    out = tmp_path / "out"
+    done = medley("predict", patient / "CT", "-o", out, "-m", models["plans"])
+    assert done.code == 0
+    assert (
+        'no segmentation.dcm: DICOM SEG needs highdicom; install it with: pip install "medley[radiotherapy]"'
+        in done.err
+    )
+    assert (out / "dose.dcm").is_file()
+    assert (out / "segmentation" / "PTV70.nii.gz").is_file()
+    assert not (out / "segmentation.dcm").exists()
+    done = medley("predict", patient / "CT", "-o", tmp_path / "two", "-m", models["plans"], "--format", "dicom")
+    assert done.code == 1
+    assert "highdicom" in done.err
+    assert not (tmp_path / "two").exists()
+
+
+def test_dicom_alone(medley, models, patient, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert medley("predict", patient / "CT", "-o", out, "-m", models["plans"], "--format", "dicom").code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["dose.dcm", "prediction.json", "segmentation.dcm"]
+
+
+def test_what_the_grid_does_not_reach_is_told(medley, models, patient, tmp_path) -> None:
+    out, page = tmp_path / "out", tmp_path / "r.html"
+    done = medley("predict", patient / "CT", "-o", out, "-m", models["narrow"], "--report", page, "--format", "nifti")
+    assert done.code == 0
+    told = re.search(r"covers slices (\d+) to (\d+) of 16; ([\d.]+) % of the body lies outside", done.err)
+    first, last, _ = (float(number) for number in told.groups())
+    heights = np.flatnonzero(read(out / "dose.nii.gz").data.any(axis=(1, 2))) + 1
+    assert heights.min() >= first
+    assert heights.max() <= last
+    assert told.group() in page.read_text()
+    assert 0.2 < record_of(out)["body_outside"] < 0.8
+
+
+@pytest.mark.parametrize(("model", "shown", "absent"), [
+    ("outlines", ["Structures"], ["Dose and volume", "80 Gy"]), ("stages", ['class="bars"'], ["<h2>Structures"]),
+])  # fmt: skip
+def test_a_page_shows_what_there_is(medley, models, patient, tmp_path, model, shown, absent) -> None:
+    page = tmp_path / "r.html"
+    wishes = ("-m", models[model], "--report", page, "--format", "nifti")
+    assert medley("predict", patient / "CT", "-o", tmp_path / "out", *wishes).code == 0
+    assert page.read_text().count("data:image/png") == 3
+    assert all(word in page.read_text() for word in shown)
+    assert not any(word in page.read_text() for word in absent)
+
+
+def test_a_photograph_gets_a_mask_and_a_diagnosis(medley, models, photograph, tmp_path) -> None:
+    out, page = tmp_path / "out", tmp_path / "r.html"
+    done = medley("predict", photograph, "-o", out, "-m", models["skin"], "--report", page)
+    assert done.code == 0, done.err
+    with Image.open(out / "segmentation" / "lesion.png") as mask:
+        assert (mask.size, mask.mode) == ((80, 60), "1")
+        share = np.asarray(mask).mean()
+    answers = record_of(out)["answers"]
+    assert answers["segmentation"]["lesion"]["share"] == pytest.approx(share, rel=1e-3)
+    assert set(answers["diagnosis"]["probabilities"]) == {"nevus", "melanoma"}
+    assert page.read_text().count("data:image/png;base64,") == 1
+    assert 'class="bars"' in page.read_text()
+
+
+def test_a_photograph_taken_upright_is_seen_upright(tmp_path) -> None:
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:5] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter, clockwise
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    seen = predict_files.read_photograph(tmp_path / "turned.png")
+    assert seen.shape == (60, 40, 3)
+    assert (seen[:, -5:] == 255).all()
+
+
+def spoilt(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / f"{kind}.png"
+    if kind == "grey":
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(path)
+    elif kind == "text":
+        path.write_text("no picture")
+    elif kind == "cut":
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(path)
+        path.write_bytes(path.read_bytes()[:2000])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("grey", r"grey.png: is a grey picture \(L\); expected a colour photograph"),
+        ("text", "text.png: is no picture"),
+        ("cut", "cut.png: cannot be read as a picture"),
+        ("missing", "missing.png: does not exist"),
+    ],
+)
+def test_bad_photographs_are_one_clear_line(medley, models, tmp_path, kind, message) -> None:
+    done = medley("predict", spoilt(tmp_path, kind), "-o", tmp_path / "out", "-m", models["skin"])
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 1
+    assert re.search(message, done.err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scans_that_are_not_the_networks_are_one_clear_line(medley, models, phantoms, patient, photograph, tmp_path):
+    def predict(source: Path, model: str, *arguments: object) -> str:
+        done = medley("predict", source, "-o", tmp_path / "out", "-m", models[model], *arguments)
+        assert done.code == 1
+        assert len(done.err.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+        return done.err
+
+    phantoms.write_mr_series(tmp_path / "mr")
+    assert "mr: the scan's modality is MR, but plans is for CT" in predict(tmp_path / "mr", "plans")
+    single = save_nifti(tmp_path / "one.nii.gz", np.full((30, 30, 1), -1000))
+    assert "one.nii.gz: the scan is a single slice" in predict(single, "plans")
+    no_air = save_nifti(tmp_path / "soft.nii.gz", np.full((30, 30, 9), 40))
+    assert "soft.nii.gz: the scan's values, 40 to 40, are not a CT's in HU" in predict(no_air, "plans")
+    assert "mole.png: is not a scan medley reads" in predict(photograph, "plans")
+    assert "one.nii.gz: is no picture" in predict(single, "skin")
+    assert "holds no photograph" in predict(patient / "CT", "skin")
+    assert "has no use for the structures" in predict(photograph, "skin", "--structures", patient / "RS.dcm")
+
+
+def test_a_folder_of_scans_goes_on_past_a_broken_one(medley, models, photograph, tmp_path) -> None:
+    folder = tmp_path / "photographs"
+    (folder / "more").mkdir(parents=True)
+    photograph.rename(folder / "more" / "b.png")
+    spoilt(folder, "text")
+    pages, out = tmp_path / "pages", tmp_path / "out"
+    done = medley("predict", folder, "-o", out, "-m", models["skin"], "--report", pages, "--json", "-", "-q")
+    assert done.code == 3
+    assert [("error" in one, one["name"]) for one in json.loads(done.out)["scans"]] == [
+        (False, "more/b"),
+        (True, "text"),
+    ]
+    assert (out / "more" / "b" / "segmentation" / "lesion.png").is_file()
+    assert (pages / "more" / "b.html").is_file()
+    assert not (out / "text").exists()
+
+
+def test_each_command_names_the_other(medley, models, patient, tmp_path) -> None:
+    done = medley("restore", patient / "CT", "-o", tmp_path / "out", "-m", models["plans"])
+    assert done.code == 1
+    assert "plans does not restore scans, it predicts dose, segmentation, stage; use it with medley predict" in done.err
+    done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", "tat-tiny")
+    assert done.code == 1
+    assert "tat-tiny does not predict, it restores scans" in done.err
+    assert "medley restore" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--format", "png"), "none of dicom, nifti"), (("--what",), "No such option"), ((), "Missing option '--model'")],
+)
+def test_wrong_usage_leaves_with_2(medley, patient, tmp_path, arguments, message) -> None:
+    model = ("-m", "x") if arguments else ()
+    done = medley("predict", patient / "CT", "-o", tmp_path / "out", *model, *arguments)
+    assert done.code == 2
+    assert message in " ".join(done.err.replace("│", " ").split())
+
+
+def test_results_are_never_written_over_anything_unasked(medley, models, photograph, tmp_path) -> None:
+    out = tmp_path / "out"
+
+    def predict(*arguments: object) -> tuple[int, str]:
+        done = medley("predict", photograph, "-m", models["skin"], "-q", *arguments)
+        return done.code, done.err
+
+    assert predict("-o", out)[0] == 0
+    (out / "segmentation" / "lesion.png").write_bytes(b"old")
+    assert "out: exists already" in predict("-o", out)[1]
+    assert predict("-o", out, "--overwrite") == (0, "")
+    assert (out / "segmentation" / "lesion.png").read_bytes() != b"old"
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("precious")
+    assert "holds files that medley predict did not write" in predict("-o", mine, "--overwrite")[1]
+    assert (mine / "thesis.txt").read_text() == "precious"
+    assert "is, lies in or holds the input" in predict("-o", tmp_path, "--overwrite")[1]
+    assert "is the name of a file" in predict("-o", tmp_path / "mask.png")[1]
+    assert "exists already" in predict("-o", tmp_path / "new", "--report", mine / "thesis.txt")[1]
+    assert not (tmp_path / "new").exists()
+
+
+def test_ctrl_c_leaves_nothing_behind(medley, models, patient, tmp_path, monkeypatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict_files, "write_segmentation", interrupted)
+    out = tmp_path / "new" / "out"
+    assert medley("predict", patient / "CT", "-o", out, "-m", models["plans"]).code == 130
+    assert not out.parent.exists()
+    assert not list(tmp_path.glob(".part-*"))
+
+
+def test_packaged_predictors_are_listed(medley, models, monkeypatch) -> None:
+    monkeypatch.setattr(weights, "packaged", lambda: {"plans": models["plans"], "skin": models["skin"]})
+    listed = medley("models").out
+    assert re.search(r"plans +predict +ctan +dose, segmentation, stage +10 +dose dose score 3.4", listed)
+    asked = medley("tasks").out
+    assert re.search(r"plans +CT in HU +dose +a value in Gy for each voxel", asked)
+    assert re.search(r"skin +a photograph +segmentation +masks of lesion", asked)
+    assert json.loads(medley("tasks", "--json").out)["skin"]["targets"][1]["names"] == ["nevus", "melanoma"]
+    assert "checksum right, segmentation, diagnosis" in medley("doctor").out
+
+
+def test_the_hottest_voxel_lies_in_the_hot_region() -> None:
+    dose = np.zeros((5, 20, 20))
+    row, column = np.mgrid[:20, :20]
+    ring = abs(np.hypot(row - 10, column - 10) - 6) < 1
+    dose[2, ring] = 60
+    assert dose[hottest(dose)] == 60
+    np.testing.assert_allclose(dose_scale(dose), np.arange(7) * 10.0)
+    np.testing.assert_allclose(dose_scale(dose * 0.04)[-1], 2.5)
