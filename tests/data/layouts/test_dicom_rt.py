@@ -65,7 +65,7 @@ def test_a_case(rt, made):
     }
     voxel = np.prod(case.spacing)
     ptv, cord, larynx = case.arrays["segmentation"]
-    assert ptv.sum() * voxel == pytest.approx(4 / 3 * np.pi * rt.PTV[1] ** 3, rel=0.05)
+    assert ptv.sum() * voxel == pytest.approx(4 / 3 * np.pi * rt.PTV[1] ** 3, rel=0.08)
     assert cord.sum() * voxel == pytest.approx(48 * 4 * 4, rel=0.25)  # mm; its corners are rounded
     assert not larynx.any()
     rows, columns = rt.BODY[1], rt.BODY[2]
@@ -84,7 +84,7 @@ def test_head_first_front_first_right_first(rt, made):
     middle = np.array([7.5, *rt.BODY[0]])
     for mask, place in (
         (case.arrays["segmentation"][0], np.array(rt.PTV[0])),
-        (case.arrays["image"][0] > 500, np.array([7.5, 15, 21])),
+        (case.arrays["image"][0] > 350, np.array([7.5, 15, 21])),
     ):
         expected = (place - middle) * ct.spacing * [-1, 1, 1]
         assert (np.abs(centre(mask, problem.spacing) - expected) <= problem.spacing).all()

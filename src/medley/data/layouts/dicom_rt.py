@@ -21,7 +21,7 @@ import numpy as np
 from medley.data.layouts.structure_table import BODY, Table, mirrored_pairs, read_table
 from medley.data.layouts.study import CaseData, CaseFiles, split_by_name
 from medley.errors import MedleyError, MedleyNotice
-from medley.grids import resample
+from medley.grids import resample, to_size
 from medley.io.dicom_read import open_series
 from medley.io.dicom_series import looks_like_dicom, read_header, reading
 from medley.io.geometry import RAS_FROM_LPS
@@ -213,7 +213,7 @@ def _read(one: Patient, table: Table, problem: Problem) -> CaseData:
     scan = _scan(one)
     structures = read_structures(one.structures[0], scan) if one.structures else None
     drawn = table.named(structures) if structures else {}
-    if not (drawn or one.doses):
+    if not (drawn.keys() - {BODY} or one.doses):
         found = ", ".join(structures or ()) or "none"
         raise MedleyError(
             f"{one.where}: has no target: no RTDOSE, and none of its structures ({found}) has a row in {table.path}; "
@@ -225,11 +225,7 @@ def _read(one: Patient, table: Table, problem: Problem) -> CaseData:
     except MedleyError as error:
         raise MedleyError(f"{one.where}: {error}") from None
 
-    def seen(array: np.ndarray) -> np.ndarray:
-        """An array on the grid of the scan, averaged onto that of the case."""
-        values, of_patient, _, _ = lay_along_patient(scan.with_data(array.astype(np.float32)), problem.spacing, 0.0)
-        return resample(values, of_patient, view.affine, problem.grid, 0)
-
+    seen = partial(_seen, scan=scan, affine=view.affine, grid=problem.grid)
     arrays = {"image": np.rint(view.array)[None].astype(np.int16)}
     masks = np.zeros((len(table.structures), *problem.grid), np.uint8)
     needed = np.zeros(scan.shape, bool)
@@ -247,6 +243,17 @@ def _read(one: Patient, table: Table, problem: Problem) -> CaseData:
         region = seen(structures[drawn[BODY]]) > 0 if structures and BODY in drawn else view.body
         arrays |= _dose(one, scan, needed, region, seen)
     return CaseData(arrays, problem.spacing, drawn={"segmentation": there})
+
+
+def _seen(array: np.ndarray, *, scan: Volume, affine: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """The mean over each voxel of a case of an array on the grid of its scan; of a mask, the share that is mask."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    steps = np.abs(np.linalg.inv(affine[:3, :3] / spacing) @ scan.affine[:3, :3]).max(axis=1)
+    parts = np.maximum(1, np.ceil(spacing / steps)).astype(int)  # points along each axis of a voxel
+    finer = np.diag([*(1 / parts), 1.0])
+    finer[:3, 3] = (1 / parts - 1) / 2
+    shape = (np.array(grid) * parts).tolist()
+    return to_size(resample(array, scan.affine, affine @ finer, shape, 0 if array.dtype == bool else 1), grid)
 
 
 def _dose(
