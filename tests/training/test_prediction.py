@@ -108,6 +108,15 @@ def test_rare_classes_count_as_much_as_they_are_rare(recipe, case_store):
     assert lesson._class_weights["diagnosis"].tolist() == pytest.approx(expected)
 
 
+def test_a_run_can_start_from_the_weights_of_another(recipe, tmp_path):
+    first = train(recipe)
+    again = changed(recipe, start=first, output=tmp_path / "again")
+    begun = Run(again, Fabric(accelerator="cpu")).network.state_dict()
+    assert all(torch.equal(tensor, begun[name]) for name, tensor in weights.load(first)[0].state_dict().items())
+    with pytest.raises(MedleyError, match=r"small\.safetensors holds small, another network"):
+        train(changed(again, config={**SMALL, "width": 8}))
+
+
 def test_masks_can_be_inputs(recipe):
     _, description = weights.load(train(changed(recipe, targets=("dose",), inputs=("image", "segmentation", "region"))))
     assert description.config["channels"] == 4

@@ -120,6 +120,8 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.lesson = create_lesson(recipe, self.store, rank=fabric.global_rank, ranks=fabric.world_size)
         network = self.lesson.create_network()
+        if recipe.start:
+            _start_from(recipe.start, network)
         self.config = cast(dict[str, Any], network.config)
         self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema)).to(fabric.device)
         self.network = fabric.setup_module(network)
@@ -255,6 +257,18 @@ def _stop_after_step() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _start_from(path: Path, network: nn.Module) -> None:
+    there, description = weights.load(path)
+    try:
+        network.load_state_dict(there.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise MedleyError(
+            f"{path} holds {description.name}, another network than the recipe's: {reason}; start from weights of the "
+            "same model, config, targets and inputs"
+        ) from error
 
 
 def _write_scalars(log: SummaryWriter, run: Run, loss: float, scores: dict[str, float]) -> None:

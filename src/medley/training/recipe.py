@@ -82,6 +82,7 @@ class Recipe(Strict):
     name: of the weights it makes.
     model: a name in `medley.models.zoo`; `config` replaces parts of its configuration.
     store: the prepared data. output: folder of checkpoints, TensorBoard scalars and weights.
+    start: weights file of the same network to start from; None starts from random ones.
     steps: length of the run.
     balance: how much each task counts. aggregation: how the tasks' gradients become one step: "sum", or a way to
         settle their conflicts on the parameters that several tasks share, by torchjd.
@@ -96,6 +97,7 @@ class Recipe(Strict):
     config: dict[str, Any] = {}
     store: Path
     output: Path
+    start: Path | None = None
     seed: int = 0
     steps: int = Field(gt=0)
     balance: Balance = Balance()
