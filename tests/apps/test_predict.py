@@ -10,87 +10,23 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-import torch
-from PIL import Image
 
 from medley.apps import predict_files
 from medley.apps.predict_pictures import dose_scale, hottest
 from medley.io.files import read
 from medley.io.rtdose import read_dose
 from medley.models import weights
-from medley.models.zoo import create_model
-from medley.problems import Problem, Target
 
-from .conftest import save_nifti
-
-DOSE = Target(name="dose", kind="map", unit="Gy", scale=70, within="possible_dose")
-ORGANS = Target(name="segmentation", kind="structures", names=("PTV70", "SpinalCord", "Larynx"))
-STAGE = Target(name="stage", kind="classes", names=("early", "late"))
-PLANS = Problem(
-    name="plans", title="Radiotherapy plans", modality="CT", channels=("CT",), range=(-1000, 1000), unit="HU",
-    grid=(16, 16, 16), spacing=(4.0, 4.0, 4.0), targets=(DOSE, ORGANS, STAGE),
-)  # fmt: skip
-SKIN = Problem(
-    name="skin", title="Skin lesions", channels=("red", "green", "blue"), range=(0, 255), grid=(32, 32),
-    targets=(
-        Target(name="segmentation", kind="structures", names=("lesion",)),
-        Target(name="diagnosis", kind="classes", names=("nevus", "melanoma")),
-    ),
-)  # fmt: skip
-
-
-def save(folder: Path, name: str, problem: Problem, tasks: tuple[str, ...] = (), inputs=("image",)) -> Path:
-    """Weights of a small network that has learnt nothing."""
-    torch.manual_seed(0)
-    tasks = tasks or tuple(target.name for target in problem.targets)
-    targets = {name: (problem.target(name).level, problem.target(name).channels) for name in tasks}
-    channels = len(problem.input_channels(inputs))
-    small = {"width": 4, "widest": 8, "heads": 2}
-    network = create_model("ctan-tiny", **small, targets=targets, dimension=len(problem.grid), channels=channels)
-    training = {"steps": 10, "train_subjects": 3, "validation": {"dose dose_score": 3.4}}
-    stated = problem.model_dump(mode="json")
-    said = weights.Description(name, "ctan", network.config, tasks, training, "0", stated, inputs)
-    weights.save(folder / f"{name}.safetensors", network, said)
-    return folder / f"{name}.safetensors"
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    narrow = PLANS.model_copy(update={"spacing": (2.0, 2.0, 2.0)})
-    return {
-        "plans": save(folder, "plans", PLANS),
-        "narrow": save(folder, "narrow", narrow, ("dose",)),
-        "outlines": save(folder, "outlines", PLANS, ("segmentation",)),
-        "stages": save(folder, "stages", PLANS, ("stage",)),
-        "needy": save(folder, "needy", PLANS, ("dose",), ("image", "segmentation", "possible_dose")),
-        "skin": save(folder, "skin", SKIN),
-    }
-
-
-@pytest.fixture
-def patient(rt, tmp_path) -> Path:
-    """A folder with the CT (CT), RTSTRUCT (RS.dcm) and RTDOSE (RD.dcm) of a patient."""
-    rt.write_patient(tmp_path / "patient")
-    return tmp_path / "patient"
-
-
-@pytest.fixture
-def photograph(tmp_path) -> Path:
-    row, column = np.mgrid[:60, :80]
-    lesion = (row - 30) ** 2 + (column - 35) ** 2 < 300
-    pixels = np.where(lesion[..., None], [90, 50, 40], [220, 180, 160]).astype(np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "mole.png")
-    return tmp_path / "mole.png"
+from .conftest import ORGANS, save_nifti
 
 
 def record_of(folder: Path) -> dict:
     return json.loads((folder / "prediction.json").read_text())
 
 
-def test_a_dicom_scan_gets_nifti_dicom_numbers_and_a_page(medley, models, patient, tmp_path) -> None:
+def test_a_dicom_scan_gets_nifti_dicom_numbers_and_a_page(medley, predictors, patient, tmp_path) -> None:
     out, page = tmp_path / "out", tmp_path / "pages" / "report.html"
-    done = medley("predict", patient / "CT", "-o", out, "-m", models["plans"], "--report", page)
+    done = medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"], "--report", page)
     assert done.code == 0, done.err
     assert re.search(r"CT: dose up to .* Gy, segmentation: \d structures?, stage (early|late) ", done.err)
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
@@ -137,9 +73,9 @@ def test_a_dicom_scan_gets_nifti_dicom_numbers_and_a_page(medley, models, patien
     assert str(tmp_path) not in html
 
 
-def test_an_rtstruct_is_compared_with_and_its_other_names_are_told(medley, models, patient, tmp_path) -> None:
+def test_an_rtstruct_is_compared_with_and_its_other_names_are_told(medley, predictors, patient, tmp_path) -> None:
     out, page = tmp_path / "out", tmp_path / "r.html"
-    done = medley("predict", patient / "CT", "-o", out, "-m", models["plans"], "--structures", patient / "RS.dcm",
+    done = medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"], "--structures", patient / "RS.dcm",
                   "--report", page, "--format", "nifti", "-q")  # fmt: skip
     assert (done.code, done.err) == (0, "")
     given = record_of(out)["given"]
@@ -153,9 +89,9 @@ def test_an_rtstruct_is_compared_with_and_its_other_names_are_told(medley, model
     assert not list(out.glob("*.dcm"))
 
 
-def test_a_network_that_needs_structures_takes_them_or_says_so(medley, models, rt, patient, tmp_path) -> None:
+def test_a_network_that_needs_structures_takes_them_or_says_so(medley, predictors, rt, patient, tmp_path) -> None:
     def predict(*arguments: object) -> str:
-        done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", models["needy"], *arguments)
+        done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", predictors["needy"], *arguments)
         assert done.code == 1
         assert not (tmp_path / "out").exists()
         return done.err
@@ -168,14 +104,14 @@ def test_a_network_that_needs_structures_takes_them_or_says_so(medley, models, r
     other = read(tmp_path / "other" / "CT")
     rt.write_structures(tmp_path / "other.dcm", other, rt.structures(other), patient="P2")
     assert "frame of reference" in predict("--structures", tmp_path / "other.dcm")
-    done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", models["needy"], "--structures",
+    done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", predictors["needy"], "--structures",
                   patient / "RS.dcm", "--json", "-", "-q")  # fmt: skip
     assert done.code == 0, done.err
     (scan,) = json.loads(done.out)["scans"]
     assert scan["given"]["structures"]["PTV70"]["D95"] >= 0
 
 
-def test_a_nifti_scan_keeps_its_place(medley, models, patient, tmp_path) -> None:
+def test_a_nifti_scan_keeps_its_place(medley, predictors, patient, tmp_path) -> None:
     ct = read(patient / "CT")
     affine = ct.affine[:, [2, 1, 0, 3]]
     header = nib.Nifti1Image(ct.data.transpose(2, 1, 0).astype(np.int16), affine)
@@ -183,27 +119,27 @@ def test_a_nifti_scan_keeps_its_place(medley, models, patient, tmp_path) -> None
     nib.save(header, tmp_path / "ct.nii.gz")
     out = tmp_path / "out"
     page = tmp_path / "r.html"
-    assert medley("predict", tmp_path / "ct.nii.gz", "-o", out, "-m", models["plans"], "--report", page).code == 0
+    assert medley("predict", tmp_path / "ct.nii.gz", "-o", out, "-m", predictors["plans"], "--report", page).code == 0
     assert not list(out.glob("*.dcm"))
     np.testing.assert_allclose(nib.load(out / "dose.nii.gz").affine, affine, atol=1e-5)
     assert nib.load(out / "dose.nii.gz").get_data_dtype() == np.float32
     assert nib.load(out / "segmentation" / "PTV70.nii.gz").header["sform_code"] == 2
-    done = medley("predict", patient / "CT", "-o", tmp_path / "two", "-m", models["plans"], "-q")
+    done = medley("predict", patient / "CT", "-o", tmp_path / "two", "-m", predictors["plans"], "-q")
     assert done.code == 0
     one, two = (nib.load(folder / "dose.nii.gz").get_fdata() for folder in (out, tmp_path / "two"))
     np.testing.assert_allclose(one, two, atol=1e-4)
     done = medley(
-        "predict", tmp_path / "ct.nii.gz", "-o", tmp_path / "three", "-m", models["plans"], "--format", "dicom"
+        "predict", tmp_path / "ct.nii.gz", "-o", tmp_path / "three", "-m", predictors["plans"], "--format", "dicom"
     )
     assert done.code == 1
     assert "ct.nii.gz: no dose.dcm: needs the DICOM series" in done.err
     assert not (tmp_path / "three").exists()
 
 
-def test_without_highdicom_there_is_nifti_and_a_word(medley, models, patient, tmp_path, monkeypatch) -> None:
+def test_without_highdicom_there_is_nifti_and_a_word(medley, predictors, patient, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)
     out = tmp_path / "out"
-    done = medley("predict", patient / "CT", "-o", out, "-m", models["plans"])
+    done = medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"])
     assert done.code == 0
     assert (
         'no segmentation.dcm: DICOM SEG needs highdicom; install it with: pip install "medley[radiotherapy]"'
@@ -212,21 +148,23 @@ def test_without_highdicom_there_is_nifti_and_a_word(medley, models, patient, tm
     assert (out / "dose.dcm").is_file()
     assert (out / "segmentation" / "PTV70.nii.gz").is_file()
     assert not (out / "segmentation.dcm").exists()
-    done = medley("predict", patient / "CT", "-o", tmp_path / "two", "-m", models["plans"], "--format", "dicom")
+    done = medley("predict", patient / "CT", "-o", tmp_path / "two", "-m", predictors["plans"], "--format", "dicom")
     assert done.code == 1
     assert "highdicom" in done.err
     assert not (tmp_path / "two").exists()
 
 
-def test_dicom_alone(medley, models, patient, tmp_path) -> None:
+def test_dicom_alone(medley, predictors, patient, tmp_path) -> None:
     out = tmp_path / "out"
-    assert medley("predict", patient / "CT", "-o", out, "-m", models["plans"], "--format", "dicom").code == 0
+    assert medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"], "--format", "dicom").code == 0
     assert sorted(path.name for path in out.iterdir()) == ["dose.dcm", "prediction.json", "segmentation.dcm"]
 
 
-def test_what_the_grid_does_not_reach_is_told(medley, models, patient, tmp_path) -> None:
+def test_what_the_grid_does_not_reach_is_told(medley, predictors, patient, tmp_path) -> None:
     out, page = tmp_path / "out", tmp_path / "r.html"
-    done = medley("predict", patient / "CT", "-o", out, "-m", models["narrow"], "--report", page, "--format", "nifti")
+    done = medley(
+        "predict", patient / "CT", "-o", out, "-m", predictors["narrow"], "--report", page, "--format", "nifti"
+    )
     assert done.code == 0
     told = re.search(r"covers slices (\d+) to (\d+) of 16; ([\d.]+) % of the body lies outside", done.err)
     first, last, _ = (float(number) for number in told.groups())
@@ -240,72 +178,20 @@ def test_what_the_grid_does_not_reach_is_told(medley, models, patient, tmp_path)
 @pytest.mark.parametrize(("model", "shown", "absent"), [
     ("outlines", ["Structures"], ["Dose and volume", "80 Gy"]), ("stages", ['class="bars"'], ["<h2>Structures"]),
 ])  # fmt: skip
-def test_a_page_shows_what_there_is(medley, models, patient, tmp_path, model, shown, absent) -> None:
+def test_a_page_shows_what_there_is(medley, predictors, patient, tmp_path, model, shown, absent) -> None:
     page = tmp_path / "r.html"
-    wishes = ("-m", models[model], "--report", page, "--format", "nifti")
+    wishes = ("-m", predictors[model], "--report", page, "--format", "nifti")
     assert medley("predict", patient / "CT", "-o", tmp_path / "out", *wishes).code == 0
     assert page.read_text().count("data:image/png") == 3
     assert all(word in page.read_text() for word in shown)
     assert not any(word in page.read_text() for word in absent)
 
 
-def test_a_photograph_gets_a_mask_and_a_diagnosis(medley, models, photograph, tmp_path) -> None:
-    out, page = tmp_path / "out", tmp_path / "r.html"
-    done = medley("predict", photograph, "-o", out, "-m", models["skin"], "--report", page)
-    assert done.code == 0, done.err
-    with Image.open(out / "segmentation" / "lesion.png") as mask:
-        assert (mask.size, mask.mode) == ((80, 60), "1")
-        share = np.asarray(mask).mean()
-    answers = record_of(out)["answers"]
-    assert answers["segmentation"]["lesion"]["share"] == pytest.approx(share, rel=1e-3)
-    assert set(answers["diagnosis"]["probabilities"]) == {"nevus", "melanoma"}
-    assert page.read_text().count("data:image/png;base64,") == 1
-    assert 'class="bars"' in page.read_text()
-
-
-def test_a_photograph_taken_upright_is_seen_upright(tmp_path) -> None:
-    pixels = np.zeros((40, 60, 3), np.uint8)
-    pixels[:5] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by a quarter, clockwise
-    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    seen = predict_files.read_photograph(tmp_path / "turned.png")
-    assert seen.shape == (60, 40, 3)
-    assert (seen[:, -5:] == 255).all()
-
-
-def spoilt(tmp_path: Path, kind: str) -> Path:
-    path = tmp_path / f"{kind}.png"
-    if kind == "grey":
-        Image.fromarray(np.zeros((40, 40), np.uint8)).save(path)
-    elif kind == "text":
-        path.write_text("no picture")
-    elif kind == "cut":
-        Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(path)
-        path.write_bytes(path.read_bytes()[:2000])
-    return path
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("grey", r"grey.png: is a grey picture \(L\); expected a colour photograph"),
-        ("text", "text.png: is no picture"),
-        ("cut", "cut.png: cannot be read as a picture"),
-        ("missing", "missing.png: does not exist"),
-    ],
-)
-def test_bad_photographs_are_one_clear_line(medley, models, tmp_path, kind, message) -> None:
-    done = medley("predict", spoilt(tmp_path, kind), "-o", tmp_path / "out", "-m", models["skin"])
-    assert done.code == 1
-    assert len(done.err.splitlines()) == 1
-    assert re.search(message, done.err)
-    assert not (tmp_path / "out").exists()
-
-
-def test_scans_that_are_not_the_networks_are_one_clear_line(medley, models, phantoms, patient, photograph, tmp_path):
+def test_scans_that_are_not_the_networks_are_one_clear_line(
+    medley, predictors, phantoms, patient, photograph, tmp_path
+):
     def predict(source: Path, model: str, *arguments: object) -> str:
-        done = medley("predict", source, "-o", tmp_path / "out", "-m", models[model], *arguments)
+        done = medley("predict", source, "-o", tmp_path / "out", "-m", predictors[model], *arguments)
         assert done.code == 1
         assert len(done.err.splitlines()) == 1
         assert not (tmp_path / "out").exists()
@@ -323,25 +209,8 @@ def test_scans_that_are_not_the_networks_are_one_clear_line(medley, models, phan
     assert "has no use for the structures" in predict(photograph, "skin", "--structures", patient / "RS.dcm")
 
 
-def test_a_folder_of_scans_goes_on_past_a_broken_one(medley, models, photograph, tmp_path) -> None:
-    folder = tmp_path / "photographs"
-    (folder / "more").mkdir(parents=True)
-    photograph.rename(folder / "more" / "b.png")
-    spoilt(folder, "text")
-    pages, out = tmp_path / "pages", tmp_path / "out"
-    done = medley("predict", folder, "-o", out, "-m", models["skin"], "--report", pages, "--json", "-", "-q")
-    assert done.code == 3
-    assert [("error" in one, one["name"]) for one in json.loads(done.out)["scans"]] == [
-        (False, "more/b"),
-        (True, "text"),
-    ]
-    assert (out / "more" / "b" / "segmentation" / "lesion.png").is_file()
-    assert (pages / "more" / "b.html").is_file()
-    assert not (out / "text").exists()
-
-
-def test_each_command_names_the_other(medley, models, patient, tmp_path) -> None:
-    done = medley("restore", patient / "CT", "-o", tmp_path / "out", "-m", models["plans"])
+def test_each_command_names_the_other(medley, predictors, patient, tmp_path) -> None:
+    done = medley("restore", patient / "CT", "-o", tmp_path / "out", "-m", predictors["plans"])
     assert done.code == 1
     assert "plans does not restore scans, it predicts dose, segmentation, stage; use it with medley predict" in done.err
     done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", "tat-tiny")
@@ -362,11 +231,11 @@ def test_wrong_usage_leaves_with_2(medley, patient, tmp_path, arguments, message
     assert message in " ".join(done.err.replace("│", " ").split())
 
 
-def test_results_are_never_written_over_anything_unasked(medley, models, photograph, tmp_path) -> None:
+def test_results_are_never_written_over_anything_unasked(medley, predictors, photograph, tmp_path) -> None:
     out = tmp_path / "out"
 
     def predict(*arguments: object) -> tuple[int, str]:
-        done = medley("predict", photograph, "-m", models["skin"], "-q", *arguments)
+        done = medley("predict", photograph, "-m", predictors["skin"], "-q", *arguments)
         return done.code, done.err
 
     assert predict("-o", out)[0] == 0
@@ -385,19 +254,19 @@ def test_results_are_never_written_over_anything_unasked(medley, models, photogr
     assert not (tmp_path / "new").exists()
 
 
-def test_ctrl_c_leaves_nothing_behind(medley, models, patient, tmp_path, monkeypatch) -> None:
+def test_ctrl_c_leaves_nothing_behind(medley, predictors, patient, tmp_path, monkeypatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(predict_files, "write_segmentation", interrupted)
     out = tmp_path / "new" / "out"
-    assert medley("predict", patient / "CT", "-o", out, "-m", models["plans"]).code == 130
+    assert medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"]).code == 130
     assert not out.parent.exists()
     assert not list(tmp_path.glob(".part-*"))
 
 
-def test_packaged_predictors_are_listed(medley, models, monkeypatch) -> None:
-    monkeypatch.setattr(weights, "packaged", lambda: {"plans": models["plans"], "skin": models["skin"]})
+def test_packaged_predictors_are_listed(medley, predictors, monkeypatch) -> None:
+    monkeypatch.setattr(weights, "packaged", lambda: {"plans": predictors["plans"], "skin": predictors["skin"]})
     listed = medley("models").out
     assert re.search(r"plans +predict +ctan +dose, segmentation, stage +10 +dose dose score 3.4", listed)
     asked = medley("tasks").out

@@ -25,6 +25,8 @@ _COLUMNS = {
     "D1": "D1, Gy",
     "dice": "Dice",
 }
+_GUESSED = "A neural network guessed all of this from the image, and nobody checked it."
+_NO_PLAN = " No dose was calculated and no plan was made."
 _TURNED = (
     "Slices are turned as radiologists look at them: the patient's right is at the left of the picture, in the "
     "sagittal one the front. Volumes and doses are those of the voxels of the scan."
@@ -44,6 +46,7 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
     text = {
         "scan": record["name"],
         "headline": f"{predictor.problem.title}, by {record['model']['name']}",
+        "notice": _GUESSED + (_NO_PLAN if dose_of(prediction) is not None else ""),
         "version": medley.__version__,
         "date": date.today().isoformat(),
     }
@@ -54,7 +57,7 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
         "pictures": planes(scan, dose, lines) if isinstance(scan, Volume) else photograph(scan, lines),
         "classes": "".join(_bars(*one) for one in prediction.probabilities.items()),
         "histogram": "" if dose is None or not lines else histogram(dose, lines),
-        "structures": _table(record, lines) if lines else "",
+        "structures": _table(record, lines) if (isinstance(scan, Volume) and lines) or len(lines) > 1 else "",
         "done": table_rows(_done(record)),
         "model": table_rows(_model(predictor, record)),
         "small_print": f"<p>{_TURNED}</p>" if isinstance(scan, Volume) else "",
@@ -69,10 +72,15 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{answer['maximum']:.3g} {answer['unit']}", f"highest {target}"
         elif "probabilities" in answer:
             yield answer["answer"], f"{target}, {100 * answer['probabilities'][answer['answer']]:.0f} %"
-        else:
+        elif len(answer) > 1:
             found = sum(any(numbers.values()) for numbers in answer.values())
             yield f"{found} of {len(answer)}", f"{target}: structures found"
-    yield f"{record['seconds']:.1f} s", "for the whole scan"
+        else:
+            for name, numbers in answer.items():
+                volume = "volume_ml" in numbers
+                size = f"{numbers['volume_ml']:.3g} ml" if volume else f"{100 * numbers['share']:.3g} %"
+                yield size, name if volume else f"{name}, of the picture"
+    yield f"{record['seconds']:.1f} s", "from file to answer"
 
 
 def _bars(target: str, probabilities: Mapping[str, float]) -> str:
