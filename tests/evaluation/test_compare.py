@@ -154,6 +154,25 @@ def test_the_command_writes_a_table_that_the_report_reads(content, tmp_path):
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("compare-*.yaml"))
 
 
+def test_one_network_is_scored_as_in_a_comparison(content, case_store, small_store, tmp_path):
+    from medley.apps.research import evaluate
+
+    comparison, entrants = read_comparison(content, "it")
+    expected = compare(comparison, entrants[1:2])
+    file = weights_of(entrants[1].recipes[0])
+    evaluate([str(file)], case_store.path, tmp_path / "scores.csv", split="test", quiet=True)
+    assert read_scores(tmp_path / "scores.csv")[0] == expected
+    for models, keys, what in (
+        ([], {}, "name the models"),
+        (["tat-tiny"], {}, "holds cases with targets, but tat-tiny gives mr-sr"),
+        ([str(file)], {"classical": True}, "are of restorers"),
+    ):
+        with pytest.raises(MedleyError, match=what):
+            evaluate(models, case_store.path, tmp_path / "other.csv", **keys)
+    with pytest.raises(MedleyError, match="medley predict"):
+        evaluate([str(file)], small_store.path, tmp_path / "other.csv")
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_comparison_of_the_house_can_be_read(path):
     comparison, entrants = read_comparison(read_yaml(path), str(path))

@@ -13,7 +13,7 @@ from medley.errors import MedleyError
 from medley.evaluation.report import Experiment, write_report
 from medley.evaluation.report_tables import Cell, tables
 from medley.evaluation.scores import ScoreRow, read_scores
-from medley.evaluation.statistics import compare_methods
+from medley.evaluation.statistics import Comparison, compare_methods
 
 
 def report(
@@ -39,13 +39,18 @@ def report(
     experiments = read_experiments(sources, baseline)
     written = write_report(experiments, output, panels=panels, overwrite=overwrite)
     for experiment in experiments:
-        for table in tables(experiment.comparison):
-            lines = new_table(*table.columns)
-            lines.title, lines.title_justify = f"{experiment.title}: {table.title}", "left"
-            for cells in table.rows:
-                lines.add_row(*(_text(cell) for cell in cells))
-            show(lines)
+        show_tables(experiment.title, experiment.comparison)
     say(f"{len(written)} files -> {output}" if len(written) > 1 else f"report -> {output}", quiet=quiet)
+
+
+def show_tables(title: str, comparison: Comparison) -> None:
+    """Print the tables of a comparison."""
+    for table in tables(comparison):
+        lines = new_table(*table.columns)
+        lines.title, lines.title_justify = f"{title}: {table.title}", "left"
+        for cells in table.rows:
+            lines.add_row(*(_text(cell) for cell in cells))
+        show(lines)
 
 
 def read_experiments(sources: Sequence[Path], baseline: str | None = None) -> list[Experiment]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import medley
 from medley.apps.doctor import missing_of
 from medley.apps.listing import new_table, show
 from medley.apps.outputs import check_outputs
@@ -15,6 +16,9 @@ from medley.apps.terminal import counted, progress, say
 from medley.errors import MedleyError
 from medley.inference import load
 from medley.tasks import TASKS, task_named
+
+if TYPE_CHECKING:
+    from medley.data.store import Store
 
 
 def prepare(
@@ -94,7 +98,9 @@ def evaluate(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Score models, and the input as it is, on a store: one CSV line a case, and a table of means on stdout.
+    """Score models on a store: one CSV line a case, and a table of means on stdout.
+
+    Restorers come with the input as it is; multi-task nets are scored on a store of cases, as `medley compare` does.
 
     Parameters
     ----------
@@ -112,6 +118,13 @@ def evaluate(
 
     check_outputs(data, [output] if pictures is None else [output, pictures], overwrite=overwrite)
     store = Store(data)
+    if store.manifest.problem:
+        if classical or tasks or pictures:
+            raise MedleyError(
+                f"{data} holds cases with targets; classical methods, tasks and pictures are of restorers"
+            )
+        _evaluate_answers(models, store, output, split, device, overwrite, quiet)
+        return
     methods: list[Method] = [Input(), *(Network(load(name, device=device)) for name in models)]
     with progress("evaluating", quiet=quiet) as update:
         if classical:
@@ -125,6 +138,31 @@ def evaluate(
     for line in cells(summary(rows)):
         table.add_row(*line)
     show(table)
+    say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)
+
+
+def _evaluate_answers(
+    models: Sequence[str], store: Store, output: Path, split: str, device: str, overwrite: bool, quiet: bool
+) -> None:
+    from medley.apps.report_scores import show_tables
+    from medley.evaluation.networks import score_network
+    from medley.evaluation.scores import write_scores
+    from medley.evaluation.statistics import compare_methods
+    from medley.models.loading import load
+
+    if not models:
+        raise MedleyError(f"{store.path} holds cases with targets; name the models to score on them")
+    rows = []
+    with progress("evaluating", quiet=quiet) as update:
+        for k, name in enumerate(models):
+            update(k, len(models), f"evaluating {name}")
+            one = load(name, device)
+            seed = int(one.description.training.get("recipe", {}).get("seed", 0))
+            about: dict[str, Any] = {"split": split, "method": one.description.name, "seed": seed}
+            rows += score_network(one.model, one.description, store, **about)
+    experiment = f"{store.path.name}, {split}"
+    write_scores(rows, output, header={"experiment": experiment, "medley": medley.__version__}, overwrite=overwrite)
+    show_tables(experiment, compare_methods(rows))
     say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)
 
 

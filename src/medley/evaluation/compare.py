@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,21 +19,13 @@ from pydantic import Field, field_validator
 
 import medley
 from medley.allocator import keep_buffers
-from medley.data.cases import CaseReader
 from medley.data.store import Store
 from medley.errors import MedleyError
-from medley.evaluation.evaluate import evaluate
-from medley.evaluation.methods import Network
+from medley.evaluation.networks import score_network
 from medley.evaluation.scores import ScoreRow, read_scores, write_scores
-from medley.inference import Restorer
 from medley.models import weights
-from medley.models.cost import flops, parameters
-from medley.models.weights import Description
 from medley.training.loop import train
-from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe, Strict, make_recipe, validated
-from medley.training.scoring import score_case
-
-RESTORER_INPUT = (1, 128, 128)  # what the FLOPs of a restorer are counted for
+from medley.training.recipe import PredictionRecipe, Recipe, Strict, make_recipe, validated
 
 
 class Comparison(Strict):
@@ -190,18 +182,12 @@ def _take_part(entrant: Entrant, threads: int, *, split: str) -> str:
     if threads:
         torch.set_num_threads(threads)
         keep_buffers()
-    files = [_trained(recipe) for recipe in entrant.recipes]
-    loaded = [weights.load(file) for file in files]
-    rows = [row for one, recipe in zip(loaded, entrant.recipes, strict=True) for row in _scored(*one, recipe, split)]
-    costs = {
-        "parameters": sum(parameters(model) for model, _ in loaded),
-        "flops": sum(
-            _flops(model, description, recipe)
-            for (model, description), recipe in zip(loaded, entrant.recipes, strict=True)
-        ),
-        "seconds": sum(description.training["seconds"] for _, description in loaded),
-    }
-    whole = [ScoreRow(method=entrant.method, seed=entrant.seed, **row, **costs) for row in rows]
+    about: dict[str, Any] = {"split": split, "method": entrant.method, "seed": entrant.seed}
+    scored = [
+        score_network(*weights.load(_trained(recipe)), Store(recipe.store), **about) for recipe in entrant.recipes
+    ]
+    costs = {name: sum(getattr(rows[0], name) for rows in scored) for name in ("parameters", "flops", "seconds")}
+    whole = [replace(row, **costs) for rows in scored for row in rows]
     write_scores(whole, entrant.rows, overwrite=True)
     return f"{entrant.method}, seed {entrant.seed}"
 
@@ -222,33 +208,3 @@ def _trained(recipe: Recipe) -> Path:
 def weights_of(recipe: Recipe) -> Path:
     """The weights file that a run ends with."""
     return recipe.output / f"{recipe.name}.safetensors"
-
-
-def _scored(model: torch.nn.Module, description: Description, recipe: Recipe, split: str) -> list[dict[str, Any]]:
-    """task, subject, case and values of every row."""
-    store = Store(recipe.store)
-    if isinstance(recipe, RestorationRecipe):
-        network = Network(Restorer(model, description))
-        return [
-            {
-                "task": row.task,
-                "subject": row.subject,
-                "case": row.case,
-                "values": {"psnr": row.psnr, "ssim": row.ssim, "rmse": row.rmse, "slices": row.slices},
-            }
-            for row in evaluate(network, store, split=split)
-        ]
-    reader = CaseReader(store, description.tasks, description.inputs)
-    return [
-        {"task": task, "subject": case.subject, "case": case.id, "values": values}
-        for case in reader.cases(split)
-        for task, values in score_case(model, reader, case, dvh=True).items()
-    ]
-
-
-def _flops(model: torch.nn.Module, description: Description, recipe: Recipe) -> int:
-    if isinstance(recipe, RestorationRecipe):
-        return flops(model, RESTORER_INPUT)
-    store = Store(recipe.store)
-    reader = CaseReader(store, description.tasks, description.inputs)
-    return flops(model, (reader.channels, *reader.problem.grid))
