@@ -187,9 +187,7 @@ def test_a_page_shows_what_there_is(medley, predictors, patient, tmp_path, model
     assert not any(word in page.read_text() for word in absent)
 
 
-def test_scans_that_are_not_the_networks_are_one_clear_line(
-    medley, predictors, phantoms, patient, photograph, tmp_path
-):
+def test_scans_of_other_kinds_are_one_clear_line(medley, predictors, phantoms, patient, photograph, tmp_path):
     def predict(source: Path, model: str, *arguments: object) -> str:
         done = medley("predict", source, "-o", tmp_path / "out", "-m", predictors[model], *arguments)
         assert done.code == 1

@@ -122,9 +122,8 @@ def _table(record: Mapping[str, Any], lines: list[Line]) -> str:
 def _cell(key: str, found: Mapping[str, float]) -> str:
     if key not in found:
         return ""
-    return (
-        f"{100 * found[key]:.1f}" if key == "share" else f"{found[key]:.2f}" if key == "dice" else f"{found[key]:.3g}"
-    )
+    value = 100 * found[key] if key == "share" else found[key]
+    return f"{value:.2f}" if key == "dice" else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _sentence(text: str) -> str:
@@ -138,7 +137,7 @@ def _done(record: Mapping[str, Any]) -> dict[str, str]:
         "answers to": record["problem"],
         "size": " × ".join(str(n) for n in record["shape"]) + f" ({axes})",
         **({"spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm"} if record["spacing"] else {}),
-        "files": ", ".join(record["files"]),
+        "files": ", ".join(dict.fromkeys(name.partition("/")[0] for name in record["files"])),
         "medley": record["version"],
     }
 
