@@ -101,6 +101,20 @@ def test_a_step_without_any_label_moves_nothing_but_by_decay(recipe, case_store)
     assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
 
 
+def test_beyond_its_region_a_map_is_learnt_as_the_store_has_it(recipe, case_store):
+    """Right in the region and wrong outside costs something then; a case without map still nothing."""
+    losses = []
+    for beyond in (False, True):
+        lesson = Prediction(changed(recipe, beyond_region=beyond, targets=("dose",)), case_store)
+        batch = lesson.batch(0)
+        truth, region = batch.targets["dose"], batch.counts["dose"]
+        has_map = region.flatten(1).any(1)
+        answer = torch.where(region, truth, truth + 1)
+        losses.append(lesson.losses(lambda image, answer=answer: {"dose": answer}, batch)["dose"].item())
+        outside = (~region[has_map]).float().mean().item()
+    assert losses == pytest.approx([0, outside])
+
+
 def test_rare_classes_count_as_much_as_they_are_rare(recipe, case_store):
     lesson = Prediction(changed(recipe, class_weights="inverse"), case_store)
     labels = [case.labels.get("diagnosis") for case in case_store.cases("train")]

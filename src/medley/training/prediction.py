@@ -65,18 +65,25 @@ class Prediction:
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
         """One loss for each target that some case of the batch has."""
         answers = network(batch.input)
+        counts = {target.name: self._counts(target, batch) for target in self._targets}
         return {
             target.name: target_loss(
                 target,
                 answers[target.name],
                 batch.targets[target.name],
-                batch.counts[target.name],
+                counts[target.name],
                 class_weights=self._class_weights.get(target.name),
                 balanced=self.recipe.voxel_weights == "inverse",
             )
             for target in self._targets
-            if batch.counts[target.name].any()
+            if counts[target.name].any()
         }
+
+    def _counts(self, target: Target, batch: Batch) -> Tensor:
+        counts = batch.counts[target.name]
+        if target.kind == "map" and self.recipe.beyond_region:
+            return counts.flatten(1).any(dim=1).view(-1, *[1] * (counts.ndim - 1)).expand_as(counts)
+        return counts
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """The main score of each target over all validation cases."""

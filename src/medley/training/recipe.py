@@ -160,6 +160,8 @@ class PredictionRecipe(Recipe):
     targets: what is asked, names of the store's problem; () for all of them.
     inputs: what the network sees: "image", and stored masks such as the structures or the region of a dose.
     batch: cases in a step. crop: voxels along each axis of what is learnt from each, () for whole cases.
+    beyond_region: whether a map is learnt outside of its region too, as the store has it (a dose is 0 there); a network
+        that shall predict whole scans must know what is outside, though no score asks for it.
     validate_every: steps.
     backbone: file with a ResNet's weights to start from, None to start from random ones.
     class_weights: "equal", or "inverse": a class counts as much as it is rare among the training cases.
@@ -173,6 +175,7 @@ class PredictionRecipe(Recipe):
     backbone: Path | None = None
     class_weights: Literal["equal", "inverse"] = "equal"
     voxel_weights: Literal["equal", "inverse"] = "equal"
+    beyond_region: bool = False
     validate_every: int = Field(1000, gt=0)
 
     @field_validator("balance")
