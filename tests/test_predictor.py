@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch import nn
 
 from medley.errors import MedleyError
@@ -299,14 +300,30 @@ def test_weights_give_a_predictor_or_a_restorer(tmp_path) -> None:
 
 
 def test_a_problem_of_whole_scans_squeezes_all_of_it_into_the_grid():
-    from medley.patient import view_whole
+    from medley.patient import lay_along_patient, whole_spacing
 
     rng = np.random.default_rng(0)
     affine = np.array([[0, 0, -2.0, 50], [0, -3.0, 0, 40], [5.0, 0, 0, -20], [0, 0, 0, 1]])  # from feet to head
     scan = Volume(rng.normal(size=(8, 12, 6)).astype(np.float32), affine, "CT", "HU")
-    view = view_whole(scan, (4, 4, 3))
+    spacing = whole_spacing(scan.shape, scan.affine, (4, 4, 3))
+    array, laid, *_ = lay_along_patient(scan, spacing, -1000.0)
     blocks = scan.data[::-1].reshape(4, 2, 4, 3, 3, 2).mean(axis=(1, 3, 5))  # from head to feet
-    np.testing.assert_allclose(view.array, blocks, atol=1e-5)
-    assert view.body.all()
+    np.testing.assert_allclose(array, blocks, atol=1e-5)
     head = scan.affine @ [7 - 0.5, 1, 0.5, 1]  # the middle of the first block
-    np.testing.assert_allclose(view.affine @ [0, 0, 0, 1], head)
+    np.testing.assert_allclose(laid @ [0, 0, 0, 1], head)
+
+
+def test_the_grid_of_a_whole_scan_has_its_shape_even_where_the_scan_lies_oblique():
+    from medley.patient import lay_along_patient, whole_spacing
+
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", [35, 20, 40], degrees=True).as_matrix() @ np.diag([4.0, 2.0, 1.0])
+    scan = Volume(np.zeros((10, 20, 30), np.float32), affine, "CT", "HU")
+    for grid in ((4, 5, 6), (16, 16, 16)):
+        spacing = whole_spacing(scan.shape, affine, grid)
+        array, laid, *_ = lay_along_patient(scan, spacing, -1000.0)
+        assert array.shape == grid
+        corners = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in scan.shape)), -1).reshape(8, 3)
+        places = np.linalg.solve(laid, affine @ np.column_stack([corners, np.ones(8)]).T)[:3].T
+        assert (places > -0.5 - 1e-6).all()
+        assert (places < np.array(grid) - 0.5 + 1e-6).all()

@@ -6,7 +6,7 @@ patient's right to left, however the scan itself is stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,9 +66,7 @@ def lay_along_patient(
     affine = scan.affine @ np.diag([*factors, 1])
     affine[:3, 3] += scan.affine[:3, :3] @ ((factors - 1) / 2)
 
-    corners = np.array(np.meshgrid(*([-0.5, n - 0.5] for n in scan.shape))).reshape(3, 8)
-    places = DIRECTIONS.T @ (scan.affine[:3, :3] @ corners + scan.affine[:3, 3:])
-    first, last = places.min(axis=1), places.max(axis=1)
+    first, last = extent(scan.shape, scan.affine)
     counts = np.maximum(1, np.rint((last - first) / spacing)).astype(int)
     new_affine = np.eye(4)
     new_affine[:3, :3] = DIRECTIONS * np.array(spacing)
@@ -150,13 +148,22 @@ class Spread:
         )
 
 
-def view_whole(scan: Volume, shape: tuple[int, ...]) -> View:
-    """All of a CT on a grid of `shape` along the patient, whatever its voxels become; all of it counts as body."""
-    along = np.abs(DIRECTIONS.T @ scan.affine[:3, :3]).argmax(axis=0)  # of each of the scan's axes, the new one
-    sides = np.empty(3)
-    sides[along] = np.array(scan.shape) * scan.spacing
-    array, affine, _, _ = lay_along_patient(scan, tuple(sides / shape), AIR)
-    return View(array, np.ones(array.shape, bool), affine, 0.0)
+def whole_spacing(shape: Sequence[int], affine: np.ndarray, grid: Sequence[int]) -> tuple[float, ...]:
+    """The spacing in mm along (slice, row, column) at which all of a scan just fills a grid along the patient.
+
+    Parameters
+    ----------
+    shape, affine: the scan's. grid: voxels.
+    """
+    first, last = extent(shape, affine)
+    return tuple(float(mm) for mm in (last - first) / grid)
+
+
+def extent(shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest place that the voxels of a scan reach, in mm along `DIRECTIONS`."""
+    corners = np.array(np.meshgrid(*([-0.5, n - 0.5] for n in shape))).reshape(3, 8)
+    places = DIRECTIONS.T @ (affine[:3, :3] @ corners + affine[:3, 3:])
+    return places.min(axis=1), places.max(axis=1)
 
 
 def _shift(start: list[int]) -> np.ndarray:

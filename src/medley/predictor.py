@@ -28,7 +28,7 @@ from medley.errors import MedleyError
 from medley.grids import resample, to_size
 from medley.models import loading
 from medley.models.weights import Description
-from medley.patient import AIR, Spread, View, lay_along_patient, view_body, view_whole
+from medley.patient import AIR, Spread, View, lay_along_patient, view_body, whole_spacing
 from medley.problems import Problem, Target
 from medley.volume import Volume
 
@@ -167,14 +167,16 @@ class Predictor:
         return {name: structures[given] for name, given in names.items()}
 
     def _view(self, scan: Volume) -> View:
-        if self.problem.framing == "whole":
-            return view_whole(scan, self.problem.grid)
-        array, affine, low, high = lay_along_patient(scan, self.problem.spacing, AIR)
+        whole = self.problem.framing == "whole"
+        spacing = whole_spacing(scan.shape, scan.affine, self.problem.grid) if whole else self.problem.spacing
+        array, affine, low, high = lay_along_patient(scan, spacing, AIR)
         if low > -200 or high > 1e5:
             raise MedleyError(
                 f"the scan's values, {low:g} to {high:g}, are not a CT's in HU: air, about -1000, is missing; convert "
                 "them to HU, and leave air around the body"
             )
+        if whole:
+            return View(array, np.ones(array.shape, bool), affine, outside=0.0)
         return view_body(array, affine, self.problem.grid)
 
     def _inputs(self) -> tuple[str, ...]:

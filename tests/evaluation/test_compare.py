@@ -109,6 +109,19 @@ def test_finished_runs_of_another_recipe_are_refused(content):
         compare(*read_comparison(content, "it"))
 
 
+def test_another_split_is_scored_anew_and_forgets_nothing(content):
+    test = compare(*read_comparison(content, "it"))
+    valid = compare(*read_comparison({**content, "split": "valid"}, "it"))
+    assert {row.subject for row in test}.isdisjoint(row.subject for row in valid)
+    assert compare(*read_comparison(content, "it")) == test
+
+
+def test_one_network_a_target_of_all_that_the_store_asks(content):
+    content["methods"]["apart"] = {"model": "hps-tiny", "separate": True}
+    _, entrants = read_comparison(content, "it")
+    assert [recipe.targets for recipe in entrants[2].recipes] == [("dose",), ("segmentation",), ("diagnosis",)]
+
+
 def test_restorers_all_in_one_against_one_a_task(restorers, small_store):
     comparison, entrants = read_comparison(restorers, "it")
     rows = compare(comparison, entrants)

@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 import medley
 from medley.apps.cli import app
+from medley.evaluation.report_tables import tables
+from medley.evaluation.scores import read_scores
+from medley.evaluation.statistics import compare_methods
 from medley.evaluation.table import cells, read_csv, summary
 from medley.models import weights
 from medley.physics import create_degradation
@@ -19,6 +22,13 @@ from medley.tasks import TASKS, Normalisation
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PACKAGED = ("tat-tiny", "amir-tiny")
+# Of several answers: weights -> the file of the scores that its card states.
+PREDICTORS = {
+    "ctan-openkbp": "ctan-openkbp-packaged.csv",
+    "stl-openkbp-dose": "stl-openkbp-dose-packaged.csv",
+    "ctan-isic": "ctan-isic-packaged.csv",
+}
+COMPARISONS = ("ctan-openkbp.csv", "ctan-openkbp-structures.csv", "ctan-skin.csv")
 CLASSICAL = ("input", "gaussian", "total-variation", "non-local-means")
 
 
@@ -30,7 +40,7 @@ def table():
 
 def test_the_packaged_weights_are_there_and_small():
     found = weights.packaged()
-    assert set(found) == set(PACKAGED)
+    assert set(found) == {*PACKAGED, *PREDICTORS}
     sizes = [path.stat().st_size for path in found.values()]
     assert max(sizes) < 6e6
     assert sum(sizes) < 20e6
@@ -70,6 +80,29 @@ def test_a_packaged_model_betters_a_real_low_dose_slice(model):
     before, after = (medley.score(volume, scan, "ct-denoise") for volume in (worse, better))
     assert after["psnr"] > before["psnr"] + 1
     assert after["ssim"] > before["ssim"]
+
+
+def written(name: str) -> list[str]:
+    """The lines of the tables of a file of scores: each method's scores, without those of single structures."""
+    rows, header = read_scores(ROOT / "results" / name)
+    found = tables(compare_methods(rows, baseline=header.get("baseline")))
+    return [line for table in found if not table.task or table.score for line in table.markdown().splitlines()]
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_the_page_of_several_answers_has_the_numbers_of_the_results(name):
+    page = (ROOT / "docs" / "multitask.md").read_text()
+    lines = written(name)
+    assert len(lines) > 6
+    assert [line for line in lines if line not in page] == []
+
+
+@pytest.mark.parametrize("model", PREDICTORS)
+def test_the_card_of_a_predictor_has_its_numbers_and_says_what_a_card_must(model):
+    card = weights.packaged()[model].with_suffix(".md").read_text()
+    for word in ("licence", "Limits", "Not for diagnosis", "steps"):
+        assert word.lower() in card.lower()
+    assert [line for line in written(PREDICTORS[model]) if line not in card] == []
 
 
 def commands() -> list[str]:

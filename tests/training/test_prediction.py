@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -46,9 +47,10 @@ def changed(recipe, **keys):
         {"balance": "uncertainty"},
         {"balance": {"name": "dwa", "period": 1}},
         {"aggregation": "pcgrad"},
+        {"aggregation": "imtl-g", "precision": "bf16-mixed"},
         {"balance": {"name": "fixed", "weights": {"dose": 3}}, "aggregation": "mgda"},
     ],
-    ids=["plain", "uncertainty", "dwa", "pcgrad", "fixed and mgda"],
+    ids=["plain", "uncertainty", "dwa", "pcgrad", "imtl-g in bfloat16", "fixed and mgda"],
 )
 def test_a_resumed_run_ends_at_the_same_weights_to_the_bit(recipe, keys, tmp_path):
     recipe = changed(recipe, **keys)
@@ -161,11 +163,40 @@ def test_answers_are_physical(recipe, case_store):
         ({"inputs": ("image", "organs")}, "no input 'organs'"),
         ({"balance": Balance(name="fixed", weights={"severity": 2.0})}, "names severity"),
         ({"backbone": "nowhere.pth"}, "nowhere.pth"),
+        ({"inputs": ("image", "segmentation")}, "segmentation is asked and shown at once"),
     ],
 )
 def test_what_cannot_be_learnt_is_said(recipe, keys, what):
     with pytest.raises(MedleyError, match=what):
         train(changed(recipe, **keys))
+
+
+def cut(store, folder, change):
+    """The same store with other cases: `change` gives a case anew, or None to leave it out."""
+    shutil.copytree(store.path, folder)
+    cases = [one for case in store.manifest.cases if (one := change(case))]
+    (folder / "manifest.json").write_text(store.manifest.model_copy(update={"cases": cases}).model_dump_json())
+    return folder
+
+
+def test_without_validation_cases_a_run_ends_without_scores(recipe, case_store, tmp_path):
+    folder = cut(case_store, tmp_path / "cut", lambda case: case if case.split != "valid" else None)
+    _, description = weights.load(train(changed(recipe, store=folder)))
+    assert description.training["validation"] == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ({"maps": ()}, "no training case has dose, so dose cannot be learnt"),
+        ({"drawn": {"segmentation": ("left",)}}, "no training case has right, so segmentation cannot"),
+        ({"labels": {}}, "no training case has one, so diagnosis cannot"),
+    ],
+)
+def test_what_no_training_case_has_is_refused(recipe, case_store, tmp_path, keys, what):
+    folder = cut(case_store, tmp_path / "cut", lambda case: case.model_copy(update=keys))
+    with pytest.raises(MedleyError, match=what):
+        train(changed(recipe, store=folder))
 
 
 def test_a_store_of_scans_is_not_one_of_cases(recipe, small_store):

@@ -85,7 +85,7 @@ def test_own_parameters_have_their_own_gradient_and_shared_ones_no_conflict(name
     toy = Toy()
     rows = torch.stack(plain_gradients(toy))
     torch.manual_seed(0)
-    backward_aggregated(toy.losses(), list(toy.parameters()), create_aggregator(name))
+    backward_aggregated(toy.losses(), [], list(toy.parameters()), create_aggregator(name))
     for own, loss in zip(toy.own, toy.losses(), strict=True):
         torch.testing.assert_close(own.grad, torch.autograd.grad(loss, own)[0])
     assert (rows @ toy.shared.grad > -1e-5).all()  # no task is made worse
@@ -94,14 +94,24 @@ def test_own_parameters_have_their_own_gradient_and_shared_ones_no_conflict(name
 def test_aggregating_by_the_sum_is_backward():
     toy = Toy()
     sum(toy.losses()).backward()
-    expected = [p.grad.clone() for p in toy.parameters()]
-    backward_aggregated(toy.losses(), list(toy.parameters()), lambda matrix: matrix.sum(0))
+    expected = [p.grad for p in toy.parameters()]
+    toy.zero_grad()
+    backward_aggregated(toy.losses(), [], list(toy.parameters()), lambda matrix: matrix.sum(0))
     torch.testing.assert_close([p.grad for p in toy.parameters()], expected)
+
+
+def test_other_losses_and_what_weighs_the_tasks_are_not_aggregated():
+    """Aggregating to nothing leaves the gradients of what is no task's, and those of the weights of losses."""
+    toy, weight = Toy(), nn.Parameter(torch.tensor([2.0]))
+    weighed = [weight[0] * loss for loss in toy.losses()]
+    backward_aggregated(weighed, [3 * toy.shared.sum()], list(toy.parameters()), lambda rows: 0 * rows[0])
+    torch.testing.assert_close(toy.shared.grad, torch.full_like(toy.shared, 3.0))
+    torch.testing.assert_close(weight.grad, sum(toy.losses()).detach().view(1))
 
 
 def test_a_parameter_that_no_loss_uses_has_no_gradient():
     toy, idle = Toy(), nn.Parameter(torch.ones(3))
-    backward_aggregated(toy.losses(), [*toy.parameters(), idle], lambda matrix: matrix.sum(0))
+    backward_aggregated(toy.losses(), [], [*toy.parameters(), idle], lambda matrix: matrix.sum(0))
     assert idle.grad is None
 
 

@@ -35,7 +35,8 @@ def compare(
     check_outputs(recipe, [output] if panels is None else [output, panels], overwrite=overwrite)
     with progress("comparing", quiet=quiet) as update:
         rows = comparing.compare(comparison, entrants, jobs=jobs, progress=update)
-    write_scores(rows, output, header=comparing.header(comparison, f"medley compare {recipe}"), overwrite=overwrite)
+    about = comparing.header(comparison, entrants, f"medley compare {recipe}")
+    write_scores(rows, output, header=about, overwrite=overwrite)
     if panels is not None:
         write_panels(comparison, entrants, panels, overwrite=overwrite)
     say(f"{counted(len(rows), 'row')} -> {output}; medley report {output} shows what they say", quiet=quiet)

@@ -159,7 +159,7 @@ def _model(predictor: Predictor, record: Mapping[str, Any]) -> dict[str, str]:
     if "steps" in training:
         rows["training"] = f"{training['steps']:,} steps"
     if "train_subjects" in training:
-        rows["learnt from"] = f"{training['train_subjects']} people"
+        rows["learnt from"] = f"{training['train_subjects']} subjects"
     for score, value in training.get("validation", {}).items():
         rows[f"on others: {score.replace('_', ' ')}"] = f"{value:.3g}"
     return {**rows, "weights, sha256": record["model"]["sha256"]}

@@ -76,7 +76,7 @@ class CaseReader:
 
     Raises
     ------
-    MedleyError: the store's problem has no such target or mask, or its grid has no such part.
+    MedleyError: the store's problem has no such target or mask, or its grid has no such part; a target is an input too.
     """
 
     def __init__(
@@ -91,13 +91,20 @@ class CaseReader:
         grid = self.problem.grid
         if self.crop and (len(crop) != len(grid) or any(a > b for a, b in zip(crop, grid, strict=True))):
             raise MedleyError(f"a crop of {self.crop} voxels is no part of the grid {grid} of {self.problem.name}")
+        if self.problem.transposes and len(set((self.crop or grid)[-2:])) > 1:
+            raise MedleyError(
+                f"a crop of {self.crop or grid} has no equal sides, but rows and columns of {self.problem.name} are "
+                "exchanged at random; give it as many rows as columns"
+            )
+        if both := ", ".join(set(self.inputs) & set(targets)):
+            raise MedleyError(f"{both} is asked and shown at once; take it from the inputs or from the targets")
 
-    def cases(self, split: str) -> list[Case]:
+    def cases(self, split: str, *, needed: bool = True) -> list[Case]:
         """The cases of a split that have all inputs.
 
         Raises
         ------
-        MedleyError: there is none.
+        MedleyError: there is none, though some are `needed`.
         """
         regions = {target.within: target.name for target in self.problem.targets if target.within}
         found = [
@@ -105,7 +112,7 @@ class CaseReader:
             for case in self.store.cases(split)
             if all(name == "image" or name in case.drawn or regions.get(name) in case.maps for name in self.inputs)
         ]
-        if not found:
+        if needed and not found:
             raise MedleyError(f"{self.store.path} has no {split} case with {', '.join(self.inputs)}; prepare some")
         return found
 

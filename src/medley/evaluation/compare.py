@@ -19,13 +19,14 @@ from pydantic import Field, field_validator
 
 import medley
 from medley.allocator import keep_buffers
+from medley.data.cases import problem_of
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.evaluation.networks import score_network
 from medley.evaluation.scores import ScoreRow, read_scores, write_scores
 from medley.models import weights
 from medley.training.loop import train
-from medley.training.recipe import PredictionRecipe, Recipe, Strict, make_recipe, validated
+from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe, Strict, make_recipe, validated
 
 
 class Comparison(Strict):
@@ -121,10 +122,10 @@ def compare(
     return [row for one in entrants for row in read_scores(one.rows)[0]]
 
 
-def header(comparison: Comparison, command: str) -> dict[str, str]:
+def header(comparison: Comparison, entrants: Sequence[Entrant], command: str) -> dict[str, str]:
     """What the file of the rows says of itself first: experiment, baseline, split, command, and what was asked."""
     said = {"experiment": comparison.name, "baseline": comparison.baseline, "split": comparison.split}
-    problem = Store(comparison.recipe["store"]).manifest.problem
+    problem = Store(entrants[0].recipes[0].store).manifest.problem
     asked = {"problem": problem.model_dump_json()} if problem else {}
     return {**said, "command": command, "medley": medley.__version__, **asked}
 
@@ -133,15 +134,19 @@ def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entra
     keys = {**comparison.recipe, **comparison.methods[method], "seed": seed}
     separate = keys.pop("separate", False)
     folder = comparison.output / f"{method}-{seed}"
+    rows = folder / f"scores-{comparison.split}.csv"
     whole = make_recipe({**keys, "name": method, "output": folder}, f"{what}, method {method}")
     if not separate:
-        return Entrant(method, seed, (whole,), folder / "scores.csv")
-    key = "targets" if isinstance(whole, PredictionRecipe) else "tasks"
+        return Entrant(method, seed, (whole,), rows)
+    if isinstance(whole, RestorationRecipe):
+        key, tasks = "tasks", whole.tasks
+    elif isinstance(whole, PredictionRecipe):
+        key, tasks = "targets", whole.targets or tuple(target.name for target in problem_of(Store(whole.store)).targets)
     alone = [
         make_recipe({**keys, key: (task,), "name": f"{method}-{task}", "output": folder / task}, f"{what}, {method}")
-        for task in getattr(whole, key)
+        for task in tasks
     ]
-    return Entrant(method, seed, tuple(alone), folder / "scores.csv")
+    return Entrant(method, seed, tuple(alone), rows)
 
 
 def _finished(entrant: Entrant) -> bool:

@@ -25,13 +25,15 @@ def histograms(
     ----------
     truth: dose (*spatial). doses: by method. masks: structures (*spatial) by name. unit: of a dose.
     """
-    highest = rounded_up(float(max(dose.max() for dose in (truth, *doses.values()))) / 4) * 4
+    top = float(max(dose.max() for dose in (truth, *doses.values())))
+    step = rounded_up(top / 5)
+    ticks = np.arange(0, top + step, step).tolist()
     column = _LEFT + _WIDTH + _GAP
     size = (column * len(doses) + _GAP, _TOP + _HEIGHT + _BOTTOM + 24)
     image = Image.new("RGB", (size[0] * _FINER, size[1] * _FINER), "white")
     draw = ImageDraw.Draw(image)
     for k, (method, dose) in enumerate(doses.items()):
-        _plot(draw, k * column + _LEFT, method, dose, truth, masks, highest, unit)
+        _plot(draw, k * column + _LEFT, method, dose, truth, masks, ticks, unit)
     x = _LEFT
     for name, colour in zip(masks, _colours(masks), strict=True):
         _text(draw, (x, size[1] - 22), name, colour)
@@ -46,7 +48,7 @@ def _plot(
     dose: np.ndarray,
     truth: np.ndarray,
     masks: Mapping[str, np.ndarray],
-    highest: float,
+    ticks: list[float],
     unit: str,
 ) -> None:
     _text(draw, (left, 4), method, _INK)
@@ -54,10 +56,10 @@ def _plot(
         y = _TOP + _HEIGHT * (1 - share)
         _line(draw, [(left, y), (left + _WIDTH, y)], _SOFT, 1)
         _text(draw, (left - 38, y - 9), f"{100 * share:.0f} %", _INK)
-    for k in range(5):
-        x = left + _WIDTH * k / 4
-        last = f" {unit}" if k == 4 else ""
-        _text(draw, (x - (34 if last else 8), _TOP + _HEIGHT + 6), f"{highest * k / 4:g}{last}", _INK)
+    highest = ticks[-1]
+    for tick in ticks:
+        last = f" {unit}" if tick == highest else ""
+        _text(draw, (left + _WIDTH * tick / highest - (34 if last else 8), _TOP + _HEIGHT + 6), f"{tick:g}{last}", _INK)
     edges = np.linspace(0, highest, 151)
     for mask, colour in zip(masks.values(), _colours(masks), strict=True):
         for values, width in ((truth, 1), (dose, 2.4)):

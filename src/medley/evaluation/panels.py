@@ -59,7 +59,7 @@ def write_panels(
     asked = {name for each in answers.values() for name in each}
     written = []
     for target in problem.targets:
-        if target.kind != "classes" and target.name in asked:
+        if target.name in asked and (target.name in case.maps or case.drawn.get(target.name)):
             strip = _strip(store, problem, case, target, answers)
             written.append(write_png(strip, Path(folder) / f"{target.name}.png", overwrite=overwrite))
             masks = drawn_masks(store, case)
@@ -98,7 +98,7 @@ def _strip(store: Store, problem: Problem, case: Case, target: Target, answers: 
     truth = np.asarray(store.array(case, target.name)[...])
     truth = truth[0] if target.kind == "map" else truth
     part = _part_to_show(store, problem, case) if len(case.shape) == 3 else ...
-    tiles = [_tile("truth", image, truth, truth, problem, case, target, part)]
+    tiles = [_tile("truth", image, truth, None, problem, case, target, part)]
     for method, each in answers.items():
         if target.name in each:
             tiles.append(_tile(_title(store, case, target, method, each), image, each[target.name], truth, problem,
@@ -114,7 +114,7 @@ def _tile(
     title: str,
     image: np.ndarray,
     answer: np.ndarray,
-    truth: np.ndarray,
+    truth: np.ndarray | None,
     problem: Problem,
     case: Case,
     target: Target,
@@ -126,22 +126,24 @@ def _tile(
     if target.kind == "map":
         png = overlaid(grey, mm, window=window, dose=answer[part], highest=target.scale * 1.1, side=SIDE)
     else:
-        png = overlaid(grey, mm, _contours(answer[part], truth[part], target), window=window, side=SIDE)
+        png = overlaid(grey, mm, _contours(answer, truth, target, part), window=window, side=SIDE)
     picture = Image.open(BytesIO(png))
-    tile = Image.new("RGB", (max(picture.width, SIDE), picture.height + _HEAD), "white")
-    ImageDraw.Draw(tile).text((2, 2), title, fill="black", font=ImageFont.load_default(_FONT))
+    font = ImageFont.load_default(_FONT)
+    needed = max(font.getlength(line) for line in title.splitlines())
+    tile = Image.new("RGB", (max(picture.width, int(needed) + 4), picture.height + _HEAD), "white")
+    ImageDraw.Draw(tile).text((2, 2), title, fill="black", font=font)
     tile.paste(picture, (0, _HEAD))
     return tile
 
 
-def _contours(answer: np.ndarray, truth: np.ndarray, target: Target) -> list[Contour]:
-    """Of the answer, and dotted those of the truth where it is another; in colours by the structures' order."""
+def _contours(answer: np.ndarray, truth: np.ndarray | None, target: Target, part: Any) -> list[Contour]:
+    """Of the answer, and dotted those of the truth where it is given; in colours by the structures' order."""
     contours = []
     for k in range(len(target.names)):
         colour = COLOURS[k % len(COLOURS)]
-        if answer is not truth:
-            contours.append(Contour(truth[k] > 0, colour, dotted=True))
-        contours.append(Contour(answer[k] > 0.5, colour))
+        if truth is not None:
+            contours.append(Contour(truth[part][k] > 0, colour, dotted=True))
+        contours.append(Contour(answer[part][k] > 0.5, colour))
     return contours
 
 

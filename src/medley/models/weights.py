@@ -39,8 +39,8 @@ class Description:
     tasks: names of the tasks it was trained for.
     training: how it was trained: recipe, steps, data, scores; plain JSON values.
     version: of medley that wrote the file.
-    problem: what is asked of a multi-task network, a `medley.problems.Problem` with the learnt targets as plain JSON;
-        {} for a restorer.
+    problem: of the data set that a multi-task network learnt from, a `medley.problems.Problem` as plain JSON; of its
+        targets, `tasks` names those that were learnt. {} for a restorer.
     inputs: what the network's channels are, in order: "image" and names of stored masks; () for a restorer.
     """
 

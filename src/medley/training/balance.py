@@ -163,29 +163,44 @@ def create_aggregator(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def backward_aggregated(
-    losses: Sequence[Tensor], parameters: Sequence[nn.Parameter], aggregate: Callable[[Tensor], Tensor]
+    losses: Sequence[Tensor],
+    others: Sequence[Tensor],
+    parameters: Sequence[nn.Parameter],
+    aggregate: Callable[[Tensor], Tensor],
+    backward: Callable[..., None] = Tensor.backward,
 ) -> None:
-    """Set the gradients of `parameters`: aggregated where several of the losses depend on a parameter, else as usual.
+    """Set the gradients of a network: aggregated where several tasks' losses depend on a parameter, else as usual.
 
     Parameters
     ----------
-    losses: scalars. aggregate: gradients of the shared parameters (losses, P) -> one (P,).
+    losses: of the tasks, scalars. others: losses of no task, such as a router's own; their gradients are added.
+    parameters: of the network, without gradients so far. Others on which the losses depend get the plain sum.
+    aggregate: gradients of the shared parameters (losses, P) -> one (P,).
+    backward: called as `Tensor.backward`; what runs networks in mixed precision has its own.
     """
-    rows = [
-        torch.autograd.grad(loss, parameters, retain_graph=k + 1 < len(losses), allow_unused=True)
-        for k, loss in enumerate(losses)
-    ]
-    found = [[gradient for gradient in column if gradient is not None] for column in zip(*rows, strict=True)]
-    shared = [k for k, gradients in enumerate(found) if len(gradients) > 1]
+    rows = []
+    for loss in losses:
+        backward(loss, retain_graph=True)
+        rows.append([parameter.grad for parameter in parameters])
+        for parameter in parameters:
+            parameter.grad = None
+    found = [[row[k] for row in rows if row[k] is not None] for k in range(len(parameters))]
     for parameter, gradients in zip(parameters, found, strict=True):
         parameter.grad = gradients[0] if gradients else None
-    if not shared:
-        return
-    of_shared = [[row[k] if row[k] is not None else torch.zeros_like(parameters[k]) for k in shared] for row in rows]
-    matrix = torch.stack([torch.cat([gradient.flatten() for gradient in row]) for row in of_shared])
-    parts = aggregate(matrix).split([parameters[k].numel() for k in shared])
-    for k, part in zip(shared, parts, strict=True):
-        parameters[k].grad = part.view_as(parameters[k])
+    shared = [k for k, gradients in enumerate(found) if len(gradients) > 1]
+    if shared:
+        matrix = torch.stack([_joined([row[k] for k in shared], [parameters[k] for k in shared]) for row in rows])
+        parts = aggregate(matrix).split([parameters[k].numel() for k in shared])
+        for k, part in zip(shared, parts, strict=True):
+            parameters[k].grad = part.view_as(parameters[k])
+    if others:
+        backward(torch.stack(list(others)).sum())
+
+
+def _joined(gradients: Sequence[Tensor | None], parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The gradients of one loss as one vector; 0 where it does not depend on a parameter."""
+    pairs = zip(gradients, parameters, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
 
 
 class TatBalance(nn.Module):

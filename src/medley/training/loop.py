@@ -171,14 +171,17 @@ class Run:
 
     def _learn(self, share: float, part: Batch) -> float:
         """Add a part's share to the gradients and give its share of the loss; a part without labels adds nothing."""
-        losses = [share * loss for loss in self.weighting(self.lesson.losses(self.network, part)).values()]
+        weighed = self.weighting(self.lesson.losses(self.network, part))
+        losses = {name: share * loss for name, loss in weighed.items()}
         if not losses:
             return 0.0
         if self.aggregate is None:
-            self.fabric.backward(torch.stack(losses).sum())
+            self.fabric.backward(torch.stack(list(losses.values())).sum())
         else:
-            backward_aggregated(losses, self.parameters, self.aggregate)
-        return sum(loss.item() for loss in losses)
+            of_tasks = [losses.pop(task) for task in self.lesson.tasks if task in losses]
+            parameters, others = list(self.network.parameters()), list(losses.values())
+            backward_aggregated(of_tasks, others, parameters, self.aggregate, self.fabric.backward)
+        return sum(loss.item() for loss in weighed.values()) * share
 
     def _share_gradients_of_helpers(self) -> None:
         """Make them the mean over all devices, as Fabric makes the network's."""

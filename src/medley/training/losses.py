@@ -31,7 +31,8 @@ def target_loss(
         return structures_loss(answer, truth.float(), counts, balanced=balanced)
     if target.kind == "map":
         return map_loss(answer, truth, counts)
-    return F.cross_entropy(answer[counts], truth[counts], class_weights)
+    weights = None if class_weights is None else class_weights.to(answer.device)
+    return F.cross_entropy(answer[counts], truth[counts], weights)
 
 
 def structures_loss(logits: Tensor, truth: Tensor, drawn: Tensor, *, balanced: bool = False) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medley.data.cases import CaseReader, CaseSampler, problem_of
 from medley.data.samples import Batch, collate
-from medley.data.store import Store
+from medley.data.store import Case, Store
 from medley.errors import MedleyError
 from medley.metrics.answers import MAIN, summarise
 from medley.models.multitask import load_backbone
@@ -27,7 +27,8 @@ class Prediction:
 
     Raises
     ------
-    MedleyError: the store holds no cases, lacks a target or an input, or no training case has a target.
+    MedleyError: the store holds no cases, lacks a target or an input, or no training case has one of the structures,
+        maps or classes that are asked.
     """
 
     def __init__(self, recipe: PredictionRecipe, store: Store, *, rank: int = 0, ranks: int = 1) -> None:
@@ -42,6 +43,7 @@ class Prediction:
         self._cases = self._reader.cases("train")
         share = {"batch": recipe.batch, "seed": recipe.seed, "rank": rank, "ranks": ranks}
         self._sampler = CaseSampler(self.problem, self._cases, **share)
+        self._check_taught()
         self._class_weights = {one.name: self._weights_of(one) for one in self._targets if one.kind == "classes"}
 
     def create_network(self) -> nn.Module:
@@ -86,10 +88,10 @@ class Prediction:
         return counts
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """The main score of each target over all validation cases."""
+        """The main score of each target over all validation cases; {} where there is none."""
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in self.tasks}
         network.eval()
-        for case in self._reader.cases("valid"):
+        for case in self._reader.cases("valid", needed=False):
             for name, row in score_case(network, self._reader, case).items():
                 rows[name].append(row)
         scores = {}
@@ -109,12 +111,25 @@ class Prediction:
             "training": {"train_subjects": people, "validation": scores},
         }
 
+    def _check_taught(self) -> None:
+        for target in self._targets:
+            for name in target.names or (target.name,):
+                if not any(_teaches(case, target, name) for case in self._cases):
+                    raise MedleyError(
+                        f"{self.store.path}: no training case has {name}, so {target.name} cannot be learnt; leave "
+                        f"{name} out, or prepare cases that have it"
+                    )
+
     def _weights_of(self, target: Target) -> Tensor | None:
         """Weights of a target's classes (K,), mean 1 over the training cases; None for equal ones."""
-        name = target.name
-        counts = Counter(case.labels[name] for case in self._cases if name in case.labels)
-        if missing := [one for one in target.names if not counts[one]]:
-            raise MedleyError(f"{self.store.path}: no training case is {' or '.join(missing)}, so {name} is not learnt")
         if self.recipe.class_weights == "equal":
             return None
+        counts = Counter(case.labels[target.name] for case in self._cases if target.name in case.labels)
         return torch.tensor([counts.total() / (len(target.names) * counts[one]) for one in target.names])
+
+
+def _teaches(case: Case, target: Target, name: str) -> bool:
+    """Whether a case has one of a target's structures or classes, or the map itself."""
+    if target.kind == "classes":
+        return case.labels.get(target.name) == name
+    return target.name in case.maps if target.kind == "map" else name in case.drawn.get(target.name, ())

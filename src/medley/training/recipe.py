@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -146,9 +146,11 @@ class RestorationRecipe(Recipe):
         return tasks
 
     @model_validator(mode="after")
-    def _whole_batch_for_aggregation(self) -> RestorationRecipe:
+    def _whole_batch(self) -> RestorationRecipe:
         if self.aggregation != "sum" and (self.micro_batch or self.balance.name == "tat"):
             raise ValueError(f"aggregation {self.aggregation} goes with neither micro_batch nor balance tat")
+        if self.micro_batch and self.balance.name in ("uncertainty", "dwa"):
+            raise ValueError(f"balance {self.balance.name} weighs whole batches, so it does not go with micro_batch")
         return self
 
 
@@ -171,7 +173,7 @@ class PredictionRecipe(Recipe):
     targets: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ("image",)
     batch: int = Field(8, gt=0)
-    crop: tuple[int, ...] = ()
+    crop: tuple[Annotated[int, Field(ge=16)], ...] = ()
     backbone: Path | None = None
     class_weights: Literal["equal", "inverse"] = "equal"
     voxel_weights: Literal["equal", "inverse"] = "equal"
@@ -184,6 +186,13 @@ class PredictionRecipe(Recipe):
         if balance.name == "tat":
             raise ValueError("tat weighs images; expected equal, fixed, uncertainty or dwa")
         return balance
+
+    @field_validator("devices")
+    @classmethod
+    def _one(cls, devices: int) -> int:
+        if devices > 1:  # a target that no case of one device has would leave the others waiting for its gradients
+            raise ValueError("multi-task nets learn on one device")
+        return devices
 
     @field_validator("inputs")
     @classmethod

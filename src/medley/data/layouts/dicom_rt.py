@@ -27,7 +27,7 @@ from medley.io.dicom_series import looks_like_dicom, read_header, reading
 from medley.io.geometry import RAS_FROM_LPS
 from medley.io.rtdose import covered, dose_on_grid, read_dose
 from medley.io.rtstruct import Roi, read_rois, read_structures, series_of
-from medley.patient import AIR, DIRECTIONS, lay_along_patient, view_body
+from medley.patient import AIR, DIRECTIONS, extent, lay_along_patient, view_body
 from medley.problems import Problem, Target
 from medley.volume import Volume
 
@@ -82,11 +82,16 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
         table or source / "structures.csv", lambda: {roi.name for one in patients for roi in _drawn(one)}
     )
     names: Counter[tuple[str, str]] = Counter()
-    extents = []
+    extents, fault = [], None
     for one in patients:
-        rois = _drawn(one)
-        names.update({roi.name: roi.interpreted for roi in rois}.items())
-        extents.append(_extent(one, rois, mapped))
+        try:
+            rois = _drawn(one)
+            extents.append(_extent(one, rois, mapped))
+            names.update({roi.name: roi.interpreted for roi in rois}.items())
+        except MedleyError as error:  # reading that patient says so again, unless it is left out
+            fault = error
+    if fault and not extents:
+        raise fault
     if unknown := mapped.unknown(names):
         warnings.warn(unknown, MedleyNotice, stacklevel=2)
     # Half a voxel is left on either side.
@@ -126,6 +131,9 @@ def _patients(source: Path) -> list[Patient]:
         else:
             {"RTSTRUCT": one.structures, "RTDOSE": one.doses, "RTPLAN": one.plans}[modality].append(path)
     patients = [one for one in found.values() if one.ct]
+    if left := sorted({one.subject for one in found.values() if not one.ct}):
+        told = f"{source}: these patients have a study without a CT, it is left out: {', '.join(left)}"
+        warnings.warn(told, MedleyNotice, stacklevel=3)
     if not patients:
         raise MedleyError(f"{source} holds no CT series in DICOM; expected CT, RTSTRUCT and RTDOSE of each patient")
     for one in patients:
@@ -145,12 +153,10 @@ def _extent(one: Patient, rois: Sequence[Roi], table: Table) -> np.ndarray:
     if bodies:
         with reading(one.where):
             lps = np.concatenate([np.array(contour.ContourData, np.float64) for contour in bodies[0].contours])
-        points = lps.reshape(-1, 3) @ RAS_FROM_LPS[:3, :3].T
-    else:
-        scan = _scan(one)
-        corners = np.array(np.meshgrid(*([-0.5, n - 0.5] for n in scan.shape))).reshape(3, 8)
-        points = (scan.affine[:3, :3] @ corners).T
-    return np.ptp(points @ DIRECTIONS, axis=0)
+        return np.ptp(lps.reshape(-1, 3) @ RAS_FROM_LPS[:3, :3].T @ DIRECTIONS, axis=0)
+    scan = _scan(one)
+    first, last = extent(scan.shape, scan.affine)
+    return last - first
 
 
 def _scan(one: Patient) -> Volume:

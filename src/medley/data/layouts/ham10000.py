@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medley.data.layouts.study import SPLITS, CaseData, CaseFiles, split_by_name
 from medley.data.layouts.tables import read_rows
@@ -144,7 +144,7 @@ def _pictures(source: Path) -> Iterator[Path]:
 def _pixels(path: Path, mode: str) -> np.ndarray:
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert(mode))
+            return np.asarray(ImageOps.exif_transpose(picture).convert(mode))  # as people see it
     except (OSError, ValueError, SyntaxError) as error:  # pillow calls a broken PNG a SyntaxError
         raise MedleyError(f"{path}: cannot be read as a picture ({one_line(error)})") from None
 

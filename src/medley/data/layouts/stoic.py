@@ -21,7 +21,7 @@ from medley.data.layouts.tables import read_rows
 from medley.errors import MedleyError
 from medley.io.files import read
 from medley.io.sitk import read_grid
-from medley.patient import view_whole
+from medley.patient import AIR, lay_along_patient, whole_spacing
 from medley.problems import Problem, Target
 
 FOLDERS = ("data/mha", "mha", ".")
@@ -86,16 +86,14 @@ def _yes(row: Mapping[str, str], column: str, table: Path) -> bool:
 
 def _read(path: Path, labels: Mapping[str, str], size: int) -> CaseData:
     volume = read(path, modality="CT")
-    cube = view_whole(volume, (size, size, size)).array.clip(*HU_LIMITS)
-    return CaseData({"image": np.rint(cube)[None].astype(np.int16)}, _spacing(path, size), labels=labels)
+    spacing = _spacing(path, size)
+    hu, *_ = lay_along_patient(volume, spacing, AIR)
+    return CaseData({"image": np.rint(hu.clip(*HU_LIMITS))[None].astype(np.int16)}, spacing, labels=labels)
 
 
 def _spacing(path: Path, size: int) -> tuple[float, ...]:
     """mm along (slice, row, column) of the cube."""
-    shape, affine = read_grid(path)
-    sides = np.linalg.norm(affine[:3, :3], axis=0) * shape  # mm along the axes of the file
-    order = np.argmax(np.abs(affine[:3, :3]), axis=1)[::-1]  # those up or down, front or back, left or right
-    return tuple(float(mm) for mm in sides[order] / size)
+    return whole_spacing(*read_grid(path), (size, size, size))
 
 
 def _median_spacing(found: Sequence[CaseFiles], paths: Mapping[str, Path], size: int) -> tuple[float, ...]:

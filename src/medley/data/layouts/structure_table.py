@@ -23,6 +23,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medley.errors import MedleyError
+from medley.io.atomic import one_line
 from medley.io.rtstruct import Structures
 
 BODY = "body"
@@ -103,11 +104,15 @@ def read_table(path: Path, drawn: Callable[[], Iterable[str]]) -> Table:
             f"{path}: does not exist; make it, a CSV with the columns name and structure that says what the names of "
             f"structures stand for; those drawn are: {', '.join(sorted(set(drawn()))) or 'none'}"
         )
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := {"name", "structure"} - set(reader.fieldnames or ()):
-            raise MedleyError(f"{path}: has no column {' and no column '.join(sorted(missing))}; add it, a row a name")
-        rows = [((row["name"] or "").strip().lower(), (row["structure"] or "").strip()) for row in reader]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, found = reader.fieldnames or (), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MedleyError(f"{path}: cannot be read as a CSV in UTF-8 ({one_line(error)})") from None
+    if missing := {"name", "structure"} - set(columns):
+        raise MedleyError(f"{path}: has no column {' and no column '.join(sorted(missing))}; add it, a row a name")
+    rows = [((row["name"] or "").strip().lower(), (row["structure"] or "").strip()) for row in found]
     table = Table(path, tuple((name, BODY if to.lower() == BODY else to) for name, to in rows if name))
     if not table.structures:
         raise MedleyError(f"{path}: names no structure; expected rows such as *cord*,SpinalCord")
