@@ -97,6 +97,13 @@ def test_what_the_store_lacks_is_said(case_store, small_store):
         CaseReader(case_store, ALL, crop=(16, 64))
 
 
+def test_a_crop_that_is_transposed_is_a_square(case_store):
+    case_store.manifest.problem = case_store.manifest.problem.model_copy(update={"transposes": True})
+    CaseReader(case_store, ALL, crop=(16, 16))
+    with pytest.raises(MedleyError, match="as many rows as columns"):
+        CaseReader(case_store, ALL, crop=(16, 20))
+
+
 def test_a_crop_has_its_voxel_of_interest_and_the_truth_of_the_same_place(case_store):
     case = of(case_store, 3)
     whole = CaseReader(case_store, ALL)(CaseDraw(case, at=0.5))

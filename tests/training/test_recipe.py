@@ -47,6 +47,20 @@ def test_aggregation_takes_a_whole_batch_of_tasks_on_one_device(recipe_file, ove
             read_recipe(recipe_file, overrides)
 
 
+@pytest.mark.parametrize("balance", ["uncertainty", "dwa"])
+def test_what_weighs_whole_batches_does_not_go_with_parts(recipe_file, balance):
+    with pytest.raises(MedleyError, match=f"balance {balance} weighs whole batches"):
+        read_recipe(recipe_file, [f"balance={balance}", "micro_batch=1"])
+
+
+@pytest.mark.parametrize(("key", "what"), [("devices=2", "learn on one device"), ("crop=[8,8]", "crop.0")])
+def test_what_multitask_nets_cannot(tmp_path, key, what):
+    file = tmp_path / "net.yaml"
+    file.write_text("{name: net, model: ctan-tiny, store: s, output: o, steps: 1}")
+    with pytest.raises(MedleyError, match=what):
+        read_recipe(file, [key])
+
+
 def test_fixed_weights_and_their_name_belong_together(recipe_file):
     recipe = read_recipe(recipe_file, ["balance={name: fixed, weights: {ct-denoise: 2}}"])
     assert recipe.balance.weights == {"ct-denoise": 2}

@@ -155,10 +155,14 @@ def test_no_table_tells_the_names(clinic):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("ptv,PTV\n", "has no column name and no column structure"), ("name,structure\nz_*,\n", "names no structure")],
+    [
+        ("ptv,PTV\n", "has no column name and no column structure"),
+        ("name,structure\nz_*,\n", "names no structure"),
+        ("name,structure\nProstata_groß,Prostate\n", r"structures\.csv: cannot be read as a CSV in UTF-8"),
+    ],
 )
 def test_a_table_that_is_none(clinic, text, sentence):
-    (clinic / "structures.csv").write_text(text)
+    (clinic / "structures.csv").write_text(text, encoding="latin-1")
     with pytest.raises(MedleyError, match=sentence):
         cases(clinic)
 
@@ -242,6 +246,24 @@ def test_files_that_do_not_belong(clinic, file, elements, sentence):
     change(path, **elements)
     with pytest.raises(MedleyError, match=sentence):
         only_case(clinic, size=16)
+
+
+def test_a_study_without_a_scan_is_named(clinic):
+    change(clinic / "A/study/plan/RD.dcm", StudyInstanceUID="1.2.3.4")
+    with pytest.warns(MedleyNotice, match="these patients have a study without a CT, it is left out: P1"):
+        _, case = only_case(clinic, size=16)
+    assert "dose" not in case.arrays
+
+
+def test_a_patient_who_cannot_be_read_can_be_left_out(rt, clinic, tmp_path):
+    rt.write_patient(clinic / "B", "P2")
+    broken = clinic / "B" / "RS.dcm"
+    contours = dcmread(broken).ROIContourSequence
+    contours[0].ContourSequence[0].ContourData = [1, 2]
+    change(broken, ROIContourSequence=contours)
+    with pytest.raises(MedleyError, match=r"RS\.dcm"):
+        prepare("dicom_rt", clinic, tmp_path / "all", size=16)
+    assert [case.id for case in prepare("dicom_rt", clinic, tmp_path / "one", size=16, exclude=["B"]).cases()] == ["P1"]
 
 
 def test_a_contour_outside_the_scan(rt, clinic, made):

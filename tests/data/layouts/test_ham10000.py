@@ -57,6 +57,19 @@ def test_photographs_become_cases(source, tmp_path):
     assert set(np.unique(mask)) == {0, 1}
 
 
+def test_a_photograph_lies_as_its_camera_says(source):
+    path = source / "HAM10000_images_part_1" / "ISIC_1.jpg"
+    turned = Image.new("RGB", (30, 40), "black")
+    turned.paste("white", (0, 0, 30, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the top of what was seen is at the right
+    turned.save(path, quality=95, exif=exif)
+    case = next(one for one in cases(source, size=20)[1] if one.id == "ISIC_1").read()
+    left, right = np.split(case.arrays["image"].astype(float), 2, axis=2)
+    assert right.mean() > 250
+    assert left.mean() < 5
+
+
 def test_photographs_of_one_lesion_stay_together(source):
     _, found = cases(source)
     assert {one.id: one.subject for one in found} == {

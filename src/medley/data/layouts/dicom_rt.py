@@ -152,8 +152,8 @@ def _extent(one: Patient, rois: Sequence[Roi], table: Table) -> np.ndarray:
     bodies = [roi for roi in rois if table.structure(roi.name, roi.interpreted) == BODY]
     if bodies:
         with reading(one.where):
-            lps = np.concatenate([np.array(contour.ContourData, np.float64) for contour in bodies[0].contours])
-        return np.ptp(lps.reshape(-1, 3) @ RAS_FROM_LPS[:3, :3].T @ DIRECTIONS, axis=0)
+            points = [np.array(contour.ContourData, np.float64).reshape(-1, 3) for contour in bodies[0].contours]
+        return np.ptp(np.concatenate(points) @ RAS_FROM_LPS[:3, :3].T @ DIRECTIONS, axis=0)
     scan = _scan(one)
     first, last = extent(scan.shape, scan.affine)
     return last - first
