@@ -8,12 +8,14 @@ sample, (B, C), is broadcast over its pixels as it is. Images enter and leave th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from medley.models.attention import Attention
+from medley.models.depthwise import AdaptiveKernel, Kernel, mix_depthwise
 
 LEVELS = 4
 STRIDE = 8  # the trunk halves an image three times
@@ -34,135 +36,6 @@ class Conv(nn.Conv2d):
         x = x.permute(2, 0, 1, 3).contiguous()  # samples first: (B, H, W, C_in)
         x = super().forward(x.permute(0, 3, 1, 2))  # (B, C_out, H', W'), channels-last in memory
         return x.permute(2, 3, 0, 1).contiguous()
-
-
-class Kernel(nn.Module):
-    """The 3x3 kernels of a depthwise convolution, one a channel, the same for every sample: (channels, 1, 3, 3)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(nn.Conv2d(channels, channels, 3, groups=channels).weight.detach())
-
-    def forward(self) -> Tensor:
-        """The kernels, (channels, 1, 3, 3)."""
-        return self.weight
-
-
-class AdaptiveKernel(nn.Module):
-    """Kernels of a depthwise convolution that differ from sample to sample (TAT, arXiv 2512.14550).
-
-    The kernels of sample b are `weight + strength · generated_b`; `strength` (lambda in the paper), one number a
-    channel, starts at 0. `std` is the spread that `weight` starts with.
-    """
-
-    def __init__(self, channels: int, std: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(std * torch.randn(channels, 1, 3, 3))
-        self.strength = nn.Parameter(torch.zeros(channels, 1, 1, 1))
-
-    def forward(self, generated: Tensor) -> Tensor:
-        """Generated kernels -> the kernels, both (B, channels, 1, 3, 3)."""
-        return self.weight + self.strength * generated
-
-
-def mix_depthwise(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """A 1x1 convolution, then a 3x3 convolution of every channel with its own kernel, zero padding.
-
-    x (H, W, B, C), weight (D, C), kernel (D, 1, 3, 3) or, one a sample, (B, D, 1, 3, 3) -> (H, W, B, D)
-    """
-    x = F.linear(x, weight)  # (H, W, B, D)
-    if x.dtype == torch.float64:  # for tests of exactness only: there is no fast depthwise convolution of doubles
-        return _shifted_products(x, kernel)
-    batch, channels = x.shape[2:]
-    kernels = kernel.expand(batch, channels, 1, 3, 3).flatten(0, 1)  # (B·D, 1, 3, 3)
-    beside = x.flatten(2)[None].permute(0, 3, 1, 2)  # (1, B·D, H, W), channels-last in memory
-    beside = F.conv2d(beside, kernels, padding=1, groups=batch * channels)
-    return beside.permute(0, 2, 3, 1)[0].unflatten(2, (batch, channels))
-
-
-def _shifted_products(x: Tensor, kernel: Tensor) -> Tensor:
-    """The depthwise convolution by its definition; shapes as in `mix_depthwise`."""
-    height, width = x.shape[:2]
-    padded = F.pad(x, (0, 0, 0, 0, 1, 1, 1, 1))
-    total = torch.zeros_like(x)
-    for i in range(3):
-        for j in range(3):
-            total = torch.addcmul(total, padded[i : i + height, j : j + width], kernel[..., 0, i, j])
-    return total
-
-
-class Attention(nn.Module):
-    """Attention across channels: which channel looks like which, over all pixels (MDTA, Restormer sec. 3.1).
-
-    Parameters
-    ----------
-    channels, heads: the channels are dealt out to the heads in turn, channels / heads to each.
-    kernel: of the depthwise convolution that follows the 1x1 convolution to q, k and v.
-    window: None, or the side in pixels above which attention is local (test-time local conversion): the map is cut
-        into overlapping windows of this side, each has its own attention, and results are averaged where they overlap.
-    """
-
-    def __init__(self, channels: int, heads: int, kernel: nn.Module, window: int | None = None) -> None:
-        super().__init__()
-        self.heads, self.window = heads, window
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
-        self.kernel = kernel
-        self.project = nn.Linear(channels, channels, bias=False)
-
-    def forward(self, x: Tensor, *generated: Tensor) -> Tensor:
-        """x (H, W, B, C) -> (H, W, B, C); `generated` kernels go to an `AdaptiveKernel`."""
-        # Three products, not one: what is cut apart afterwards has to be put together again in the backward pass.
-        parts = zip(self.qkv.weight.chunk(3), self.kernel(*generated).chunk(3, dim=-4), strict=True)
-        q, k, v = (mix_depthwise(x, weight, kernel) for weight, kernel in parts)  # (H, W, B, C) each
-        height, width = x.shape[:2]
-        if self.window is None or max(height, width) <= self.window:
-            return self._attend(q, k, v)
-        total, times = torch.zeros_like(v), v.new_zeros(height, width, 1, 1)
-        for rows in windows(height, self.window):
-            for columns in windows(width, self.window):
-                total[rows, columns] += self._attend(*(t[rows, columns] for t in (q, k, v)))
-                times[rows, columns] += 1
-        return total / times
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(H, W, B, C) each -> (H, W, B, C): attention over all these pixels, and the output projection."""
-        height, width = v.shape[:2]
-        q, k, v = (t.flatten(0, 1).transpose(0, 1) for t in (q, k, v))  # (B, N, C) each
-        matrix = attention_matrix(q, k, self.temperature)  # (B, heads, C/heads, C/heads)
-        # Attention and the projection are both linear in v: fold the two small matrices, then touch the pixels once.
-        project = self.project.weight.unflatten(1, (self.heads, -1))  # (C, heads, C/heads)
-        folded = torch.einsum("ohc,bhcd->bhdo", project, matrix.to(project.dtype)).flatten(1, 2)  # (B, C, C)
-        return torch.bmm(v, folded.to(v.dtype)).transpose(0, 1).unflatten(0, (height, width))
-
-
-def attention_matrix(q: Tensor, k: Tensor, temperature: Tensor) -> Tensor:
-    """softmax(cosine(q_i, k_j) · temperature), for the channels i and j of each head, at least in float32.
-
-    q, k (B, N, C), temperature (heads, 1, 1) -> (B, heads, C/heads, C/heads). The cosine is taken of the sums over the
-    N pixels: q and k themselves need not be normalised.
-    """
-    heads = temperature.shape[0]
-    with torch.autocast(q.device.type, enabled=False):
-        q, k = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (q, k))
-        # One product of all channels with all, then the blocks of the heads: large products run faster than many.
-        products = torch.bmm(q.transpose(1, 2), k)  # (B, C, C)
-        products = products.unflatten(2, (heads, -1)).unflatten(1, (heads, -1))  # (B, heads, C/heads, heads, C/heads)
-        products = products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)  # (B, heads, C/heads, C/heads)
-        # Clamped before the root, or the gradient of a blank image would not be finite.
-        length_q, length_k = ((t * t).sum(1).clamp_min(1e-24).sqrt().unflatten(1, (heads, -1)) for t in (q, k))
-        cosine = products / (length_q.unsqueeze(3) * length_k.unsqueeze(2))
-        return (cosine * temperature).softmax(dim=3)
-
-
-def windows(side: int, window: int) -> Iterator[slice]:
-    """The overlapping windows that cover `side` pixels: as few as can be, evenly stepped, the last at the border."""
-    window = min(side, window)
-    count = (side - 1) // window + 1
-    step = -(-(side - window) // (count - 1)) if count > 1 else window
-    for i in range(count):
-        start = min(i * step, side - window)
-        yield slice(start, start + window)
 
 
 class FeedForward(nn.Module):

@@ -1,0 +1,65 @@
+"""Depthwise convolutions, where every channel has a 3x3 kernel of its own: one for all samples, or one for each.
+
+Maps are (H, W, B, C), see `medley.models.blocks`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Kernel(nn.Module):
+    """The 3x3 kernels of a depthwise convolution, one a channel, the same for every sample: (channels, 1, 3, 3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.Conv2d(channels, channels, 3, groups=channels).weight.detach())
+
+    def forward(self) -> Tensor:
+        """The kernels, (channels, 1, 3, 3)."""
+        return self.weight
+
+
+class AdaptiveKernel(nn.Module):
+    """Kernels of a depthwise convolution that differ from sample to sample (TAT, arXiv 2512.14550).
+
+    The kernels of sample b are `weight + strength · generated_b`; `strength` (lambda in the paper), one number a
+    channel, starts at 0. `std` is the spread that `weight` starts with.
+    """
+
+    def __init__(self, channels: int, std: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(std * torch.randn(channels, 1, 3, 3))
+        self.strength = nn.Parameter(torch.zeros(channels, 1, 1, 1))
+
+    def forward(self, generated: Tensor) -> Tensor:
+        """Generated kernels -> the kernels, both (B, channels, 1, 3, 3)."""
+        return self.weight + self.strength * generated
+
+
+def mix_depthwise(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """A 1x1 convolution, then a 3x3 convolution of every channel with its own kernel, zero padding.
+
+    x (H, W, B, C), weight (D, C), kernel (D, 1, 3, 3) or, one a sample, (B, D, 1, 3, 3) -> (H, W, B, D)
+    """
+    x = F.linear(x, weight)  # (H, W, B, D)
+    if x.dtype == torch.float64:  # for tests of exactness only: there is no fast depthwise convolution of doubles
+        return _shifted_products(x, kernel)
+    batch, channels = x.shape[2:]
+    kernels = kernel.expand(batch, channels, 1, 3, 3).flatten(0, 1)  # (B·D, 1, 3, 3)
+    beside = x.flatten(2)[None].permute(0, 3, 1, 2)  # (1, B·D, H, W), channels-last in memory
+    beside = F.conv2d(beside, kernels, padding=1, groups=batch * channels)
+    return beside.permute(0, 2, 3, 1)[0].unflatten(2, (batch, channels))
+
+
+def _shifted_products(x: Tensor, kernel: Tensor) -> Tensor:
+    """The depthwise convolution by its definition; shapes as in `mix_depthwise`."""
+    height, width = x.shape[:2]
+    padded = F.pad(x, (0, 0, 0, 0, 1, 1, 1, 1))
+    total = torch.zeros_like(x)
+    for i in range(3):
+        for j in range(3):
+            total = torch.addcmul(total, padded[i : i + height, j : j + width], kernel[..., 0, i, j])
+    return total
