@@ -11,6 +11,7 @@ from medley.metrics.dose import dvh_curve
 from medley.pictures import COLOURS, rounded_up
 
 _WIDTH, _HEIGHT = 300, 230  # pixels of a plot
+_PER_LINE = 4
 _LEFT, _TOP, _BOTTOM, _GAP = 40, 30, 40, 14
 _FINER = 3  # drawn so many times larger and averaged down, for smooth lines
 _SOFT, _INK = "#b9c0c9", "#22252a"
@@ -28,12 +29,13 @@ def histograms(
     top = float(max(dose.max() for dose in (truth, *doses.values())))
     step = rounded_up(top / 5)
     ticks = np.arange(0, top + step, step).tolist()
-    column = _LEFT + _WIDTH + _GAP
-    size = (column * len(doses) + _GAP, _TOP + _HEIGHT + _BOTTOM + 24)
+    column, line = _LEFT + _WIDTH + _GAP, _TOP + _HEIGHT + _BOTTOM
+    size = (column * min(len(doses), _PER_LINE) + _GAP, line * (-(-len(doses) // _PER_LINE)) + 24)
     image = Image.new("RGB", (size[0] * _FINER, size[1] * _FINER), "white")
     draw = ImageDraw.Draw(image)
     for k, (method, dose) in enumerate(doses.items()):
-        _plot(draw, k * column + _LEFT, method, dose, truth, masks, ticks, unit)
+        down, across = divmod(k, _PER_LINE)
+        _plot(draw, (across * column + _LEFT, down * line), method, dose, truth, masks, ticks, unit)
     x = _LEFT
     for name, colour in zip(masks, _colours(masks), strict=True):
         _text(draw, (x, size[1] - 22), name, colour)
@@ -43,7 +45,7 @@ def histograms(
 
 def _plot(
     draw: ImageDraw.ImageDraw,
-    left: int,
+    corner: tuple[int, int],
     method: str,
     dose: np.ndarray,
     truth: np.ndarray,
@@ -51,20 +53,21 @@ def _plot(
     ticks: list[float],
     unit: str,
 ) -> None:
-    _text(draw, (left, 4), method, _INK)
+    left, top = corner[0], corner[1] + _TOP
+    _text(draw, (left, corner[1] + 4), method, _INK)
     for share in (0, 0.5, 1):
-        y = _TOP + _HEIGHT * (1 - share)
+        y = top + _HEIGHT * (1 - share)
         _line(draw, [(left, y), (left + _WIDTH, y)], _SOFT, 1)
         _text(draw, (left - 38, y - 9), f"{100 * share:.0f} %", _INK)
     highest = ticks[-1]
     for tick in ticks:
         last = f" {unit}" if tick == highest else ""
-        _text(draw, (left + _WIDTH * tick / highest - (34 if last else 8), _TOP + _HEIGHT + 6), f"{tick:g}{last}", _INK)
+        _text(draw, (left + _WIDTH * tick / highest - (34 if last else 8), top + _HEIGHT + 6), f"{tick:g}{last}", _INK)
     edges = np.linspace(0, highest, 151)
     for mask, colour in zip(masks.values(), _colours(masks), strict=True):
         for values, width in ((truth, 1), (dose, 2.4)):
             across = left + _WIDTH * edges / highest
-            down = _TOP + _HEIGHT * (1 - dvh_curve(values, mask, edges))
+            down = top + _HEIGHT * (1 - dvh_curve(values, mask, edges))
             _line(draw, list(zip(across.tolist(), down.tolist(), strict=True)), colour, width)
 
 
