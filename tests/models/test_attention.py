@@ -7,11 +7,6 @@ from medley.models.attention import Attention, attention_matrix, windows
 from medley.models.depthwise import Kernel, mix_depthwise
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def channels_first(x: Tensor) -> Tensor:
     """(H, W, B, C) -> (B, C, H, W)."""
     return x.permute(2, 3, 0, 1)

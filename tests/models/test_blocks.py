@@ -1,14 +1,8 @@
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from medley.models.blocks import Conv, Down, Up
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
 
 
 def channels_first(x: Tensor) -> Tensor:

@@ -6,11 +6,6 @@ from torch import Tensor
 from medley.models.depthwise import AdaptiveKernel, mix_depthwise
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def channels_first(x: Tensor) -> Tensor:
     """(H, W, B, C) -> (B, C, H, W)."""
     return x.permute(2, 3, 0, 1)
