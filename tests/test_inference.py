@@ -172,7 +172,7 @@ def test_the_stream_needs_few_slices_at_a_time() -> None:
     for k, one in enumerate(better.data):
         assert one[0, 0] == pytest.approx(k, abs=1e-3)
         taken += 1
-        assert len(made) - taken < 4
+        assert len(made) - taken < 2 * 4  # the batch at work, and one that is read ahead
     assert taken == 200
 
 

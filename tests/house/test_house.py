@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "medley"
 # A floor stands on the floors below it. On one floor, rooms may not look into each other, except where ALLOWED says.
 FLOORS = {
     "errors": 0, "volume": 0, "tasks": 0, "problems": 0, "allocator": 0, "metrics": 0, "models": 0, "packaged": 0,
-    "grids": 0,
+    "grids": 0, "memory": 0, "pipeline": 0,
     "io": 1, "pictures": 1, "physics": 1, "inference": 1, "predictor": 1, "patient": 1, "windows": 1,
     "data": 2,
     "training": 3,

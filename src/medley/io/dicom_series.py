@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
@@ -136,12 +137,33 @@ def reading(path: object) -> Iterator[None]:
         raise MedleyError(f"{path}: its header is broken ({one_line(error)}); copy or export it again") from error
 
 
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Keep pydicom's remarks about irregular but readable headers from the user's screen."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+class _Silence:
+    """No warnings while anybody is inside. The filters are one for all threads: the last to leave restores them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._kept = warnings.catch_warnings()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._kept = warnings.catch_warnings()
+                self._kept.__enter__()
+                warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._kept.__exit__(None, None, None)
+
+
+# Keeps pydicom's remarks about irregular but readable headers from the user's screen.
+without_warnings = _Silence()
 
 
 def _is_scan(header: FileDataset) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from medley.errors import MedleyError
@@ -15,7 +17,8 @@ from medley.io.nifti import open_nifti, write_nifti
 from medley.io.sitk import READS as SITK_READS
 from medley.io.sitk import SUFFIXES as SITK_SUFFIXES
 from medley.io.sitk import open_sitk, write_sitk
-from medley.volume import Volume
+from medley.pipeline import taken_behind
+from medley.volume import Slices, Volume
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def write(
 ) -> Path:
     """Write a volume; `volume.data` is iterated once, in order. Whole or not at all: nothing half-written is left.
 
+    Slices that are made one at a time are made in the thread of the caller, and written in another meanwhile.
+
     Parameters
     ----------
     path: the suffix chooses: .nii, .nii.gz, .mha, .nrrd; a path without one is a folder for a DICOM series, for
@@ -104,18 +109,25 @@ def write(
     MedleyError: unknown suffix, `path` exists and `overwrite` is False, the disk is full, DICOM without a source.
     """
     path = Path(path)
+    save = _writer(path, derivation, mark, overwrite)
+    if not isinstance(volume.data, Slices):
+        return save(volume)
+    return taken_behind(volume.data, lambda slices: save(volume.with_data(Slices(volume.shape, lambda: slices))))
+
+
+def _writer(path: Path, derivation: str, mark: str, overwrite: bool) -> Callable[[Volume], Path]:
     name = path.name.lower()
     if name.endswith(NIFTI_SUFFIXES):
-        return write_nifti(volume, path, derivation=derivation, overwrite=overwrite)
+        return partial(write_nifti, path=path, derivation=derivation, overwrite=overwrite)
     if name.endswith(SITK_SUFFIXES):
-        return write_sitk(volume, path, derivation=derivation, overwrite=overwrite)
+        return partial(write_sitk, path=path, derivation=derivation, overwrite=overwrite)
     # A folder may well be named by a UID, "1.2.840", which has no letters after the dot.
     if re.fullmatch(r"\.[a-z]\w*", path.suffix.lower()):
         raise MedleyError(
             f"{path}: cannot write {path.suffix} files; expected .nii, .nii.gz, .mha or .nrrd, or no suffix for a "
             "folder with a DICOM series"
         )
-    return write_dicom(volume, path, derivation=derivation, mark=mark, overwrite=overwrite)
+    return partial(write_dicom, folder=path, derivation=derivation, mark=mark, overwrite=overwrite)
 
 
 def _only_scan(path: Path) -> Scan:

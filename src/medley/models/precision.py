@@ -1,0 +1,74 @@
+"""Inference in bfloat16: less memory, and up to four times the speed where the processor multiplies in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medley.errors import MedleyError
+from medley.models.amir import AMIR, ChannelRouter, RoutingInstruction, SpatialRouter
+from medley.models.attention import Attention
+from medley.models.blocks import Trunk
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def in_precision(model: nn.Module, precision: str) -> nn.Module:
+    """The same network for inference in a precision; changed in place where that is not float32.
+
+    Raises
+    ------
+    MedleyError: the precision is none of `PRECISIONS`; the network is not TAT, AMIR or Restormer.
+    """
+    if precision not in PRECISIONS:
+        raise MedleyError(f"the precision must be {' or '.join(PRECISIONS)}, but is {precision!r}")
+    if precision == "float32":
+        return model
+    if not isinstance(model, Trunk):
+        raise MedleyError(
+            f"TAT, AMIR and Restormer can work in {precision}, but this network is {type(model).__name__}"
+        )
+    return to_bfloat16(model)
+
+
+def to_bfloat16(model: Trunk) -> Trunk:
+    """Bring a restorer to bfloat16 for inference, in place; returns it. Weights are rounded once, not at every call.
+
+    Three things stay in float32. The first level up to the first halving: bfloat16 has 8 bits, one step of it is 8 HU
+    in the soft tissue of a CT, and what is lost here no later layer can find again. What decides: temperature and
+    softmax of attention, whose sums over pixels are taken in float32 too, and AMIR's instruction and gates, because a
+    rounded logit would send pixels to other experts. And the image itself: it goes in and comes out in float32, and
+    what the network adds to it is added in float32.
+    """
+    kept = {id(parameter) for module in model.modules() for parameter in _kept(module)}
+    first = [model.embed, model.encoder1, *([model.spatial1] if isinstance(model, AMIR) else [])]
+    kept |= {id(parameter) for module in first for parameter in module.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in kept:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    model.encoder1.register_forward_hook(_round_output)
+    for module in model.modules():
+        if isinstance(module, ChannelRouter):
+            module.register_forward_pre_hook(_round_inputs)  # the instruction comes in float32
+    return model
+
+
+def _kept(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a module that stay in float32 wherever it is."""
+    if isinstance(module, Attention):
+        return [module.temperature]
+    if isinstance(module, RoutingInstruction):
+        return list(module.parameters())
+    if isinstance(module, SpatialRouter):
+        return [module.gate, module.noise, *module.instruct.parameters()]
+    return []
+
+
+def _round_output(_: nn.Module, __: Any, x: Tensor) -> Tensor:
+    return x.to(torch.bfloat16)
+
+
+def _round_inputs(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.to(torch.bfloat16) for x in inputs)
