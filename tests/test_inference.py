@@ -1,4 +1,5 @@
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 from torch import nn
 
 from medley import inference
-from medley.errors import MedleyError
+from medley.errors import MedleyError, MedleyNotice
 from medley.inference import Restorer, load, normalisation_for
 from medley.models import weights
 from medley.models.weights import Description
@@ -77,6 +78,52 @@ def test_the_result_does_not_depend_on_the_batch(random_network: nn.Module, monk
     assert np.abs(np.asarray(together) - scan.data).max() > 1  # the network does something
     np.testing.assert_allclose(threes, together, atol=0.02)  # HU: 5e-6 of the range
     np.testing.assert_allclose(alone, together, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["tat-tiny", "amir-tiny"])
+def test_the_result_does_not_depend_on_the_batch_at_any_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, scan = load(name), ct((5, 50, 43))  # sides that the network pads
+    results = []
+    for size in (1, 2, 5):
+        monkeypatch.setattr(inference, "PIXELS_AT_ONCE", size * 50 * 43)
+        results.append(np.asarray(model.restore(scan).data))
+    for other in results[1:]:  # the order of sums differs with the shape of a product: not the same to the last bit
+        np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-6 * 4095)
+
+
+def test_batches_follow_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Watching(Brighter):
+        config: ClassVar = {"dim": 8}
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return super().forward(x)
+
+    scan = ct((6, 40, 30))
+    one = 40 * 30 * 8 * inference._NUMBERS_PER_WIDTH * 4  # bytes for a slice
+    results = []
+    for free, expected in ((None, [6]), (100 * one, [6]), (8 * one, [4, 2]), (2 * one, [1] * 6), (one, [1] * 6)):
+        monkeypatch.setattr(inference, "free_memory", lambda free=free: free)
+        results.append(restorer(Watching()).restore(scan).data)
+        assert seen == expected
+        seen.clear()
+    for other in results:
+        np.testing.assert_array_equal(other, results[0])
+
+
+def test_a_slice_for_which_memory_is_short_goes_in_windows_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = ct((2, 200, 300))
+    monkeypatch.setattr(
+        inference, "free_memory", lambda: 200 * 200 * inference._WIDTH * inference._NUMBERS_PER_WIDTH * 4
+    )
+    model = restorer(Brighter())
+    with pytest.warns(MedleyNotice, match="200 x 300: it goes through the network in windows of 128 x 128"):
+        plan = model.plan(scan)
+    assert plan.window == 128
+    kept = scan.data + 409.5 > 3071
+    np.testing.assert_allclose(model.carry_out(plan).load().data[~kept], scan.data[~kept] + 409.5, atol=0.01)
 
 
 def test_strength_blends_and_zero_gives_the_input_exactly(random_network: nn.Module) -> None:

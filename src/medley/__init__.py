@@ -46,17 +46,26 @@ __all__ = [
 ]
 
 
-def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Restorer | Predictor:
+def load(
+    name_or_path: str | Path, *, device: str | torch.device = "cpu", precision: str = "float32"
+) -> Restorer | Predictor:
     """A `Restorer` or a `Predictor`, as the weights are: of a packaged name, such as "tat-tiny", or a file.
+
+    `precision` "bfloat16" is for restorers: less memory, and less time where the processor has it.
 
     Raises
     ------
-    MedleyError: neither a packaged name nor a file; a damaged file; a device that is not there.
+    MedleyError: neither a packaged name nor a file; a damaged file; a device that is not there; another precision
+        than float32 for a predictor.
     """
+    from medley.errors import MedleyError
     from medley.models import loading, weights
 
-    predicts = bool(weights.describe(loading.find(name_or_path)).problem)
-    return import_module("medley.predictor" if predicts else "medley.inference").load(name_or_path, device=device)
+    if not weights.describe(loading.find(name_or_path)).problem:
+        return import_module("medley.inference").load(name_or_path, device=device, precision=precision)
+    if precision != "float32":
+        raise MedleyError(f"{name_or_path} predicts, and networks that predict work in float32 only, not {precision}")
+    return import_module("medley.predictor").load(name_or_path, device=device)
 
 
 def __getattr__(name: str) -> Any:

@@ -58,6 +58,23 @@ def test_a_dicom_series_becomes_a_derived_series_with_a_report_and_a_record(medl
     assert str(tmp_path) not in html
 
 
+def test_the_precision_is_noted_wherever_people_look(medley, model, ct_series, tmp_path) -> None:
+    scans, data = [], []
+    for precision in ("float32", "bfloat16"):
+        out, page, record = (tmp_path / f"{precision}{end}" for end in ("", ".html", ".json"))
+        wishes = ("-m", model, "--precision", precision, "--report", page, "--json", record)
+        assert medley("restore", ct_series, "-o", out, *wishes).code == 0
+        scans.append(json.loads(record.read_text())["scans"][0])
+        data.append(np.asarray(read(out).data))
+        assert f"<td>{precision}</td>" in page.read_text()
+        said = pydicom.dcmread(next(out.iterdir())).DerivationDescription
+        assert ("bfloat16" in said) == (precision == "bfloat16")
+    assert [scan["precision"] for scan in scans] == ["float32", "bfloat16"]
+    assert [scan["window"] for scan in scans] == [None, None]
+    assert np.abs(data[1] - data[0]).max() > 0
+    assert medley("restore", ct_series, "-o", tmp_path / "o", "--precision", "float16").code == 2
+
+
 def test_json_on_stdout_is_json_alone(medley, model, ct_nifti, tmp_path) -> None:
     done = medley("restore", ct_nifti, "-o", tmp_path / "o.nii.gz", "-m", model, "-t", "ct-denoise", "--json", "-")
     assert json.loads(done.out)["scans"][0]["output"] == str(tmp_path / "o.nii.gz")

@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 FORMATS = ("dicom", "nifti", "mha", "nrrd")
+PRECISIONS = ("float32", "bfloat16")
 
 
 def _one_of(allowed: tuple[object, ...]):  # type: ignore[no-untyped-def]  # typer looks at the callback's annotations
@@ -50,6 +51,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results th
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE|-", help="Record of what was done; - prints it.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps ...")]
+Precision = Annotated[
+    str, typer.Option("--precision", callback=_one_of(PRECISIONS), help="float32, or bfloat16: faster, less memory.")
+]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting; repeats.")]
 
 
@@ -81,6 +85,7 @@ def restore(
         typer.Option("--format", callback=_one_of(FORMATS), help="dicom, nifti, mha, nrrd; else as the input."),
     ] = None,
     device: Device = "cpu",
+    precision: Precision = "float32",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -96,6 +101,7 @@ def restore(
         output,
         model=model,
         device=device,
+        precision=precision,
         wishes=wishes,
         page=report,
         record=json,

@@ -136,6 +136,8 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         "task": plan.task.name,
         "strength": f"{plan.strength:g}",
         **({"scale": f"{plan.scale}", "measured data kept": measured} if plan.task.modality == "MR" else {}),
+        "precision": record["precision"],
+        **({"windows": f"{plan.window} × {plan.window} pixels, overlapping"} if plan.window else {}),
         "size": " × ".join(str(n) for n in record["shape"]) + " (slices, rows, columns)",
         "spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm",
         "range of the network": minus(f"{plan.normalisation.low:.5g} to {plan.normalisation.high:.5g} {unit}")

@@ -33,6 +33,7 @@ def restore(
     *,
     model: str = "tat-tiny",
     device: str = "cpu",
+    precision: str = "float32",
     wishes: Mapping[str, Any],
     page: Path | None = None,
     record: Path | None = None,
@@ -46,6 +47,7 @@ def restore(
     ----------
     source: a file, a DICOM series, a zip, or a folder of them.
     output: the file or DICOM folder of a single scan, or the folder for several.
+    precision: of the network's products, "float32" or "bfloat16".
     wishes: task, strength, scale, keep_measured, as `Restorer.restore` takes them.
     page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
     form: "dicom", "nifti", "mha", "nrrd"; None keeps that of the input.
@@ -62,7 +64,7 @@ def restore(
     results = [path for job in jobs for path in (job.output, job.page) if path is not None]
     records = [record] if record is not None and str(record) != "-" else []
     check_outputs(source, [*results, *records], overwrite=overwrite)
-    restorer = load(model, device=device)
+    restorer = load(model, device=device, precision=precision)
     done = []
     for job in jobs:
         try:
@@ -112,6 +114,8 @@ def restore_one(
         derivation += f" scale {plan.scale}"
     if plan.keep is not None:
         derivation += f" kept {plan.keep:g}"
+    if restorer.precision != "float32":
+        derivation += f" {restorer.precision}"
     with progress(job.scan.name, quiet=quiet) as update:
         better = watched(restorer.carry_out(plan, survey), update)
         write(better, job.output, derivation=derivation, overwrite=overwrite)
@@ -122,8 +126,10 @@ def restore_one(
         "output": str(job.output),
         "task": plan.task.name,
         "model": {"name": name, "sha256": restorer.sha256},
+        "precision": restorer.precision,
         "version": medley.__version__,
         "parameters": {"strength": plan.strength, "scale": plan.scale, "keep_measured": plan.keep},
+        "window": plan.window,
         "shape": list(plan.before.shape),
         "spacing": list(plan.before.spacing),
         "seconds": round(time.perf_counter() - begun, 3),
