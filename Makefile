@@ -26,8 +26,8 @@ lint: install  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install  ## speed and memory
-	$(BIN)/python benchmarks/speed.py
+bench: install  ## speed and memory; make bench BENCH="--plain -o results/speed.csv"
+	$(BIN)/python -m benchmarks.speed $(BENCH)
 
 clean:
 	rm -rf $(VENV) demo-output

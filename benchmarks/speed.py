@@ -1,76 +1,187 @@
-"""Seconds and memory of the networks on this machine: `python benchmarks/speed.py [-o FILE.csv]`.
+"""Seconds and memory of the networks on this machine, beside the least that it could need.
+
+    python -m benchmarks.speed                               what `make bench` prints: slices, a batch, training steps
+    python -m benchmarks.speed --plain --untuned -o FILE.csv the same beside the plain forms (benchmarks/plain.py)
+    python -m benchmarks.speed --quick --networks tat-tiny   to see that it works
 
 Every figure is the least of a few runs after one that does not count, in a process of its own, so that the memory is
-that of this one case. `slice` is one image through the network; `step` is forward and backward for a batch of 4.
+that of this one case. Forms that are compared take turns, run by run; `ratio` is the median of a form's seconds over
+those of the fast form in the same turn. `floor_seconds` is what the machine would need if it multiplied matrices, or
+copied memory, at its best rate all the time (benchmarks/floor.py); `share` is how near to that a form comes.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import multiprocessing
 import resource
-import sys
+import statistics
 import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
 
-NETWORKS = ("tat", "amir", "restormer", "tat-tiny", "amir-tiny")
-CASES = (("slice", 128), ("slice", 256), ("step", 64), ("step", 128))
-STEP_BATCH = 4
-LARGE_STEP = {("tat", 128), ("amir", 128), ("restormer", 128)}  # 12 GB and more: only when asked for
-HEADERS = ("network", "what", "side", "seconds", "peak_MB", "threads", "torch")
+import torch
 
+from benchmarks.cases import FAST, PLAIN, UNTUNED, Case, prepare
+from benchmarks.floor import Rates, Work, measure_rates, measure_work
+from medley.models.zoo import CONFIGURATIONS, is_multitask
 
-def measure(network: str, what: str, side: int, runs: int) -> tuple[float, int, int, str]:
-    """(seconds, peak resident memory in MB, threads, torch's version) of one case."""
-    import torch
+NETWORKS = tuple(name for name in CONFIGURATIONS if not is_multitask(name))
+PAPER_SIZE = ("tat", "amir", "restormer")
+PRECISIONS = ("float32", "bfloat16")
+HEADERS = (
+    "network", "what", "count", "side", "precision", "form", "seconds", "peak_MB", "floor_seconds", "share", "ratio",
+    "threads", "torch",
+)  # fmt: skip
+SHOWN = {name: max(len(name), 9) for name in HEADERS[:-2]} | {"form": 13}  # column -> its width
+Row = dict[str, Any]
 
-    from medley.allocator import keep_buffers
-    from medley.models.zoo import create_model
-
-    keep_buffers()
-    torch.manual_seed(0)
-    model = create_model(network)
-    image = torch.rand(STEP_BATCH if what == "step" else 1, 1, side, side)
-
-    def once() -> None:
-        if what == "slice":
-            with torch.inference_mode():
-                model.eval()(image)
-        else:
-            model.train()(image).abs().mean().backward()
-            model.zero_grad()
-
-    once()
-    seconds = []
-    for _ in range(runs):
-        begun = time.perf_counter()
-        once()
-        seconds.append(time.perf_counter() - begun)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return min(seconds), peak, torch.get_num_threads(), torch.__version__
+_once: Callable[[], None]  # in the process of a case: does it once
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--large", action="store_true", help="also steps of the full-size networks at 128 x 128")
-    parser.add_argument("-o", "--output", help="CSV to write")
-    asked = parser.parse_args()
+    asked = arguments()
+    rates = {precision: in_process(measure_rates, precision, *asked.rates) for precision in asked.precisions}
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for precision, rate in rates.items():
+        print(f"{precision}: products {rate.operations / 1e9:.0f} GFLOP/s, copies {rate.bytes / 1e9:.1f} GB/s")
+    print(line(dict(zip(SHOWN, SHOWN, strict=True))), flush=True)
     rows = []
-    print("  ".join(f"{name:>9}" for name in HEADERS))
+    for case in cases(asked):
+        try:
+            found = measure(case, forms(case, asked), asked.runs, rates[case.precision])
+        except RuntimeError as error:
+            print(f"{case.network} {case.what} of {case.side} in {case.precision} left out: {error}", flush=True)
+            continue
+        print("\n".join(map(line, found)), flush=True)
+        rows += found
+        if asked.output:
+            write(asked.output, rows)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.speed", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=PAPER_SIZE, choices=NETWORKS, metavar="NAME")
+    parser.add_argument("--sides", nargs="+", type=int, metavar="PIXELS", help="of single slices; 128 256 512")
+    parser.add_argument("--precisions", nargs="+", default=PRECISIONS, choices=PRECISIONS)
+    parser.add_argument("--runs", type=int, default=3, help="the least counts")
+    parser.add_argument("--plain", action="store_true", help="beside the plain form")
+    parser.add_argument("--untuned", action="store_true", help="and the plain form with the allocator as it comes")
+    parser.add_argument("--large", action="store_true", help="also steps of a whole batch at once: 12 GB and more")
+    parser.add_argument("--volume", action="store_true", help="also a CT of 64 slices of 512 x 512 through restore")
+    parser.add_argument("--quick", action="store_true", help="everything small, once")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.csv", help="is replaced")
+    asked = parser.parse_args()
+    asked.sides = asked.sides or ([48, 64] if asked.quick else [128, 256, 512])
+    asked.patch, asked.volume_slices, asked.volume_side = (48, 4, 64) if asked.quick else (128, 64, 512)
+    asked.rates = (1024, 64) if asked.quick else ()
+    asked.runs = 1 if asked.quick else asked.runs
+    return asked
+
+
+def cases(asked: argparse.Namespace) -> Iterator[Case]:
     for network in asked.networks:
-        for what, side in CASES:
-            if what == "step" and (network, side) in LARGE_STEP and not asked.large:
-                continue
-            with multiprocessing.get_context("spawn").Pool(1) as process:
-                seconds, *rest = process.apply(measure, (network, what, side, asked.runs))
-            rows.append((network, what, side, f"{seconds:.3f}", *rest))
-            print("  ".join(f"{value!s:>9}" for value in rows[-1]), flush=True)
-    if asked.output:
-        with open(asked.output, "w", newline="") as file:
-            csv.writer(file).writerows([HEADERS, *rows])
+        for precision in asked.precisions:
+            for side in asked.sides:
+                yield Case(network, "slices", 1, side, precision)
+            yield Case(network, "slices", 8, asked.patch, precision)
+            yield Case(network, "step", 4, asked.patch, precision)
+            if asked.large:
+                yield Case(network, "whole step", 4, asked.patch, precision)
+            if asked.volume:
+                yield Case(network, "volume", asked.volume_slices, asked.volume_side, precision)
+
+
+def forms(case: Case, asked: argparse.Namespace) -> list[str]:
+    """A volume goes through the command, which has no plain form."""
+    if case.what == "volume":
+        return [FAST]
+    return [FAST, *[PLAIN] * asked.plain, *[UNTUNED] * asked.untuned]
+
+
+def measure(case: Case, forms: Sequence[str], runs: int, rates: Rates) -> list[Row]:
+    """A row for each form.
+
+    Raises
+    ------
+    RuntimeError: this medley cannot do the case, or memory is not enough for it (BrokenProcessPool: it was killed).
+    """
+    # Whole batches take turns as a whole: two of their processes may not fit into memory side by side.
+    groups = [[form] for form in forms] if case.what == "whole step" else [list(forms)]
+    seconds: dict[str, list[float]] = {}
+    peaks: dict[str, int] = {}
+    for group in groups:
+        with ExitStack() as stack:
+            processes = {form: stack.enter_context(process()) for form in group}
+            for form, one in processes.items():
+                one.submit(begin, case, form).result()
+            turns = [{form: one.submit(timed).result() for form, one in processes.items()} for _ in range(runs)]
+            seconds |= {form: [turn[form] for turn in turns] for form in group}
+            peaks |= {form: one.submit(peak, case.what == "volume").result() for form, one in processes.items()}
+    floor = work(case.network, case.side).floor(rates) * case.passes
+    return [
+        {
+            "network": case.network, "what": case.what, "count": case.count, "side": case.side,
+            "precision": case.precision, "form": form, "seconds": f"{min(seconds[form]):.3f}", "peak_MB": peaks[form],
+            "floor_seconds": f"{floor:.3f}", "share": f"{floor / min(seconds[form]):.2f}",
+            "ratio": f"{statistics.median(a / b for a, b in zip(seconds[form], seconds[FAST], strict=True)):.2f}",
+            "threads": torch.get_num_threads(), "torch": torch.__version__,
+        }
+        for form in forms
+    ]  # fmt: skip
+
+
+def begin(case: Case, form: str) -> None:
+    """In its process: make the case ready and, unless it takes minutes, do it once without counting."""
+    global _once
+    _once = prepare(case, form)
+    if case.what != "volume":
+        _once()
+
+
+def timed() -> float:
+    """In its process: seconds of one run."""
+    begun = time.perf_counter()
+    _once()
+    return time.perf_counter() - begun
+
+
+def peak(of_children: bool) -> int:
+    """In its process: the most memory that was resident, in MB, of this process or of the commands that it ran."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+@cache
+def work(network: str, side: int) -> Work:
+    return in_process(measure_work, network, side)
+
+
+def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    with process() as one:
+        return one.submit(function, *arguments).result()
+
+
+def process() -> Executor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def line(row: Row) -> str:
+    return "  ".join(f"{row[name]!s:>{width}}" for name, width in SHOWN.items())
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """After every case, so that what was measured is there when a later case is cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, HEADERS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,152 @@
+"""What is timed: a network at one kind of work, in one form. A process of its own does each, see `benchmarks.speed`."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import torch
+from torch import nn
+
+import medley
+from benchmarks.plain import plain
+from medley.allocator import keep_buffers
+from medley.io.nifti import write_nifti
+from medley.models import weights
+from medley.models.zoo import CONFIGURATIONS, create_model
+from medley.tasks import TASKS
+from medley.volume import Slices, Volume
+
+FAST, PLAIN, UNTUNED = "fast", "plain", "plain untuned"  # the last with the allocator as the system has it
+STEPS = ("step", "whole step")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network at work.
+
+    Attributes
+    ----------
+    network: its name in `medley.models.zoo`.
+    what: "slices" goes once through the network; "step" learns from a batch, a sample at a time (micro_batch: 1), and
+        "whole step" from all of it at once; "volume" is `medley restore` of a CT from file to file.
+    count, side: how many slices or patches, and their side in pixels.
+    precision: "float32" or "bfloat16".
+    """
+
+    network: str
+    what: str
+    count: int
+    side: int
+    precision: str
+
+    @property
+    def passes(self) -> int:
+        """What the case costs, in forward passes of one slice; a backward pass costs two."""
+        return self.count * (3 if self.what in STEPS else 1)
+
+
+def prepare(case: Case, form: str) -> Callable[[], None]:
+    """A function that does the case once.
+
+    Raises
+    ------
+    RuntimeError: this medley cannot do it.
+    """
+    if form != UNTUNED:
+        keep_buffers()
+    torch.manual_seed(0)
+    if case.what == "volume":
+        return _volume(case)
+    model = create_model(case.network)
+    if form != FAST:
+        model = plain(model)
+    return _step(case, model) if case.what in STEPS else _slices(case, model, form)
+
+
+def _slices(case: Case, model: nn.Module, form: str) -> Callable[[], None]:
+    """In bfloat16 the fast form is medley's; the plain one is what a user of the original programs would do."""
+    images = torch.rand(case.count, 1, case.side, case.side)
+    autocast = case.precision == "bfloat16" and form != FAST
+    model.eval()
+    if case.precision == "bfloat16" and form == FAST:
+        model = _to_bfloat16(model)
+
+    def once() -> None:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            model(images)
+
+    return once
+
+
+def _step(case: Case, model: nn.Module) -> Callable[[], None]:
+    """Forward, backward and AdamW, as `medley.training` does; bfloat16 as Lightning Fabric's bf16-mixed."""
+    images, targets = torch.rand(2, case.count, 1, case.side, case.side)
+    size = 1 if case.what == "step" else case.count
+    optimiser = torch.optim.AdamW(model.parameters())
+    model.train()
+
+    def once() -> None:
+        optimiser.zero_grad()
+        for image, target in zip(images.split(size), targets.split(size), strict=True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bfloat16"):
+                restored = model(image)
+            loss = (restored.float() - target).abs().mean()
+            auxiliary = getattr(model, "auxiliary_loss", None)
+            loss = loss if auxiliary is None else loss + auxiliary
+            (loss * size / case.count).backward()
+        optimiser.step()
+
+    return once
+
+
+def _volume(case: Case) -> Callable[[], None]:
+    """`medley restore` of a made-up CT with random weights, NIfTI in and NIfTI out, compressed."""
+    path = Path(mkdtemp())
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    model = create_model(case.network)
+    architecture = CONFIGURATIONS[case.network][0]
+    described = weights.Description(case.network, architecture, model.config, ("ct-denoise",), {}, medley.__version__)
+    weights.save(path / "random.safetensors", model, described)
+    write_nifti(phantom(case.count, case.side), path / "scan.nii.gz", dtype="int16")
+    command: list[str | Path] = [sys.executable, "-m", "medley.apps.cli", "restore", path / "scan.nii.gz"]
+    command += ["-o", path / "restored.nii.gz", "--model", path / "random.safetensors", "--task", "ct-denoise"]
+    command += ["--overwrite", "--quiet"]
+    if case.precision != "float32":
+        command += ["--precision", case.precision]
+
+    def once() -> None:
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"medley restore in {path} failed: {' '.join(done.stderr.split())}")
+
+    return once
+
+
+def phantom(slices: int, side: int) -> Volume:
+    """A CT that compresses as real ones do: air, soft tissue, bone, noise of 20 HU. Slices are made when asked for."""
+    row, column = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    radius = np.hypot(row * 1.4, column * 1.1)
+    clean = np.where(radius < 0.9, 40.0, -1000.0) + np.where(abs(radius - 0.75) < 0.04, 800.0, 0.0)
+
+    def noisy(number: int) -> np.ndarray:
+        noise = np.random.default_rng(number).normal(0, 20, clean.shape)
+        return (clean + noise).clip(-1024, 3071).round().astype(np.float32)
+
+    data = Slices((slices, side, side), lambda: (noisy(k) for k in range(slices)))
+    return Volume(data, np.diag([-0.7, -0.7, 1.5, 1.0])[:, [2, 1, 0, 3]], "CT", TASKS["ct-denoise"].unit)
+
+
+def _to_bfloat16(model: nn.Module) -> nn.Module:
+    try:
+        from medley.models.precision import to_bfloat16
+    except ImportError:
+        raise RuntimeError("this medley has no inference in bfloat16") from None
+    return to_bfloat16(model)

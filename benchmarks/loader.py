@@ -1,0 +1,86 @@
+"""How many patches a second the store gives: `python -m benchmarks.loader [--against results/speed.csv]`.
+
+A throw-away store of CT slices of 512 x 512 is made and read as training reads it, with nothing to learn in between:
+the batches of the restoration lesson, made ahead by one thread. It lies in the file cache, as a store does that fits
+into memory. `--against` puts the patches a second beside those that the training steps in a table of `benchmarks.speed`
+consume; training waits for nothing where the loader gives ten times as many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.cases import STEPS, phantom
+from medley.data.samples import batches
+from medley.data.store import Entry, Store, StoreWriter
+from medley.tasks import TASKS, Normalisation
+from medley.training.recipe import RestorationRecipe
+from medley.training.restoration import Restoration
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.loader", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--side", type=int, default=512, help="of the slices in the store")
+    parser.add_argument("--patch", type=int, default=128)
+    parser.add_argument("--patches", type=int, default=4, help="in a step")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--against", type=Path, metavar="FILE.csv", help="that benchmarks.speed wrote")
+    asked = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        store = make_store(Path(folder) / "store", asked.side)
+        given = patches_per_second(store, asked.patch, asked.patches, asked.seconds)
+    print(f"the store gives {given:.1f} patches/s of {asked.patch} x {asked.patch} from slices of {asked.side} pixels")
+    for name, consumed in consumption(asked.against, asked.patch).items() if asked.against else ():
+        print(f"{name} consumes {consumed:.2f} patches/s, the store gives {given / consumed:.0f} times as many")
+
+
+def make_store(path: Path, side: int, volumes: int = 4, slices: int = 16) -> Store:
+    """Volumes of a CT phantom; what is degraded differs from what is good by its noise."""
+    task = TASKS["ct-denoise"]
+    writer = StoreWriter(path, {"made": "for a benchmark"})
+    good = phantom(slices, side)
+    for number in range(volumes):
+        entry = Entry(
+            id=f"scan-{number}", subject=f"phantom-{number}", split="train", task=task.name, modality=task.modality,
+            unit=task.unit, shape=good.shape, spacing=good.spacing[1:], normalisation=Normalisation(*task.range),
+            degradation={"name": "normal noise", "parameters": {}}, source=f"scan-{number}.nii.gz",
+        )  # fmt: skip
+        rng = np.random.default_rng(number)
+        noisy = (one + rng.normal(0, 20, one.shape).astype(np.float32) for one in good.data)
+        writer.add(entry, zip(noisy, good.data, strict=True))
+    return Store(path)
+
+
+def patches_per_second(store: Store, patch: int, patches: int, seconds: float) -> float:
+    """As training takes them, for so many seconds."""
+    recipe = RestorationRecipe(
+        name="loader", model="tat", store=store.path, output=store.path.with_name("run"), tasks=("ct-denoise",),
+        steps=10**9, patch=patch, patches=patches,
+    )  # fmt: skip
+    steps = batches(Restoration(recipe, store).batch, 0, recipe.steps)
+    next(steps)  # the first opens files that stay open
+    begun, taken = time.perf_counter(), 0
+    while (passed := time.perf_counter() - begun) < seconds:
+        taken += len(next(steps).tasks)
+    return taken / passed
+
+
+def consumption(path: Path, patch: int) -> dict[str, float]:
+    """What each training step with patches of this size in a table of `benchmarks.speed` consumes, patches a second."""
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["what"] in STEPS and int(row["side"]) == patch]
+    return {
+        f"{row['network']}, {row['what']} in {row['precision']}, {row['form']},": int(row["count"])
+        / float(row["seconds"])
+        for row in rows
+    }
+
+
+if __name__ == "__main__":
+    main()
