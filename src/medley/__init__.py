@@ -51,6 +51,8 @@ def load(
 ) -> Restorer | Predictor:
     """A `Restorer` or a `Predictor`, as the weights are: of a packaged name, such as "tat-tiny", or a file.
 
+    A file is one of weights (.safetensors), or one that `medley export` made (.onnx) and onnxruntime runs.
+
     `precision` "bfloat16" is for restorers: less memory, and less time where the processor has it.
 
     Raises
@@ -59,9 +61,9 @@ def load(
         than float32 for a predictor.
     """
     from medley.errors import MedleyError
-    from medley.models import loading, weights
+    from medley.models import loading
 
-    if not weights.describe(loading.find(name_or_path)).problem:
+    if not loading.describe(loading.find(name_or_path)).problem:
         return import_module("medley.inference").load(name_or_path, device=device, precision=precision)
     if precision != "float32":
         raise MedleyError(f"{name_or_path} predicts, and networks that predict work in float32 only, not {precision}")

@@ -26,6 +26,7 @@ app = typer.Typer(
 
 FORMATS = ("dicom", "nifti", "mha", "nrrd")
 PRECISIONS = ("float32", "bfloat16")
+BACKENDS = ("torch", "onnx")
 
 
 def _one_of(allowed: tuple[object, ...]):  # type: ignore[no-untyped-def]  # typer looks at the callback's annotations
@@ -70,7 +71,7 @@ def _common(
 def restore(
     source: Input,
     output: Output,
-    model: Annotated[str, typer.Option("--model", "-m", help="A packaged name or a weights file.")] = "tat-tiny",
+    model: Annotated[str, typer.Option("--model", "-m", help="A packaged name, a weights file, or FILE.onnx.")] = "tat-tiny",
     task: Annotated[
         str,
         typer.Option("--task", "-t", callback=_one_of(("auto", *TASKS)), help="auto takes it from the modality."),
@@ -86,6 +87,10 @@ def restore(
     ] = None,
     device: Device = "cpu",
     precision: Precision = "float32",
+    backend: Annotated[
+        str | None,
+        typer.Option(callback=_one_of(BACKENDS), help="torch, or onnx: onnxruntime, on the CPU; else as the model is."),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -102,6 +107,7 @@ def restore(
         model=model,
         device=device,
         precision=precision,
+        backend=backend,
         wishes=wishes,
         page=report,
         record=json,
@@ -314,6 +320,21 @@ def convert(
     from medley.apps.convert import convert as run
 
     run(checkpoint, output, network, task, settings=settings or [], overwrite=overwrite)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A packaged name or a weights file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.onnx|FILE.pt2", help="ONNX, or what torch.export saves.")
+    ],
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a restorer into a file for other programs, for any size and batch; it is compared with the network."""
+    from medley.apps.export import export as run
+
+    run(model, output, overwrite=overwrite, quiet=quiet)
 
 
 @app.command()

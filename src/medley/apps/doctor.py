@@ -14,7 +14,7 @@ import medley
 from medley.apps.listing import new_table, show
 from medley.errors import MedleyError
 
-EXTRAS = ("formats", "train", "radiotherapy", "baselines")
+EXTRAS = ("formats", "train", "radiotherapy", "baselines", "onnx")
 # DICOM transfer syntaxes that medley promises to read, by their names in pydicom.uid.
 SYNTAXES = (
     "ImplicitVRLittleEndian",

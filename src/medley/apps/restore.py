@@ -16,6 +16,7 @@ from medley.apps.terminal import complain, counted, progress, say, watched
 from medley.errors import MedleyError
 from medley.inference import Restorer, load
 from medley.io.files import Scan, find_scans, open_scan, write
+from medley.models import loading
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ def restore(
     model: str = "tat-tiny",
     device: str = "cpu",
     precision: str = "float32",
+    backend: str | None = None,
     wishes: Mapping[str, Any],
     page: Path | None = None,
     record: Path | None = None,
@@ -48,6 +50,7 @@ def restore(
     source: a file, a DICOM series, a zip, or a folder of them.
     output: the file or DICOM folder of a single scan, or the folder for several.
     precision: of the network's products, "float32" or "bfloat16".
+    backend: "torch" or "onnx"; None as the model's file is, see `medley.models.loading.load`.
     wishes: task, strength, scale, keep_measured, as `Restorer.restore` takes them.
     page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
     form: "dicom", "nifti", "mha", "nrrd"; None keeps that of the input.
@@ -64,11 +67,13 @@ def restore(
     results = [path for job in jobs for path in (job.output, job.page) if path is not None]
     records = [record] if record is not None and str(record) != "-" else []
     check_outputs(source, [*results, *records], overwrite=overwrite)
-    restorer = load(model, device=device, precision=precision)
+    backend = loading.backend_for(model, backend)
+    restorer = _restorer(model, device, precision, backend)
     done = []
     for job in jobs:
         try:
-            done.append(restore_one(restorer, job, wishes, overwrite=overwrite, quiet=quiet))
+            one = restore_one(restorer, job, wishes, overwrite=overwrite, quiet=quiet)
+            done.append(one | {"backend": backend})
             say(_summary(done[-1]), quiet=quiet)
         except MedleyError as error:
             text = str(error) if str(job.scan.path) in str(error) else f"{job.scan.path}: {error}"
@@ -146,6 +151,15 @@ def restore_one(
         except MedleyError as error:
             raise MedleyError(f"{error}; the restored scan itself is finished: {job.output}") from error
     return record
+
+
+def _restorer(model: str, device: str, precision: str, backend: str) -> Restorer:
+    if backend == "torch":
+        return load(model, device=device, precision=precision)
+    if precision != "float32":
+        raise MedleyError(f"onnxruntime works in float32, but the precision is {precision}; leave it or ONNX out")
+    loaded = loading.load(model, device, backend)
+    return Restorer(loaded.model, loaded.description, device, loaded.sha256)
 
 
 def _summary(record: Mapping[str, Any]) -> str:

@@ -115,8 +115,18 @@ def describe(path: str | Path) -> Description:
         raise MedleyError(f"{path} is not a whole safetensors file ({error}); fetch or train it again") from error
     if _DESCRIPTION not in metadata:
         raise MedleyError(f"{path} was not written by medley: it has no description; `medley convert` may help")
+    return described(metadata[_DESCRIPTION], path)
+
+
+def described(text: str, path: str | Path) -> Description:
+    """The description that a file at `path` carries as JSON.
+
+    Raises
+    ------
+    MedleyError: it is none that this medley can read.
+    """
     try:
-        stated = json.loads(metadata[_DESCRIPTION])
+        stated = json.loads(text)
         # Files of before a field was there lack it; one that has always been there must be.
         known = [f.name for f in fields(Description) if f.name in stated or f.default_factory is f.default is MISSING]
         values: dict[str, Any] = {name: stated[name] for name in known}
