@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from medley.models import depthwise
 from medley.models.blocks import Trunk
 from medley.models.tat import TAT
 from medley.models.zoo import create_model
@@ -121,3 +122,14 @@ def test_tat_local_attention_sets_in_above_the_window():
     with torch.inference_mode():
         torch.testing.assert_close(model(small), wider(small))
         assert not torch.allclose(model(large), wider(large))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_gradients_it_works_in_strips_and_gives_the_same(name, monkeypatch):
+    """Windows, strips and odd sizes at once."""
+    monkeypatch.setattr(depthwise, "_STRIP", 1)  # bytes: as few rows as there can be
+    model, image = network(name).eval(), torch.rand(2, 1, 61, 42)
+    whole = model(image).detach()
+    with torch.no_grad():
+        strips = model(image)
+    torch.testing.assert_close(strips, whole, rtol=1e-5, atol=1e-5)

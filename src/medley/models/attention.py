@@ -6,12 +6,12 @@ Maps are (H, W, B, C), see `medley.models.blocks`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, islice, pairwise
 
 import torch
 from torch import Tensor, nn
 
-from medley.models.depthwise import mix_depthwise
+from medley.models.depthwise import joined, mix_depthwise, pieces, rows_at_once, strips
 
 
 class Attention(nn.Module):
@@ -35,33 +35,28 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, *generated: Tensor) -> Tensor:
         """x (H, W, B, C) -> (H, W, B, C); `generated` kernels go to an `AdaptiveKernel`."""
+        # The borders of all windows, and of the strips that are taken at once, cut the map into cells. What attention
+        # sums over the pixels of a window is the sum of its cells', and since attention is linear in v, the mean of the
+        # windows' answers is the answer of their mean: every pixel is touched once, however many windows hold it.
+        height, width, _, channels = x.shape
+        rows, in_rows = cells(height, self.window or height, rows_at_once(x, channels))
+        columns, in_columns = cells(width, self.window or width)
         # Three products, not one: what is cut apart afterwards has to be put together again in the backward pass.
-        parts = zip(self.qkv.weight.chunk(3), self.kernel(*generated).chunk(3, dim=-4), strict=True)
-        q, k, v = (mix_depthwise(x, weight, kernel) for weight, kernel in parts)  # (H, W, B, C) each
-        if self.window is None or max(x.shape[:2]) <= self.window:
-            return self._mix(v, attention_matrix(*self._correlate(q, k), self.temperature))
-        return self._attend_locally(q, k, v, self.window)
-
-    def _attend_locally(self, q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-        """The mean of the attention of overlapping windows; every pixel is touched once all the same.
-
-        The borders of all windows cut the map into cells. What attention sums over the pixels of a window is the sum of
-        its cells', and since attention is linear in v, the mean of the windows' answers is the answer of their mean.
-        """
-        (rows, in_rows), (columns, in_columns) = (cells(side, window) for side in v.shape[:2])
-        q_cells, k_cells, v_cells = (
-            [cell for strip in t.split(rows, 0) for cell in strip.split(columns, 1)] for t in (q, k, v)
-        )
-        found = [self._correlate(*pair) for pair in zip(q_cells, k_cells, strict=True)]
+        parts = list(zip(self.qkv.weight.chunk(3), self.kernel(*generated).chunk(3, dim=-4), strict=True))
+        found, v_cells = [], []
+        for strip, kept in strips(x, rows):
+            q, k, v = (mix_depthwise(strip, *part)[kept].split(columns, 1) for part in parts)
+            found += [self._correlate(*pair) for pair in zip(q, k, strict=True)]
+            v_cells += v
         held = torch.kron(in_rows, in_columns).to(found[0][0])  # (windows, cells), 1 where a window holds a cell
         products, squares_q, squares_k = (
             torch.einsum("wc,c...->w...", held, torch.stack(part)) for part in zip(*found, strict=True)
         )
         matrices = attention_matrix(products, squares_q, squares_k, self.temperature)  # (windows, B, heads, ...)
         means = torch.einsum("wc,w...->c...", held / held.sum(0), matrices)
-        answers = [self._mix(*pair) for pair in zip(v_cells, means.unbind(), strict=True)]
-        strips = [torch.cat(answers[k : k + len(columns)], 1) for k in range(0, len(answers), len(columns))]
-        return torch.cat(strips)
+        pairs = zip(_taken(v_cells), means.unbind(), strict=True)
+        answers = (_beside([self._mix(*pair) for pair in islice(pairs, len(columns))]) for _ in rows)
+        return joined(answers, height)
 
     def _correlate(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over all pixels of q_i · k_j (B, heads, C/heads, C/heads), q_i² and k_j² (B, heads, C/heads).
@@ -84,6 +79,17 @@ class Attention(nn.Module):
         folded = torch.einsum("ohc,bhcd->bhdo", project, matrix.to(project.dtype)).flatten(1, 2)  # (B, C, C)
         pixels = v.flatten(0, 1).transpose(0, 1)  # (B, N, C)
         return torch.bmm(pixels, folded.to(v.dtype)).transpose(0, 1).unflatten(0, v.shape[:2])
+
+
+def _beside(cells: list[Tensor]) -> Tensor:
+    return torch.cat(cells, 1) if len(cells) > 1 else cells[0]
+
+
+def _taken(items: list[Tensor]) -> Iterator[Tensor]:
+    """The items in order; the list lets go of each."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 def attention_matrix(products: Tensor, squares_q: Tensor, squares_k: Tensor, temperature: Tensor) -> Tensor:
@@ -109,8 +115,8 @@ def windows(side: int, window: int) -> Iterator[slice]:
         yield slice(start, start + window)
 
 
-def cells(side: int, window: int) -> tuple[list[int], Tensor]:
-    """The pieces into which the borders of all `windows` cut a side.
+def cells(side: int, window: int, most: int | None = None) -> tuple[list[int], Tensor]:
+    """The pieces into which the borders of all `windows` cut a side, and again where they exceed `most` pixels.
 
     Returns
     -------
@@ -118,6 +124,7 @@ def cells(side: int, window: int) -> tuple[list[int], Tensor]:
     """
     spans = list(windows(side, window))
     borders = sorted({border for span in spans for border in (span.start, span.stop)})
-    pieces = list(pairwise(borders))
-    held = [[float(span.start <= start and stop <= span.stop) for start, stop in pieces] for span in spans]
-    return [stop - start for start, stop in pieces], torch.tensor(held)
+    lengths = [length for start, stop in pairwise(borders) for length in pieces(stop - start, most or side)]
+    starts = list(accumulate(lengths, initial=0))[:-1]
+    held = [[float(span.start <= start < span.stop) for start in starts] for span in spans]
+    return lengths, torch.tensor(held)

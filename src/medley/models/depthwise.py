@@ -5,9 +5,14 @@ Maps are (H, W, B, C), see `medley.models.blocks`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_STRIP = 2**23  # bytes of one map within a strip
 
 
 class Kernel(nn.Module):
@@ -52,6 +57,55 @@ def mix_depthwise(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     beside = x.flatten(2)[None].permute(0, 3, 1, 2)  # (1, B·D, H, W), channels-last in memory
     beside = F.conv2d(beside, kernels, padding=1, groups=batch * channels)
     return beside.permute(0, 2, 3, 1)[0].unflatten(2, (batch, channels))
+
+
+def rows_at_once(x: Tensor, channels: int) -> int:
+    """How many rows of a map to take through depthwise convolutions of so many channels at once.
+
+    All, where a gradient will ask for what lies between. Else so many that what lies between is small and needed again
+    before it is forgotten: memory then is that of the maps between the parts of a network, not of those within.
+    """
+    height, width, batch, _ = x.shape
+    if torch.is_grad_enabled():
+        return height
+    return max(8, _STRIP // (width * batch * channels * x.element_size()))
+
+
+def pieces(length: int, most: int) -> list[int]:
+    """As few pieces of `length` as there can be of at most `most`, about equally long."""
+    count = -(-length // most)
+    return [length * (k + 1) // count - length * k // count for k in range(count)]
+
+
+def strips(x: Tensor, rows: Sequence[int]) -> Iterator[tuple[Tensor, slice]]:
+    """Strips of so many rows each of a map (H, W, B, C), with the next row on either side where there is one.
+
+    A 3x3 convolution with zero padding makes of a strip what it makes of the map, in the rows of the slice.
+    """
+    start = 0
+    for count in rows:
+        first, last = max(0, start - 1), min(len(x), start + count + 1)
+        yield x[first:last], slice(start - first, start - first + count)
+        start += count
+
+
+def joined(parts: Iterable[Tensor], rows: int) -> Tensor:
+    """Strips one below the other, of so many rows in all: (rows, ...).
+
+    Where no gradient will ask for them each is put in its place as it is made, so that they are never all there.
+    """
+    parts = iter(parts)
+    first = next(parts)
+    if len(first) == rows:
+        return first
+    if torch.is_grad_enabled():
+        return torch.cat([first, *parts])
+    whole = first.new_empty(rows, *first.shape[1:])
+    start = 0
+    for part in chain([first], parts):
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 def _shifted_products(x: Tensor, kernel: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ slice run through different networks that share most of their weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.models.blocks import Conv, Kernels, Trunk, pixel_shuffle
+from medley.models.depthwise import joined, pieces, rows_at_once, strips
 
 _SHUFFLE = 4  # the generator works at half the image's size
 
@@ -55,7 +57,17 @@ class TAT(Trunk):
         x = self.decoder2(self.reduce2(torch.cat([self.up2(x), level2], dim=3)), kernels["level2"])
         decoded = self.decoder1(torch.cat([self.up1(x), level1], dim=3), kernels["level1"])
         refined = self.refinement(decoded, kernels["level1"])
-        return self.output(torch.cat([level1, decoded, refined], dim=3))
+        return self._read_out(level1, decoded, refined)
+
+    def _read_out(self, *features: Tensor) -> Tensor:
+        """Maps (H, W, B, C) -> (H, W, B, 1), strip by strip: side by side they are the widest map of the network."""
+        output = cast(nn.Sequential, self.output)
+        mix, last = output[:-1], output[-1]
+        height = len(features[0])
+        rows = pieces(height, rows_at_once(features[0], sum(one.shape[3] for one in features)))
+        parts = zip(*(strips(one, rows) for one in features), strict=True)
+        mixed = (mix(torch.cat([strip for strip, _ in part], dim=3))[part[0][1]] for part in parts)
+        return cast(Tensor, last(joined(mixed, height)))
 
 
 class KernelGenerator(nn.Module):
