@@ -71,7 +71,9 @@ def _common(
 def restore(
     source: Input,
     output: Output,
-    model: Annotated[str, typer.Option("--model", "-m", help="A packaged name, a weights file, or FILE.onnx.")] = "tat-tiny",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A packaged name, or a file of weights or ONNX.")
+    ] = "tat-tiny",
     task: Annotated[
         str,
         typer.Option("--task", "-t", callback=_one_of(("auto", *TASKS)), help="auto takes it from the modality."),
@@ -347,7 +349,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="For machines.")] =
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and leave with its exit code; a MedleyError is one red line, never a traceback."""
-    keep_buffers()
+    keep_buffers(large=False)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' warnings are for programmers
         warnings.simplefilter("always", MedleyNotice)
