@@ -14,7 +14,7 @@ from benchmarks import cases, speed
 @pytest.mark.parametrize("precision", speed.PRECISIONS)
 @pytest.mark.parametrize("what", ["slices", "step", "whole step"])
 def test_every_case_runs(what, precision, form, monkeypatch):
-    monkeypatch.setattr(cases, "keep_buffers", lambda: True)  # this process shall stay as it is
+    monkeypatch.setattr(cases, "keep_buffers", lambda **_: True)  # this process shall stay as it is
     prepare(Case("amir-tiny", what, 2, 16, precision), form)()
 
 
@@ -25,12 +25,12 @@ def test_a_step_costs_three_passes_a_sample():
 
 @pytest.mark.slow
 def test_a_volume_is_restored_by_the_command(monkeypatch):
-    monkeypatch.setattr(cases, "keep_buffers", lambda: True)
+    monkeypatch.setattr(cases, "keep_buffers", lambda **_: True)
     prepare(Case("amir-tiny", "volume", 2, 24, "float32"), FAST)()
 
 
 def test_a_volume_that_cannot_be_restored_is_told(monkeypatch):
-    monkeypatch.setattr(cases, "keep_buffers", lambda: True)
+    monkeypatch.setattr(cases, "keep_buffers", lambda **_: True)
     with pytest.raises(RuntimeError, match=r"medley restore in .* failed"):
         prepare(Case("amir-tiny", "volume", 1, 24, "float8"), FAST)()
 

@@ -1,5 +1,6 @@
 """What the README and the model cards promise is there, and the numbers are those of results/."""
 
+import csv
 import re
 import shlex
 from pathlib import Path
@@ -140,3 +141,12 @@ def test_no_seam_shows_in_a_slice_larger_than_any_patch(model):
         line = restored[:, 100:190, 70:190].mean(axis=(0, axis))
         jumps = np.abs(np.diff(line))
         assert jumps.max() < 10 * np.median(jumps)  # 3 to 5 here; 25 with local attention in windows of 96
+
+
+def test_the_speed_page_has_the_numbers_of_the_results():
+    page = (ROOT / "docs" / "speed.md").read_text()
+    columns = ("network", "what", "count", "side", "precision", "seconds", "peak_MB", "floor_seconds", "share")
+    with open(ROOT / "results" / "speed.csv", newline="") as file:
+        lines = [f"| {' | '.join(row[column] for column in columns)} |" for row in csv.DictReader(file)]
+    assert len(lines) > 20
+    assert all(line in page for line in lines)
