@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from medley.errors import MedleyError
 from medley.models.blocks import SMALLEST_SIDE, Trunk
+from medley.models.onnx_depthwise import spell_out
 from medley.models.onnx_network import DESCRIPTION, TENSORS, WEIGHTS, OnnxNetwork, required, tensors_digest
 from medley.models.traceable import traceable
 from medley.models.weights import Description
@@ -80,6 +81,7 @@ def onnx_bytes(network: Trunk, said: dict[str, str]) -> bytes:
             dynamo=False,
         )
     model = onnx.load_from_string(made.getvalue())
+    spell_out(model)
     onnx.helper.set_model_props(model, said | {TENSORS: tensors_digest(model)})
     return model.SerializeToString()
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from medley.models.amir import SpatialRouter
 from medley.models.attention import Attention
 from medley.models.blocks import STRIDE, Conv, Down, FeedForward, Trunk, Up
+from medley.models.onnx_depthwise import DepthwisePerSample
 
 
 def traceable(network: Trunk) -> nn.Module:
@@ -106,10 +107,12 @@ def mix_depthwise(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
 
     x (B, C, H, W), weight (D, C), kernel (D, 1, 3, 3) or, one a sample, (B, D, 1, 3, 3) -> (B, D, H, W)
     """
+    channels = int(weight.shape[0])
     x = F.conv2d(x, weight[:, :, None, None])
     if kernel.ndim == 4:
-        return F.conv2d(x, kernel, padding=1, groups=len(weight))
-    # A file states the number of groups, which would be B·D: nine products of shifted maps instead.
+        return F.conv2d(x, kernel, padding=1, groups=channels)
+    if torch.onnx.is_in_onnx_export():
+        return DepthwisePerSample.apply(x, kernel, channels)
     height, width = x.shape[2:]
     padded = F.pad(x, (1, 1, 1, 1))
     shifts = [padded[:, :, i : i + height, j : j + width] * kernel[..., i, j, None] for i in range(3) for j in range(3)]
@@ -162,6 +165,7 @@ class TraceableAttention(nn.Module):
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.heads, self.window = attention.heads, attention.window
+        self.channels = attention.project.in_features
         self.temperature, self.kernel = attention.temperature, attention.kernel
         self.qkv, self.project = attention.qkv.weight, attention.project.weight
 
@@ -180,7 +184,7 @@ class TraceableAttention(nn.Module):
 
     def _attend(self, x: Tensor) -> Tensor:
         """q, k, v (B, 3C, N) -> (B, C, N): attention over all these pixels, and the output projection."""
-        q, k, v = x.chunk(3, dim=1)  # (B, C, N) each
+        q, k, v = x.split(self.channels, dim=1)  # (B, C, N) each
         q, k = (t.unflatten(1, (self.heads, -1)) for t in (q, k))  # (B, heads, C/heads, N)
         length_q, length_k = ((t * t).sum(3, keepdim=True).clamp_min(1e-24).sqrt() for t in (q, k))
         cosine = q @ k.transpose(2, 3) / (length_q * length_k.transpose(2, 3))
@@ -227,13 +231,13 @@ class TraceableFeedForward(nn.Module):
 
     def __init__(self, feed_forward: FeedForward) -> None:
         super().__init__()
-        self.kernel = feed_forward.kernel
+        self.kernel, self.hidden = feed_forward.kernel, feed_forward.project.in_features
         self.expand, self.project = feed_forward.expand.weight, feed_forward.project.weight
 
     def forward(self, x: Tensor, *generated: Tensor) -> Tensor:
         """x (H, W, B, C) -> (H, W, B, C)."""
         x = mix_depthwise(x.permute(2, 3, 0, 1), self.expand, self.kernel(*generated))
-        gate, value = x.chunk(2, dim=1)  # (B, hidden, H, W) each
+        gate, value = x.split(self.hidden, dim=1)  # (B, hidden, H, W) each
         return F.conv2d(F.gelu(gate) * value, self.project[:, :, None, None]).permute(2, 3, 0, 1)
 
 
