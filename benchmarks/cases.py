@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,12 +21,13 @@ from benchmarks.plain import plain
 from medley.allocator import keep_buffers
 from medley.io.nifti import write_nifti
 from medley.models import weights
+from medley.models.blocks import Trunk
 from medley.models.zoo import CONFIGURATIONS, create_model
 from medley.tasks import TASKS
 from medley.volume import Slices, Volume
 
 FAST, PLAIN, UNTUNED = "fast", "plain", "plain untuned"  # the last with the allocator as the system has it
-STEPS = ("step", "whole step")
+STEPS = ("step", "lean step", "whole step")
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class Case:
     Attributes
     ----------
     network: its name in `medley.models.zoo`.
-    what: "slices" goes once through the network; "step" learns from a batch, a sample at a time (micro_batch: 1), and
-        "whole step" from all of it at once; "volume" is `medley restore` of a CT from file to file.
+    what: "slices" goes once through the network; "step" learns from a batch, a sample at a time (micro_batch: 1), "lean
+        step" so too, with `recompute`, and "whole step" from all of it at once; "volume" is `medley restore` of a CT
+        from file to file.
     count, side: how many slices or patches, and their side in pixels.
     precision: "float32" or "bfloat16".
     """
@@ -89,7 +92,9 @@ def _slices(case: Case, model: nn.Module, form: str) -> Callable[[], None]:
 def _step(case: Case, model: nn.Module) -> Callable[[], None]:
     """Forward, backward and AdamW, as `medley.training` does; bfloat16 as Lightning Fabric's bf16-mixed."""
     images, targets = torch.rand(2, case.count, 1, case.side, case.side)
-    size = 1 if case.what == "step" else case.count
+    size = case.count if case.what == "whole step" else 1
+    if case.what == "lean step":
+        cast(Trunk, model).recompute()
     optimiser = torch.optim.AdamW(model.parameters())
     model.train()
 

@@ -91,6 +91,7 @@ def cases(asked: argparse.Namespace) -> Iterator[Case]:
                 yield Case(network, "slices", 1, side, precision)
             yield Case(network, "slices", 8, asked.patch, precision)
             yield Case(network, "step", 4, asked.patch, precision)
+            yield Case(network, "lean step", 4, asked.patch, precision)
             if asked.large:
                 yield Case(network, "whole step", 4, asked.patch, precision)
             if asked.volume:
@@ -98,8 +99,8 @@ def cases(asked: argparse.Namespace) -> Iterator[Case]:
 
 
 def forms(case: Case, asked: argparse.Namespace) -> list[str]:
-    """A volume goes through the command, which has no plain form."""
-    if case.what == "volume":
+    """What is medley's own has no plain form: the command that a volume goes through, and computing twice."""
+    if case.what in ("volume", "lean step"):
         return [FAST]
     return [FAST, *[PLAIN] * asked.plain, *[UNTUNED] * asked.untuned]
 

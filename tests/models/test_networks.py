@@ -133,3 +133,27 @@ def test_without_gradients_it_works_in_strips_and_gives_the_same(name, monkeypat
     with torch.no_grad():
         strips = model(image)
     torch.testing.assert_close(strips, whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_recomputing_gives_the_same_gradients_and_keeps_less(name):
+    found, kept = [], []
+    for recompute in (False, True):
+        model, bytes_kept = network(name, blocks=(2, 2, 2, 2)), []
+        if recompute:
+            model.recompute()
+
+        def pack(tensor, bytes_kept=bytes_kept):
+            bytes_kept.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            answer = model(images(2, 1, 40, 32))
+        kept.append(sum(bytes_kept))
+        answer.square().sum().backward()
+        found.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert kept[1] < kept[0] / 2
+    for expected, got in zip(*found, strict=True):
+        torch.testing.assert_close(
+            got, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()) if expected is not None else 0
+        )

@@ -66,6 +66,13 @@ def test_a_resumed_run_ends_at_the_same_weights_to_the_bit(which, request, tmp_p
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_recomputing_gives_the_same_weights(recipe, tmp_path):
+    usual = tensors(train(recipe))
+    lean = tensors(train(recipe.model_copy(update={"output": tmp_path / "lean", "recompute": True})))
+    for name, expected in usual.items():
+        torch.testing.assert_close(lean[name], expected, rtol=1e-4, atol=1e-6)
+
+
 def stop_after(recipe, steps):
     """Press Ctrl-C in that step."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medley.models.depthwise import joined, mix_depthwise, pieces, rows_at_once, strips
+from medley.models.gradients import Correlation
 
 
 class Attention(nn.Module):
@@ -64,12 +65,11 @@ class Attention(nn.Module):
         q and k (H, W, B, C). At least in float32: they are sums over tens of thousands of pixels.
         """
         with torch.autocast(q.device.type, enabled=False):
-            q, k = (t.flatten(0, 1).to(torch.promote_types(t.dtype, torch.float32)) for t in (q, k))  # (N, B, C)
             # One product of all channels with all, then the blocks of the heads: large products run faster than many.
-            products = torch.bmm(q.permute(1, 2, 0), k.transpose(0, 1))  # (B, C, C)
-            products = products.unflatten(2, (self.heads, -1)).unflatten(1, (self.heads, -1))
-            products = products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
-            squares_q, squares_k = ((t * t).sum(0).unflatten(1, (self.heads, -1)) for t in (q, k))
+            products, *squares = Correlation.apply(q.flatten(0, 1), k.flatten(0, 1))  # (B, C, C), (B, C), (B, C)
+        products = products.unflatten(2, (self.heads, -1)).unflatten(1, (self.heads, -1))
+        products = products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+        squares_q, squares_k = (one.unflatten(1, (self.heads, -1)) for one in squares)
         return products, squares_q, squares_k
 
     def _mix(self, v: Tensor, matrix: Tensor) -> Tensor:

@@ -8,15 +8,17 @@ sample, (B, C), is broadcast over its pixels as it is. Images enter and leave th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from medley.models.attention import Attention
 from medley.models.depthwise import AdaptiveKernel, Kernel, joined, mix_depthwise, pieces, rows_at_once, strips
+from medley.models.gradients import GatedProjection
 
 LEVELS = 4
 STRIDE = 8  # the trunk halves an image three times
@@ -57,18 +59,20 @@ class FeedForward(nn.Module):
         kernels = (F.pad(kernel, (0, 0, 0, 0, 0, 0, 0, idle)) for kernel in self.kernel(*generated).chunk(2, dim=-4))
         parts, project = list(zip(weights, kernels, strict=True)), F.pad(self.project.weight, (0, idle))
         rows = pieces(len(x), rows_at_once(x, project.shape[1]))
-        answers = (
-            F.linear(gated(*(mix_depthwise(strip, *part)[kept] for part in parts)), project)
-            for strip, kept in strips(x, rows)
-        )
-        return joined(answers, len(x))
+
+        def answers() -> Iterator[Tensor]:
+            for strip, kept in strips(x, rows):
+                gate, value = (mix_depthwise(strip, *part)[kept] for part in parts)
+                yield gated_projection(gate, value, project)
+
+        return joined(answers(), len(x))
 
 
-def gated(gate: Tensor, value: Tensor) -> Tensor:
-    """gelu(gate) · value, in the memory of `gate` where no gradient will ask for it."""
+def gated_projection(gate: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    """(gelu(gate) · value) @ weight.T, in the memory of `gate` where no gradient will ask for it."""
     if torch.is_grad_enabled():
-        return F.gelu(gate) * value
-    return F.gelu(gate, out=gate).mul_(value)  # type: ignore[call-arg]
+        return cast(Tensor, GatedProjection.apply(gate, value, weight))
+    return F.linear(F.gelu(gate, out=gate).mul_(value), weight)  # type: ignore[call-arg]
 
 
 def plus(answer: Tensor, x: Tensor) -> Tensor:
@@ -100,12 +104,22 @@ class Block(nn.Module):
 
 
 class Stage(nn.ModuleList):
-    """Blocks one after the other; all take the same generated kernels, if any."""
+    """Blocks one after the other; all take the same generated kernels, if any.
+
+    Attributes
+    ----------
+    recompute: keep only what goes from block to block for the backward pass, which computes the rest a second time.
+    """
+
+    recompute = False
 
     def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
         """(H, W, B, C) -> (H, W, B, C)."""
         for block in self:
-            x = block(x, kernels)
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, kernels, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, kernels)
         return x
 
 
@@ -223,6 +237,12 @@ class Trunk(nn.Module):
         padded = F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
         padded = padded.permute(2, 3, 0, 1)  # (H, W, B, 1)
         return (padded + self.residual(padded)).permute(2, 3, 0, 1)[:, :, :height, :width]
+
+    def recompute(self) -> None:
+        """From now on compute what lies within blocks a second time in the backward pass, rather than keep it."""
+        for module in self.modules():
+            if isinstance(module, Stage):
+                module.recompute = True
 
     def residual(self, image: Tensor) -> Tensor:
         """What is added to the image: (H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""

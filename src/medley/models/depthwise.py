@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _STRIP = 2**23  # bytes of one map within a strip
+
+# Rows of a strip; of all rows `...`, since the gradient of a slice is a copy, even of one that takes everything.
+Kept = slice | EllipsisType
 
 
 class Kernel(nn.Module):
@@ -54,9 +58,9 @@ def mix_depthwise(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
         return _shifted_products(x, kernel)
     batch, channels = x.shape[2:]
     kernels = kernel.expand(batch, channels, 1, 3, 3).flatten(0, 1)  # (B·D, 1, 3, 3)
-    beside = x.flatten(2)[None].permute(0, 3, 1, 2)  # (1, B·D, H, W), channels-last in memory
+    beside = x.flatten(2).unsqueeze(0).permute(0, 3, 1, 2)  # (1, B·D, H, W), channels-last in memory
     beside = F.conv2d(beside, kernels, padding=1, groups=batch * channels)
-    return beside.permute(0, 2, 3, 1)[0].unflatten(2, (batch, channels))
+    return beside.permute(0, 2, 3, 1).squeeze(0).unflatten(2, (batch, channels))
 
 
 def rows_at_once(x: Tensor, channels: int) -> int:
@@ -77,11 +81,14 @@ def pieces(length: int, most: int) -> list[int]:
     return [length * (k + 1) // count - length * k // count for k in range(count)]
 
 
-def strips(x: Tensor, rows: Sequence[int]) -> Iterator[tuple[Tensor, slice]]:
+def strips(x: Tensor, rows: Sequence[int]) -> Iterator[tuple[Tensor, Kept]]:
     """Strips of so many rows each of a map (H, W, B, C), with the next row on either side where there is one.
 
-    A 3x3 convolution with zero padding makes of a strip what it makes of the map, in the rows of the slice.
+    A 3x3 convolution with zero padding makes of a strip what it makes of the map, in the rows that are kept.
     """
+    if len(rows) == 1:
+        yield x, ...
+        return
     start = 0
     for count in rows:
         first, last = max(0, start - 1), min(len(x), start + count + 1)

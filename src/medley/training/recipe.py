@@ -127,6 +127,8 @@ class RestorationRecipe(Recipe):
         papers; short runs need it, since a CT's noise is half a percent of its range.
     micro_batch: samples in one pass through the network; smaller needs less memory and gives the same gradient for
         networks without an auxiliary loss. None: all of a step's.
+    recompute: activation checkpointing: what lies within the network's blocks is not kept for the backward pass but
+        computed a second time. The same gradients, in a third of the time more and a fraction of the memory.
     """
 
     tasks: tuple[str, ...] = tuple(TASKS)
@@ -135,6 +137,7 @@ class RestorationRecipe(Recipe):
     sampling: Literal["uniform", "mixed"] = "uniform"
     identity_start: bool = False
     micro_batch: int | None = Field(None, gt=0)
+    recompute: bool = False
     validation: Validation = Validation()
 
     @field_validator("tasks")

@@ -13,6 +13,7 @@ from medley.data.sampler import PatchSampler
 from medley.data.samples import Batch, PatchReader, collate
 from medley.data.store import Store
 from medley.models import weights
+from medley.models.blocks import Trunk
 from medley.models.zoo import CONFIGURATIONS, create_model
 from medley.training.balance import Losses, TatBalance, distance
 from medley.training.recipe import RestorationRecipe
@@ -40,10 +41,12 @@ class Restoration:
 
     def create_network(self) -> nn.Module:
         """The restorer; with `identity_start` it gives its input."""
-        network = create_model(self.recipe.model, **self.recipe.config)
+        network = cast(Trunk, create_model(self.recipe.model, **self.recipe.config))
         if self.recipe.identity_start:
-            last = [part for part in cast(nn.Module, network.output).modules() if isinstance(part, nn.Conv2d)][-1]
+            last = [part for part in network.output.modules() if isinstance(part, nn.Conv2d)][-1]
             nn.init.zeros_(last.weight)
+        if self.recipe.recompute:
+            network.recompute()
         return network
 
     def batch(self, step: int) -> Batch:
