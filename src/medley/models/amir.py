@@ -18,6 +18,7 @@ from medley.models.blocks import Conv, Trunk
 _INSTRUCTION_WIDTH = 64
 _LEAK = 0.1  # of the leaky ReLUs
 _AUXILIARY_WEIGHT = 0.001
+_GRAINS = 16  # of the pixels of a pass: numbers that come again, since for each new one code is generated in bfloat16
 
 
 class AMIR(Trunk):
@@ -135,7 +136,7 @@ class SpatialRouter(nn.Module):
         order = chosen.flatten().argsort(stable=True)  # (pixels · active,)
         counts = chosen.flatten().bincount(minlength=len(self.experts)).tolist()
         parts = pixels[order // self.active].split(counts)
-        answers = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
+        answers = torch.cat([_in_grains(*one, len(pixels) // _GRAINS) for one in zip(self.experts, parts, strict=True)])
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         answers = answers[back].unflatten(0, (-1, self.active))  # (pixels, active, C)
@@ -162,6 +163,11 @@ class SpatialRouter(nn.Module):
         """[x, instruction] @ weight without putting the two together: (H·W·B, experts)."""
         for_x, for_told = weight.chunk(2)
         return (x @ for_x + told @ for_told).flatten(0, 2)
+
+
+def _in_grains(expert: nn.Module, pixels: Tensor, grain: int) -> Tensor:
+    """The expert's answers (N, C) to pixels (N, C), computed for a multiple of `grain` pixels."""
+    return expert(F.pad(pixels, (0, 0, 0, -len(pixels) % grain)))[: len(pixels)]
 
 
 def _load(clean: Tensor, noisy: Tensor, std: Tensor, top: Tensor) -> Tensor:
