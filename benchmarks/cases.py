@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import cast
@@ -20,13 +22,15 @@ import medley
 from benchmarks.plain import plain
 from medley.allocator import keep_buffers
 from medley.io.nifti import write_nifti
-from medley.models import weights
+from medley.models import export, weights
 from medley.models.blocks import Trunk
+from medley.models.onnx_network import OnnxNetwork
 from medley.models.zoo import CONFIGURATIONS, create_model
 from medley.tasks import TASKS
 from medley.volume import Slices, Volume
 
 FAST, PLAIN, UNTUNED = "fast", "plain", "plain untuned"  # the last with the allocator as the system has it
+ONNX, PROGRAM = "onnx", "torch.export"  # the fast form's weights in a file, see `medley.models.export`
 STEPS = ("step", "lean step", "whole step")
 
 
@@ -68,8 +72,8 @@ def prepare(case: Case, form: str) -> Callable[[], None]:
     torch.manual_seed(0)
     if case.what == "volume":
         return _volume(case)
-    model = create_model(case.network)
-    if form != FAST:
+    model = exported(case.network, form) if form in (ONNX, PROGRAM) else create_model(case.network)
+    if form in (PLAIN, UNTUNED):
         model = plain(model)
     return _step(case, model) if case.what in STEPS else _slices(case, model, form)
 
@@ -78,7 +82,8 @@ def _slices(case: Case, model: nn.Module, form: str) -> Callable[[], None]:
     """In bfloat16 the fast form is medley's; the plain one is what a user of the original programs would do."""
     images = torch.rand(case.count, 1, case.side, case.side)
     autocast = case.precision == "bfloat16" and form != FAST
-    model.eval()
+    if form != PROGRAM:  # which is in evaluation for good
+        model.eval()
     if case.precision == "bfloat16" and form == FAST:
         model = _to_bfloat16(model)
 
@@ -87,6 +92,20 @@ def _slices(case: Case, model: nn.Module, form: str) -> Callable[[], None]:
             model(images)
 
     return once
+
+
+def exported(network: str, form: str) -> nn.Module:
+    """A network from the file that `medley export` would write; another process writes it, for its memory."""
+    path = Path(mkdtemp()) / {ONNX: "network.onnx", PROGRAM: "network.pt2"}[form]
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    with ProcessPoolExecutor(1, get_context("spawn")) as another:
+        another.submit(_export, network, path).result()
+    return OnnxNetwork(path) if form == ONNX else torch.export.load(path).module()
+
+
+def _export(network: str, path: Path) -> None:
+    model = create_model(network)
+    export.write(path, model, weights.Description(network, network, model.config, (), {}, medley.__version__))
 
 
 def _step(case: Case, model: nn.Module) -> Callable[[], None]:

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import FAST, PLAIN, UNTUNED, Case, prepare
+from benchmarks.cases import FAST, ONNX, PLAIN, PROGRAM, UNTUNED, Case, prepare
 from benchmarks.floor import Rates, Work, measure_rates, measure_work
 from medley.models.zoo import CONFIGURATIONS, is_multitask
 
@@ -38,6 +38,8 @@ HEADERS = (
     "network", "what", "count", "side", "precision", "form", "seconds", "peak_MB", "floor_seconds", "share", "ratio",
     "threads", "torch",
 )  # fmt: skip
+WRITTEN = "gets the rows, in place of older ones of the same case and form"
+KEY = HEADERS[: HEADERS.index("form") + 1]  # what a row is about
 SHOWN = {name: max(len(name), 9) for name in HEADERS[:-2]} | {"form": 13}  # column -> its width
 Row = dict[str, Any]
 
@@ -51,7 +53,6 @@ def main() -> None:
     for precision, rate in rates.items():
         print(f"{precision}: products {rate.operations / 1e9:.0f} GFLOP/s, copies {rate.bytes / 1e9:.1f} GB/s")
     print(line(dict(zip(SHOWN, SHOWN, strict=True))), flush=True)
-    rows = []
     for case in cases(asked):
         try:
             found = measure(case, forms(case, asked), asked.runs, rates[case.precision])
@@ -59,9 +60,8 @@ def main() -> None:
             print(f"{case.network} {case.what} of {case.side} in {case.precision} left out: {error}", flush=True)
             continue
         print("\n".join(map(line, found)), flush=True)
-        rows += found
         if asked.output:
-            write(asked.output, rows)
+            write(asked.output, found)
 
 
 def arguments() -> argparse.Namespace:
@@ -72,10 +72,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="the least counts")
     parser.add_argument("--plain", action="store_true", help="beside the plain form")
     parser.add_argument("--untuned", action="store_true", help="and the plain form with the allocator as it comes")
+    parser.add_argument("--exported", action="store_true", help="and what `medley export` writes, in float32")
     parser.add_argument("--large", action="store_true", help="also steps of a whole batch at once: 12 GB and more")
     parser.add_argument("--volume", action="store_true", help="also a CT of 64 slices of 512 x 512 through restore")
     parser.add_argument("--quick", action="store_true", help="everything small, once")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.csv", help="is replaced")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.csv", help=WRITTEN)
     asked = parser.parse_args()
     asked.sides = asked.sides or ([48, 64] if asked.quick else [128, 256, 512])
     asked.patch, asked.volume_slices, asked.volume_side = (48, 4, 64) if asked.quick else (128, 64, 512)
@@ -102,7 +103,8 @@ def forms(case: Case, asked: argparse.Namespace) -> list[str]:
     """What is medley's own has no plain form: the command that a volume goes through, and computing twice."""
     if case.what in ("volume", "lean step"):
         return [FAST]
-    return [FAST, *[PLAIN] * asked.plain, *[UNTUNED] * asked.untuned]
+    exported = asked.exported and case.what == "slices" and case.precision == "float32"
+    return [FAST, *[PLAIN] * asked.plain, *[UNTUNED] * asked.untuned, *[ONNX, PROGRAM] * exported]
 
 
 def measure(case: Case, forms: Sequence[str], runs: int, rates: Rates) -> list[Row]:
@@ -176,12 +178,17 @@ def line(row: Row) -> str:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """After every case, so that what was measured is there when a later case is cut off."""
+    """Put rows into a file, in place of older ones of the same case and form."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    older = []
+    if path.exists():
+        with path.open(newline="") as file:
+            older = list(csv.DictReader(file))
+    known = {tuple(str(row[name]) for name in KEY): row for row in [*older, *rows]}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, HEADERS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(known.values())
 
 
 if __name__ == "__main__":

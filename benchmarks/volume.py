@@ -1,4 +1,4 @@
-"""Seconds and memory of `medley restore` by the number of slices: `python benchmarks/volume.py [-o FILE.csv]`.
+"""Seconds and memory of `medley restore` by the number of slices: `python -m benchmarks.volume [-o FILE.csv]`.
 
 Scans of a phantom with noise, 256 x 256, as NIfTI and as DICOM series, are written to a temporary folder. Each is
 restored by the command in a process of its own; the memory is the most that this process had at any time. It should
@@ -18,35 +18,21 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cases import phantom
+from medley.io.nifti import write_nifti
+
 FORMATS = ("nii", "nii.gz", "dicom")
 SLICES = (32, 128, 512)
 SIDE = 256  # pixels
-SPACING = (1.5, 0.9, 0.9)  # mm between slices, rows, columns
 HEADERS = ("model", "precision", "format", "slices", "seconds", "ms_a_slice", "peak_MB")
-
-
-def slice_of(k: int) -> np.ndarray:
-    """Slice k of the phantom, whole HU (row, column): a body with a spine and a tilted edge, air around, noise."""
-    row, column = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
-    body = (row / 0.35) ** 2 + (column / 0.45) ** 2 < 1
-    spine = np.hypot(row - 0.2, column) < 0.05
-    soft = 40 + 30 * (column + 0.3 * row > 0.002 * (k % 100 - 50))
-    clean = np.where(spine, 400, np.where(body, soft, -1000))
-    noisy = clean + np.random.default_rng(k).normal(0, 30, clean.shape)
-    return np.rint(noisy.clip(-1024, 3071)).astype(np.int16)
 
 
 def write_scan(path: Path, count: int, form: str) -> Path:
     """A scan of so many slices at `path`, slice by slice; returns what `medley restore` is to be given."""
     if form == "dicom":
         return _write_dicom(path, count)
-    import nibabel as nib
-
-    array = np.empty((SIDE, SIDE, count), np.int16, order="F")
-    for k in range(count):
-        array[:, :, k] = slice_of(k).T
     file = path.with_name(f"{path.name}.{form}")
-    nib.save(nib.Nifti1Image(array, np.diag([-SPACING[2], -SPACING[1], SPACING[0], 1])), file)
+    write_nifti(phantom(count, SIDE), file, dtype="int16")
     return file
 
 
@@ -56,7 +42,7 @@ def _write_dicom(folder: Path, count: int) -> Path:
 
     folder.mkdir()
     study, series, frame = (generate_uid() for _ in range(3))
-    for k in range(count):
+    for k, pixels in enumerate(phantom(count, SIDE).data):
         ds = Dataset()
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -64,14 +50,14 @@ def _write_dicom(folder: Path, count: int) -> Path:
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, frame
         ds.Modality, ds.PatientName, ds.PatientID, ds.StudyDate = "CT", "Phantom", "phantom", "20240101"
         ds.ImageType, ds.InstanceNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], k + 1
-        ds.ImagePositionPatient = [0, 0, SPACING[0] * k]
+        ds.ImagePositionPatient = [0, 0, 1.5 * k]
         ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        ds.PixelSpacing, ds.SliceThickness = list(SPACING[1:]), SPACING[0]
+        ds.PixelSpacing, ds.SliceThickness = [0.7, 0.7], 1.5
         ds.Rows = ds.Columns = SIDE
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
         ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = 1, 0, "HU"
-        ds.PixelData = slice_of(k).tobytes()
+        ds.PixelData = pixels.astype(np.int16).tobytes()
         ds.save_as(folder / f"{k:04d}.dcm", enforce_file_format=True)
     return folder
 
@@ -91,7 +77,7 @@ def measure(scan: Path, output: Path, model: str, precision: str) -> tuple[float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="benchmarks.volume", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--slices", nargs="+", type=int, default=SLICES)
     parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     parser.add_argument("--model", default="tat-tiny", help="a packaged name or a weights file")
@@ -112,7 +98,7 @@ def main() -> None:
                     print("  ".join(f"{value!s:>10}" for value in rows[-1]), flush=True)
     if asked.output:
         with open(asked.output, "w", newline="") as file:
-            csv.writer(file).writerows([HEADERS, *rows])
+            csv.writer(file, lineterminator="\n").writerows([HEADERS, *rows])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Every case runs, in every form; the tables are what they say."""
 
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+
 import nibabel as nib
 import numpy as np
 import pytest
-from benchmarks.cases import FAST, PLAIN, Case, phantom, prepare
+from benchmarks.cases import FAST, ONNX, PLAIN, PROGRAM, UNTUNED, Case, phantom, prepare
 from benchmarks.floor import Rates
 from benchmarks.loader import consumption, make_store, patches_per_second
 
@@ -12,10 +15,39 @@ from benchmarks import cases, speed
 
 @pytest.mark.parametrize("form", [FAST, PLAIN])
 @pytest.mark.parametrize("precision", speed.PRECISIONS)
-@pytest.mark.parametrize("what", ["slices", "step", "whole step"])
+@pytest.mark.parametrize("what", ["slices", "step", "lean step", "whole step"])
 def test_every_case_runs(what, precision, form, monkeypatch):
     monkeypatch.setattr(cases, "keep_buffers", lambda **_: True)  # this process shall stay as it is
     prepare(Case("amir-tiny", what, 2, 16, precision), form)()
+
+
+@pytest.mark.parametrize("form", [ONNX, PROGRAM])
+def test_exported_forms_run(form, tmp_path, monkeypatch):
+    """Without the process that exports."""
+    monkeypatch.setattr(cases, "keep_buffers", lambda **_: True)
+    monkeypatch.setattr(cases, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(cases, "mkdtemp", lambda: str(tmp_path))
+    pytest.importorskip("onnxruntime")
+    prepare(Case("amir-tiny", "slices", 2, 24, "float32"), form)()
+
+
+def test_what_is_medleys_own_has_no_other_form():
+    asked = argparse.Namespace(plain=True, untuned=True, exported=True)
+    forms = {what: speed.forms(Case("tat", what, 1, 64, "float32"), asked) for what in ("slices", "step", "lean step")}
+    assert forms == {
+        "slices": [FAST, PLAIN, UNTUNED, ONNX, PROGRAM],
+        "step": [FAST, PLAIN, UNTUNED],
+        "lean step": [FAST],
+    }
+
+
+def test_rows_replace_older_ones_of_the_same_case_and_form(tmp_path):
+    row = dict.fromkeys(speed.HEADERS, "1") | {"network": "tat", "form": FAST}
+    speed.write(tmp_path / "speed.csv", [row, row | {"form": PLAIN}])
+    speed.write(tmp_path / "speed.csv", [row | {"seconds": "2"}, row | {"side": "512"}])
+    lines = (tmp_path / "speed.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert "tat,1,1,1,1,fast,2,1" in lines[1]
 
 
 def test_a_step_costs_three_passes_a_sample():
