@@ -36,6 +36,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, *generated: Tensor) -> Tensor:
         """x (H, W, B, C) -> (H, W, B, C); `generated` kernels go to an `AdaptiveKernel`."""
+        return joined(self.strips(x, *generated), len(x))
+
+    def strips(self, x: Tensor, *generated: Tensor) -> Iterator[Tensor]:
+        """The answer strip by strip, from above."""
         # The borders of all windows, and of the strips that are taken at once, cut the map into cells. What attention
         # sums over the pixels of a window is the sum of its cells', and since attention is linear in v, the mean of the
         # windows' answers is the answer of their mean: every pixel is touched once, however many windows hold it.
@@ -56,8 +60,8 @@ class Attention(nn.Module):
         matrices = attention_matrix(products, squares_q, squares_k, self.temperature)  # (windows, B, heads, ...)
         means = torch.einsum("wc,w...->c...", held / held.sum(0), matrices)
         pairs = zip(_taken(v_cells), means.unbind(), strict=True)
-        answers = (_beside([self._mix(*pair) for pair in islice(pairs, len(columns))]) for _ in rows)
-        return joined(answers, height)
+        for _ in rows:
+            yield _beside([self._mix(*pair) for pair in islice(pairs, len(columns))])
 
     def _correlate(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over all pixels of q_i · k_j (B, heads, C/heads, C/heads), q_i² and k_j² (B, heads, C/heads).

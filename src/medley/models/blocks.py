@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medley.models.attention import Attention
-from medley.models.depthwise import AdaptiveKernel, Kernel, joined, mix_depthwise, pieces, rows_at_once, strips
+from medley.models.depthwise import AdaptiveKernel, Kernel, added, joined, mix_depthwise, pieces, rows_at_once, strips
 from medley.models.gradients import GatedProjection
 
 LEVELS = 4
@@ -53,19 +53,18 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, *generated: Tensor) -> Tensor:
         """x (H, W, B, C) -> (H, W, B, C); `generated` kernels go to an `AdaptiveKernel`."""
+        return joined(self.strips(x, *generated), len(x))
+
+    def strips(self, x: Tensor, *generated: Tensor) -> Iterator[Tensor]:
+        """The answer strip by strip, from above."""
         # Idle channels, all zero, up to a multiple of what a processor takes at once: 256 run twice as fast as 255.
         idle = -self.project.in_features % _ALIGNED
         weights = (F.pad(weight, (0, 0, 0, idle)) for weight in self.expand.weight.chunk(2))
         kernels = (F.pad(kernel, (0, 0, 0, 0, 0, 0, 0, idle)) for kernel in self.kernel(*generated).chunk(2, dim=-4))
         parts, project = list(zip(weights, kernels, strict=True)), F.pad(self.project.weight, (0, idle))
-        rows = pieces(len(x), rows_at_once(x, project.shape[1]))
-
-        def answers() -> Iterator[Tensor]:
-            for strip, kept in strips(x, rows):
-                gate, value = (mix_depthwise(strip, *part)[kept] for part in parts)
-                yield gated_projection(gate, value, project)
-
-        return joined(answers(), len(x))
+        for strip, kept in strips(x, pieces(len(x), rows_at_once(x, project.shape[1]))):
+            gate, value = (mix_depthwise(strip, *part)[kept] for part in parts)
+            yield gated_projection(gate, value, project)
 
 
 def gated_projection(gate: Tensor, value: Tensor, weight: Tensor) -> Tensor:
@@ -73,11 +72,6 @@ def gated_projection(gate: Tensor, value: Tensor, weight: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return cast(Tensor, GatedProjection.apply(gate, value, weight))
     return F.linear(F.gelu(gate, out=gate).mul_(value), weight)  # type: ignore[call-arg]
-
-
-def plus(answer: Tensor, x: Tensor) -> Tensor:
-    """answer + x, in the memory of `answer` where no gradient will ask for it."""
-    return answer + x if torch.is_grad_enabled() else answer.add_(x)
 
 
 class Block(nn.Module):
@@ -97,10 +91,13 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(channels, hidden, kernels[1])
 
     def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
-        """(H, W, B, C) -> (H, W, B, C); an adaptive block needs its generated kernels."""
+        """(H, W, B, C) -> (H, W, B, C); an adaptive block needs its generated kernels.
+
+        Where no gradient will ask for `x`, its memory holds the answer.
+        """
         attention_kernels, feed_forward_kernels = ((kernel,) for kernel in kernels) if kernels else ((), ())
-        x = plus(self.attention(self.norm1(x), *attention_kernels), x)
-        return plus(self.feed_forward(self.norm2(x), *feed_forward_kernels), x)
+        x = added(x, self.attention.strips(self.norm1(x), *attention_kernels))
+        return added(x, self.feed_forward.strips(self.norm2(x), *feed_forward_kernels))
 
 
 class Stage(nn.ModuleList):
@@ -114,7 +111,7 @@ class Stage(nn.ModuleList):
     recompute = False
 
     def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
-        """(H, W, B, C) -> (H, W, B, C)."""
+        """(H, W, B, C) -> (H, W, B, C), in the memory of `x` where no gradient will ask for it."""
         for block in self:
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(block, x, kernels, use_reentrant=False, preserve_rng_state=False)

@@ -115,6 +115,20 @@ def joined(parts: Iterable[Tensor], rows: int) -> Tensor:
     return whole
 
 
+def added(x: Tensor, parts: Iterable[Tensor]) -> Tensor:
+    """x + the strips one below the other, in the memory of `x` where no gradient will ask for it.
+
+    A sum of its own would be a large buffer, and with those the time goes into what the kernel does about their pages.
+    """
+    if torch.is_grad_enabled():
+        return x + joined(parts, len(x))
+    start = 0
+    for part in parts:
+        x[start : start + len(part)] += part
+        start += len(part)
+    return x
+
+
 def _shifted_products(x: Tensor, kernel: Tensor) -> Tensor:
     """The depthwise convolution by its definition; shapes as in `mix_depthwise`."""
     height, width = x.shape[:2]

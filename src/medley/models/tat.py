@@ -56,7 +56,7 @@ class TAT(Trunk):
         x = self.decoder3(self.reduce3(torch.cat([self.up3(x), level3], dim=3)), kernels["level3"])
         x = self.decoder2(self.reduce2(torch.cat([self.up2(x), level2], dim=3)), kernels["level2"])
         decoded = self.decoder1(torch.cat([self.up1(x), level1], dim=3), kernels["level1"])
-        refined = self.refinement(decoded, kernels["level1"])
+        refined = self.refinement(decoded.clone(), kernels["level1"])  # whose memory it may take
         return self._read_out(level1, decoded, refined)
 
     def _read_out(self, *features: Tensor) -> Tensor:

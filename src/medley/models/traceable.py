@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from medley.models.amir import SpatialRouter
 from medley.models.attention import Attention
-from medley.models.blocks import STRIDE, Conv, Down, FeedForward, Trunk, Up
+from medley.models.blocks import STRIDE, Block, Conv, Down, FeedForward, Kernels, Trunk, Up
 from medley.models.onnx_depthwise import DepthwisePerSample
 
 
@@ -159,6 +159,25 @@ class TraceableUp(nn.Module):
         return F.pixel_shuffle(x, 2).permute(2, 3, 0, 1)
 
 
+class TraceableBlock(nn.Module):
+    """`blocks.Block`, of whole maps."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = block.norm1, block.norm2
+        self.attention, self.feed_forward = (
+            TraceableAttention(block.attention),
+            TraceableFeedForward(block.feed_forward),
+        )
+        _replace_pieces(self)
+
+    def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
+        """(H, W, B, C) -> (H, W, B, C)."""
+        attention_kernels, feed_forward_kernels = ((kernel,) for kernel in kernels) if kernels else ((), ())
+        x = x + self.attention(self.norm1(x), *attention_kernels)
+        return x + self.feed_forward(self.norm2(x), *feed_forward_kernels)
+
+
 class TraceableAttention(nn.Module):
     """`blocks.Attention`: local attention with all windows as one batch."""
 
@@ -263,11 +282,10 @@ class TraceableRouter(nn.Module):
 
 
 _FORMS: dict[type[nn.Module], Any] = {
-    Attention: TraceableAttention,
+    Block: TraceableBlock,
     Conv: TraceableConv,
     Down: TraceableDown,
     nn.Linear: TraceableLinear,
-    FeedForward: TraceableFeedForward,
     SpatialRouter: TraceableRouter,
     Up: TraceableUp,
 }
