@@ -68,7 +68,7 @@ def prepare(case: Case, form: str) -> Callable[[], None]:
     RuntimeError: this medley cannot do it.
     """
     if form != UNTUNED:
-        keep_buffers(large=case.what in STEPS)  # as the commands do
+        keep_buffers()  # as the commands do
     torch.manual_seed(0)
     if case.what == "volume":
         return _volume(case)

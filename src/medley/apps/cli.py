@@ -349,7 +349,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="For machines.")] =
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and leave with its exit code; a MedleyError is one red line, never a traceback."""
-    keep_buffers(large=False)
+    keep_buffers()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' warnings are for programmers
         warnings.simplefilter("always", MedleyNotice)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medley.allocator import keep_buffers
 from medley.apps.outputs import check_outputs
 from medley.apps.research import need_extra
 from medley.apps.terminal import counted, progress, say
@@ -26,7 +25,6 @@ def compare(
     Finished runs lie in the recipe's output folder; only what is not there yet is done.
     """
     need_extra("train")
-    keep_buffers()
     from medley.evaluation import compare as comparing
     from medley.evaluation.panels import write_panels
     from medley.evaluation.scores import write_scores

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medley
-from medley.allocator import keep_buffers
 from medley.apps.doctor import missing_of
 from medley.apps.listing import new_table, show
 from medley.apps.outputs import check_outputs
@@ -63,7 +62,6 @@ def prepare(
 def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, quiet: bool = False) -> None:
     """Train as a recipe says; the bar tells the loss, and every validation is a line that stays."""
     need_extra("train")
-    keep_buffers()
     from medley.training.loop import Progress
     from medley.training.loop import train as run
     from medley.training.recipe import read_recipe

@@ -165,11 +165,8 @@ class TraceableBlock(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.norm1, self.norm2 = block.norm1, block.norm2
-        self.attention, self.feed_forward = (
-            TraceableAttention(block.attention),
-            TraceableFeedForward(block.feed_forward),
-        )
-        _replace_pieces(self)
+        self.attention = TraceableAttention(block.attention)
+        self.feed_forward = TraceableFeedForward(block.feed_forward)
 
     def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
         """(H, W, B, C) -> (H, W, B, C)."""
