@@ -21,18 +21,21 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cache
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.cases import FAST, ONNX, PLAIN, PROGRAM, UNTUNED, Case, prepare
+from benchmarks.cases import FAST, ONNX, PLAIN, PROGRAM, STEPS, UNTUNED, Case, prepare
 from benchmarks.floor import Rates, Work, measure_rates, measure_work
 from medley.models.zoo import CONFIGURATIONS, is_multitask
 
 NETWORKS = tuple(name for name in CONFIGURATIONS if not is_multitask(name))
 PAPER_SIZE = ("tat", "amir", "restormer")
+WHAT = ("slices", *STEPS, "volume")
+USUAL = ("slices", "step", "lean step")
 PRECISIONS = ("float32", "bfloat16")
 HEADERS = (
     "network", "what", "count", "side", "precision", "form", "seconds", "peak_MB", "floor_seconds", "share", "ratio",
@@ -73,8 +76,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="beside the plain form")
     parser.add_argument("--untuned", action="store_true", help="and the plain form with the allocator as it comes")
     parser.add_argument("--exported", action="store_true", help="and what `medley export` writes, in float32")
-    parser.add_argument("--large", action="store_true", help="also steps of a whole batch at once: 12 GB and more")
-    parser.add_argument("--volume", action="store_true", help="also a CT of 64 slices of 512 x 512 through restore")
+    parser.add_argument(
+        "--what", nargs="+", default=USUAL, choices=WHAT,
+        help="a whole step takes 12 GB and more; a volume is a CT of 64 slices of 512 x 512 through restore",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="everything small, once")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.csv", help=WRITTEN)
     asked = parser.parse_args()
@@ -86,17 +91,15 @@ def arguments() -> argparse.Namespace:
 
 
 def cases(asked: argparse.Namespace) -> Iterator[Case]:
-    for network in asked.networks:
-        for precision in asked.precisions:
-            for side in asked.sides:
-                yield Case(network, "slices", 1, side, precision)
-            yield Case(network, "slices", 8, asked.patch, precision)
-            yield Case(network, "step", 4, asked.patch, precision)
-            yield Case(network, "lean step", 4, asked.patch, precision)
-            if asked.large:
-                yield Case(network, "whole step", 4, asked.patch, precision)
-            if asked.volume:
-                yield Case(network, "volume", asked.volume_slices, asked.volume_side, precision)
+    for network, precision in product(asked.networks, asked.precisions):
+        for what in asked.what:
+            if what == "slices":
+                yield from (Case(network, what, 1, side, precision) for side in asked.sides)
+                yield Case(network, what, 8, asked.patch, precision)
+            elif what == "volume":
+                yield Case(network, what, asked.volume_slices, asked.volume_side, precision)
+            else:
+                yield Case(network, what, 4, asked.patch, precision)
 
 
 def forms(case: Case, asked: argparse.Namespace) -> list[str]:
