@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from medley.io.nifti import write_nifti
 from medley.models import export, weights
 from medley.models.blocks import Trunk
 from medley.models.onnx_network import OnnxNetwork
+from medley.models.precision import in_precision
 from medley.models.zoo import CONFIGURATIONS, create_model
 from medley.tasks import TASKS
 from medley.volume import Slices, Volume
@@ -61,12 +62,7 @@ class Case:
 
 
 def prepare(case: Case, form: str) -> Callable[[], None]:
-    """A function that does the case once.
-
-    Raises
-    ------
-    RuntimeError: this medley cannot do it.
-    """
+    """A function that does the case once; it raises RuntimeError where a command fails."""
     if form != UNTUNED:
         keep_buffers()  # as the commands do
     torch.manual_seed(0)
@@ -85,7 +81,7 @@ def _slices(case: Case, model: nn.Module, form: str) -> Callable[[], None]:
     if form != PROGRAM:  # which is in evaluation for good
         model.eval()
     if case.precision == "bfloat16" and form == FAST:
-        model = _to_bfloat16(model)
+        model = in_precision(model, case.precision)
 
     def once() -> None:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -96,16 +92,14 @@ def _slices(case: Case, model: nn.Module, form: str) -> Callable[[], None]:
 
 def exported(network: str, form: str) -> nn.Module:
     """A network from the file that `medley export` would write; another process writes it, for its memory."""
-    path = Path(mkdtemp()) / {ONNX: "network.onnx", PROGRAM: "network.pt2"}[form]
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    with ProcessPoolExecutor(1, get_context("spawn")) as another:
-        another.submit(_export, network, path).result()
+    path = temporary_folder() / {ONNX: "network.onnx", PROGRAM: "network.pt2"}[form]
+    in_process(_export, network, path)
     return OnnxNetwork(path) if form == ONNX else torch.export.load(path).module()
 
 
 def _export(network: str, path: Path) -> None:
     model = create_model(network)
-    export.write(path, model, weights.Description(network, network, model.config, (), {}, medley.__version__))
+    export.write(path, model, described(network, model))
 
 
 def _step(case: Case, model: nn.Module) -> Callable[[], None]:
@@ -133,18 +127,13 @@ def _step(case: Case, model: nn.Module) -> Callable[[], None]:
 
 def _volume(case: Case) -> Callable[[], None]:
     """`medley restore` of a made-up CT with random weights, NIfTI in and NIfTI out, compressed."""
-    path = Path(mkdtemp())
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    path = temporary_folder()
     model = create_model(case.network)
-    architecture = CONFIGURATIONS[case.network][0]
-    described = weights.Description(case.network, architecture, model.config, ("ct-denoise",), {}, medley.__version__)
-    weights.save(path / "random.safetensors", model, described)
+    weights.save(path / "random.safetensors", model, described(case.network, model))
     write_nifti(phantom(case.count, case.side), path / "scan.nii.gz", dtype="int16")
-    command: list[str | Path] = [sys.executable, "-m", "medley.apps.cli", "restore", path / "scan.nii.gz"]
-    command += ["-o", path / "restored.nii.gz", "--model", path / "random.safetensors", "--task", "ct-denoise"]
-    command += ["--overwrite", "--quiet"]
-    if case.precision != "float32":
-        command += ["--precision", case.precision]
+    command = restore_command(
+        path / "scan.nii.gz", path / "restored.nii.gz", path / "random.safetensors", case.precision
+    )
 
     def once() -> None:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -152,6 +141,37 @@ def _volume(case: Case) -> Callable[[], None]:
             raise RuntimeError(f"medley restore in {path} failed: {' '.join(done.stderr.split())}")
 
     return once
+
+
+def restore_command(scan: Path, output: Path, model: str | Path, precision: str) -> list[str | Path]:
+    """`medley restore` of a CT, by this Python."""
+    command: list[str | Path] = [sys.executable, "-m", "medley.apps.cli", "restore", scan, "-o", output]
+    return [*command, "--model", model, "--task", "ct-denoise", "--precision", precision, "--overwrite", "--quiet"]
+
+
+def described(network: str, model: nn.Module) -> weights.Description:
+    """What a file of a network that has learnt nothing says of itself."""
+    return weights.Description(
+        network, CONFIGURATIONS[network][0], model.config, ("ct-denoise",), {}, medley.__version__
+    )
+
+
+def temporary_folder() -> Path:
+    """It is gone when this process ends."""
+    path = Path(mkdtemp())
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def process() -> Executor:
+    """A fresh one, for one thing at a time."""
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The answer of a function that is called in a process of its own."""
+    with process() as one:
+        return one.submit(function, *arguments).result()
 
 
 def phantom(slices: int, side: int) -> Volume:
@@ -166,11 +186,3 @@ def phantom(slices: int, side: int) -> Volume:
 
     data = Slices((slices, side, side), lambda: (noisy(k) for k in range(slices)))
     return Volume(data, np.diag([-0.7, -0.7, 1.5, 1.0])[:, [2, 1, 0, 3]], "CT", TASKS["ct-denoise"].unit)
-
-
-def _to_bfloat16(model: nn.Module) -> nn.Module:
-    try:
-        from medley.models.precision import to_bfloat16
-    except ImportError:
-        raise RuntimeError("this medley has no inference in bfloat16") from None
-    return to_bfloat16(model)

@@ -18,25 +18,23 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.cases import FAST, ONNX, PLAIN, PROGRAM, STEPS, UNTUNED, Case, prepare
+from benchmarks.cases import FAST, ONNX, PLAIN, PROGRAM, STEPS, UNTUNED, Case, in_process, prepare, process
 from benchmarks.floor import Rates, Work, measure_rates, measure_work
+from medley.models.precision import PRECISIONS
 from medley.models.zoo import CONFIGURATIONS, is_multitask
 
 NETWORKS = tuple(name for name in CONFIGURATIONS if not is_multitask(name))
 PAPER_SIZE = ("tat", "amir", "restormer")
 WHAT = ("slices", *STEPS, "volume")
 USUAL = ("slices", "step", "lean step")
-PRECISIONS = ("float32", "bfloat16")
 HEADERS = (
     "network", "what", "count", "side", "precision", "form", "seconds", "peak_MB", "floor_seconds", "share", "ratio",
     "threads", "torch",
@@ -165,15 +163,6 @@ def peak(of_children: bool) -> int:
 @cache
 def work(network: str, side: int) -> Work:
     return in_process(measure_work, network, side)
-
-
-def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    with process() as one:
-        return one.submit(function, *arguments).result()
-
-
-def process() -> Executor:
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def line(row: Row) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cases import phantom
+from benchmarks.cases import phantom, restore_command
 from medley.io.nifti import write_nifti
+from medley.models.precision import PRECISIONS
 
 FORMATS = ("nii", "nii.gz", "dicom")
 SLICES = (32, 128, 512)
@@ -64,10 +65,8 @@ def _write_dicom(folder: Path, count: int) -> Path:
 
 def measure(scan: Path, output: Path, model: str, precision: str) -> tuple[float, int]:
     """(seconds, peak resident memory in MB) of `medley restore`, from start to end of its process."""
-    options = ["--task", "ct-denoise", "--model", model, "--precision", precision, "--quiet"]
-    command = [sys.executable, "-m", "medley.apps.cli", "restore", str(scan), "--output", str(output), *options]
     begun = time.perf_counter()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(restore_command(scan, output, model, precision))
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -81,7 +80,7 @@ def main() -> None:
     parser.add_argument("--slices", nargs="+", type=int, default=SLICES)
     parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     parser.add_argument("--model", default="tat-tiny", help="a packaged name or a weights file")
-    parser.add_argument("--precisions", nargs="+", default=("float32",), choices=("float32", "bfloat16"))
+    parser.add_argument("--precisions", nargs="+", default=("float32",), choices=PRECISIONS)
     parser.add_argument("-o", "--output", help="CSV to write")
     asked = parser.parse_args()
     rows = []

@@ -9,6 +9,13 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("medley")]
 
 
+def noted(count, made):
+    """0, 1, 2 ...; `made` tells which were asked for."""
+    for k in range(count):
+        made.append(k)
+        yield k
+
+
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
     yield
@@ -36,13 +43,7 @@ def test_items_are_made_in_another_thread_and_taken_in_another():
 
 def test_nothing_is_made_before_it_is_asked_for_and_few_items_ahead():
     made = []
-
-    def source():
-        for k in range(50):
-            made.append(k)
-            yield k
-
-    stream = made_ahead(source(), 3)
+    stream = made_ahead(noted(50, made), 3)
     assert made == []
     for k in stream:
         assert len(made) <= k + 1 + 3
@@ -52,16 +53,11 @@ def test_nothing_is_made_before_it_is_asked_for_and_few_items_ahead():
 def test_few_items_wait_to_be_taken():
     made = []
 
-    def source():
-        for k in range(50):
-            made.append(k)
-            yield k
-
     def take(items):
         for k in items:
             assert len(made) <= k + 1 + 3 + 1  # in hand, waiting, and one that finds no room
 
-    taken_behind(source(), take, 3)
+    taken_behind(noted(50, made), take, 3)
     assert len(made) == 50
 
 
@@ -104,9 +100,7 @@ def test_who_stops_early_stops_the_making_and_closes_the_source(end):
 
     def source():
         try:
-            for k in range(1000):
-                made.append(k)
-                yield k
+            yield from noted(1000, made)
         finally:
             closed.append(True)
 
@@ -123,19 +117,14 @@ def test_who_stops_early_stops_the_making_and_closes_the_source(end):
 def test_a_taker_that_fails_or_leaves_stops_the_making():
     made = []
 
-    def source():
-        for k in range(1000):
-            made.append(k)
-            yield k
-
     def fail(items):
         next(items)
         raise ValueError("the disk is full")
 
     with pytest.raises(ValueError, match="the disk is full"):
-        taken_behind(source(), fail)
-    assert taken_behind(source(), next) == 0
-    assert taken_behind(source(), lambda _: "nothing") == "nothing"
+        taken_behind(noted(1000, made), fail)
+    assert taken_behind(noted(1000, made), next) == 0
+    assert taken_behind(noted(1000, made), lambda _: "nothing") == "nothing"
     assert len(made) < 20
 
 

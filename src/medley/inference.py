@@ -242,18 +242,26 @@ class Restorer:
         return task
 
 
-def load(name_or_path: str | Path, *, device: str | torch.device = "cpu", precision: str = "float32") -> Restorer:
-    """A restorer from a packaged name ("tat-tiny") or a weights file (.safetensors); an existing path wins.
+def load(
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    backend: str | None = None,
+) -> Restorer:
+    """A restorer from a packaged name ("tat-tiny") or a file (.safetensors, .onnx); an existing path wins.
 
     `precision` "bfloat16" needs half the memory, and less time where the processor has it; PSNR changes by less than
-    0.02 dB.
+    0.02 dB. `backend` is "torch" or "onnx", None as the file is; see `medley.models.loading.load`.
 
     Raises
     ------
     MedleyError: neither a packaged name nor a file; a damaged file; a network that predicts and does not restore; a
-        device that is not there; no such precision.
+        device that is not there; no such precision or backend, or bfloat16 by onnxruntime.
     """
-    loaded = loading.load(name_or_path, device)
+    if precision != "float32" and loading.backend_for(name_or_path, backend) == "onnx":
+        raise MedleyError(f"onnxruntime works in float32, but the precision is {precision}; leave it or ONNX out")
+    loaded = loading.load(name_or_path, device, backend)
     if loaded.description.problem:
         raise MedleyError(
             f"{loaded.description.name} does not restore scans, it predicts {_listed(loaded.description.tasks)}; "

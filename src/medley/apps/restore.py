@@ -68,7 +68,7 @@ def restore(
     records = [record] if record is not None and str(record) != "-" else []
     check_outputs(source, [*results, *records], overwrite=overwrite)
     backend = loading.backend_for(model, backend)
-    restorer = _restorer(model, device, precision, backend)
+    restorer = load(model, device=device, precision=precision, backend=backend)
     done = []
     for job in jobs:
         try:
@@ -151,15 +151,6 @@ def restore_one(
         except MedleyError as error:
             raise MedleyError(f"{error}; the restored scan itself is finished: {job.output}") from error
     return record
-
-
-def _restorer(model: str, device: str, precision: str, backend: str) -> Restorer:
-    if backend == "torch":
-        return load(model, device=device, precision=precision)
-    if precision != "float32":
-        raise MedleyError(f"onnxruntime works in float32, but the precision is {precision}; leave it or ONNX out")
-    loaded = loading.load(model, device, backend)
-    return Restorer(loaded.model, loaded.description, device, loaded.sha256)
 
 
 def _summary(record: Mapping[str, Any]) -> str:

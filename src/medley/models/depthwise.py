@@ -108,10 +108,8 @@ def joined(parts: Iterable[Tensor], rows: int) -> Tensor:
     if torch.is_grad_enabled():
         return torch.cat([first, *parts])
     whole = first.new_empty(rows, *first.shape[1:])
-    start = 0
-    for part in chain([first], parts):
-        whole[start : start + len(part)] = part
-        start += len(part)
+    for place, part in _placed(whole, chain([first], parts)):
+        place.copy_(part)
     return whole
 
 
@@ -122,11 +120,17 @@ def added(x: Tensor, parts: Iterable[Tensor]) -> Tensor:
     """
     if torch.is_grad_enabled():
         return x + joined(parts, len(x))
+    for place, part in _placed(x, parts):
+        place.add_(part)
+    return x
+
+
+def _placed(whole: Tensor, parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """(the rows of `whole` where a strip belongs, the strip), from above."""
     start = 0
     for part in parts:
-        x[start : start + len(part)] += part
+        yield whole[start : start + len(part)], part
         start += len(part)
-    return x
 
 
 def _shifted_products(x: Tensor, kernel: Tensor) -> Tensor:

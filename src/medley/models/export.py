@@ -68,7 +68,7 @@ def onnx_bytes(network: Trunk, said: dict[str, str]) -> bytes:
     """The network as an ONNX model, "image" (batch, 1, height, width) -> "restored", with `said` as its metadata."""
     onnx = required("onnx")
     made = io.BytesIO()
-    with warnings.catch_warnings(), torch.enable_grad():  # without gradients the networks change maps in place
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what the exporter assumes of sizes: `compare` sees whether it is right
         torch.onnx.export(
             traceable(network),
@@ -90,7 +90,7 @@ def program(network: Trunk) -> torch.export.ExportedProgram:
     """The network as torch.export traces it: image (batch, 1, height, width) -> the same."""
     sides = {2: torch.export.Dim("height", min=SMALLEST_SIDE), 3: torch.export.Dim("width", min=SMALLEST_SIDE)}
     shapes = ({0: torch.export.Dim("batch"), **sides},)
-    with warnings.catch_warnings(), torch.enable_grad():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(traceable(network), (torch.rand(_TRACED),), dynamic_shapes=shapes)
 

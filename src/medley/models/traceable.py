@@ -133,30 +133,18 @@ class TraceableLinear(nn.Module):
         return F.conv2d(x.permute(2, 3, 0, 1), self.weight[:, :, None, None], self.bias).permute(2, 3, 0, 1)
 
 
-class TraceableDown(nn.Module):
-    """`blocks.Down`."""
+class TraceableScaling(nn.Module):
+    """`blocks.Down` and `blocks.Up`: a convolution, then pixels become channels or channels pixels."""
 
-    def __init__(self, down: Down) -> None:
+    def __init__(self, scaling: Down | Up) -> None:
         super().__init__()
-        self.weight = down.conv.weight
+        self.weight = scaling.conv.weight
+        self._shuffle = F.pixel_unshuffle if isinstance(scaling, Down) else F.pixel_shuffle
 
     def forward(self, x: Tensor) -> Tensor:
-        """(H, W, B, C) -> (H/2, W/2, B, 2C)."""
+        """(H, W, B, C) -> (H/2, W/2, B, 2C), or (2H, 2W, B, C/2)."""
         x = F.conv2d(x.permute(2, 3, 0, 1), self.weight, padding=1)
-        return F.pixel_unshuffle(x, 2).permute(2, 3, 0, 1)
-
-
-class TraceableUp(nn.Module):
-    """`blocks.Up`."""
-
-    def __init__(self, up: Up) -> None:
-        super().__init__()
-        self.weight = up.conv.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(H, W, B, C) -> (2H, 2W, B, C/2)."""
-        x = F.conv2d(x.permute(2, 3, 0, 1), self.weight, padding=1)
-        return F.pixel_shuffle(x, 2).permute(2, 3, 0, 1)
+        return self._shuffle(x, 2).permute(2, 3, 0, 1)
 
 
 class TraceableBlock(nn.Module):
@@ -176,7 +164,7 @@ class TraceableBlock(nn.Module):
 
 
 class TraceableAttention(nn.Module):
-    """`blocks.Attention`: local attention with all windows as one batch."""
+    """`attention.Attention`: local attention with all windows as one batch."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
@@ -211,7 +199,7 @@ class TraceableAttention(nn.Module):
 
 
 class Windows:
-    """The windows of `blocks.windows` along one axis, for sizes that are not yet known.
+    """The windows of `attention.windows` along one axis, for sizes that are not yet known.
 
     Attributes
     ----------
@@ -281,8 +269,8 @@ class TraceableRouter(nn.Module):
 _FORMS: dict[type[nn.Module], Any] = {
     Block: TraceableBlock,
     Conv: TraceableConv,
-    Down: TraceableDown,
+    Down: TraceableScaling,
     nn.Linear: TraceableLinear,
     SpatialRouter: TraceableRouter,
-    Up: TraceableUp,
+    Up: TraceableScaling,
 }
