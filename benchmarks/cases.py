@@ -20,13 +20,13 @@ from torch import nn
 
 import medley
 from benchmarks.plain import plain
-from medley.allocator import keep_buffers
 from medley.io.nifti import write_nifti
 from medley.models import export, weights
 from medley.models.blocks import Trunk
 from medley.models.onnx_network import OnnxNetwork
 from medley.models.precision import in_precision
 from medley.models.zoo import CONFIGURATIONS, create_model
+from medley.runtime.allocator import keep_buffers
 from medley.tasks import TASKS
 from medley.volume import Slices, Volume
 

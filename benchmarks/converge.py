@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed import NETWORKS
-from medley.allocator import keep_buffers
+from medley.runtime.allocator import keep_buffers
 from medley.training.loop import Progress, train
 from medley.training.recipe import Balance, Optimiser, RestorationRecipe, Validation
 

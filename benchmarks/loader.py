@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.cases import STEPS, phantom
-from medley.data.samples import batches
+from medley.data.batch import batches
 from medley.data.store import Entry, Store, StoreWriter
 from medley.tasks import TASKS, Normalisation
 from medley.training.recipe import RestorationRecipe

@@ -90,6 +90,12 @@ def case_store(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """The store of tests/made_store.py: discs, in the units of the three tasks, and their noisy partners."""
+    return _module("made_store").make(tmp_path_factory.mktemp("store") / "store")
+
+
+@pytest.fixture(scope="session")
 def phantoms():
     """The module tests/phantoms.py: writers of small DICOM series, sound or spoilt."""
     return _module("phantoms")

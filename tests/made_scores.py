@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from medley.evaluation.scores import ScoreRow
 from medley.problems import Problem, Target
+from medley.scoring.scores import ScoreRow
 
 ORGANS = ("Brainstem", "SpinalCord", "RightParotid", "Larynx", "PTV70")
 DIAGNOSES = ("nevus", "melanoma", "seborrheic_keratosis")

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import torch
 
     from medley.errors import MedleyError
-    from medley.inference import Restorer
+    from medley.inference.predictor import Predictor
+    from medley.inference.restorer import Restorer
     from medley.io.files import read, write
     from medley.metrics.image import score
     from medley.models.convert import convert_original
     from medley.models.zoo import create_model
-    from medley.predictor import Predictor
     from medley.volume import Volume
 
 # The public face, each name with the module it comes from; imported when first asked for, so that `import medley`
@@ -64,10 +64,10 @@ def load(
     from medley.models import loading
 
     if not loading.describe(loading.find(name_or_path)).problem:
-        return import_module("medley.inference").load(name_or_path, device=device, precision=precision)
+        return import_module("medley.inference.restorer").load(name_or_path, device=device, precision=precision)
     if precision != "float32":
         raise MedleyError(f"{name_or_path} predicts, and networks that predict work in float32 only, not {precision}")
-    return import_module("medley.predictor").load(name_or_path, device=device)
+    return import_module("medley.inference.predictor").load(name_or_path, device=device)
 
 
 def __getattr__(name: str) -> Any:

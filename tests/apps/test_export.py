@@ -8,7 +8,7 @@ import pytest
 
 import medley as package
 from medley.errors import MedleyError
-from medley.inference import load
+from medley.inference.restorer import load
 from medley.models import export as files
 from medley.models import loading
 from medley.tasks import TASKS, Normalisation

@@ -13,8 +13,8 @@ import pytest
 
 from medley.apps import predict_files
 from medley.apps.predict_pictures import dose_scale, hottest
+from medley.io.dicom.dose import read_dose
 from medley.io.files import read
-from medley.io.rtdose import read_dose
 from medley.models import weights
 
 from .conftest import ORGANS, save_nifti

@@ -3,7 +3,7 @@ import pytest
 
 from medley.apps.report import histogram
 from medley.apps.survey import Survey, noise, tissue
-from medley.inference import Plan
+from medley.inference.restorer import Plan
 from medley.tasks import TASKS, Normalisation
 from medley.volume import Volume
 

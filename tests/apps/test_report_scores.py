@@ -2,7 +2,7 @@
 
 import pytest
 
-from medley.evaluation.scores import write_scores
+from medley.scoring.scores import write_scores
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from medley.inference import Restorer
+from medley.inference.restorer import Restorer
 from medley.io.files import read
 
 from .conftest import save_nifti

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 import medley
 from medley.apps.cli import app
-from medley.evaluation.report_tables import tables
-from medley.evaluation.scores import read_scores
-from medley.evaluation.statistics import compare_methods
-from medley.evaluation.table import cells, read_csv, summary
+from medley.experiments.report_tables import tables
 from medley.models import weights
 from medley.physics import create_degradation
+from medley.scoring.scores import read_scores
+from medley.scoring.statistics import compare_methods
+from medley.scoring.table import cells, read_csv, summary
 from medley.tasks import TASKS, Normalisation
 
 ROOT = Path(__file__).resolve().parents[2]

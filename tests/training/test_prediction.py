@@ -10,10 +10,10 @@ from lightning_fabric import Fabric
 from medley.data.cases import CaseReader
 from medley.errors import MedleyError
 from medley.models import weights
+from medley.scoring.cases import answer_case, drawn_masks, score_case
 from medley.training.loop import Run, train
 from medley.training.prediction import Prediction
 from medley.training.recipe import Balance, Optimiser, PredictionRecipe
-from medley.training.scoring import answer_case, drawn_masks, score_case
 
 SMALL = {"width": 4, "widest": 8, "blocks": (1, 1)}
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 import medley
-from medley.allocator import keep_buffers
 from medley.apps.terminal import complain, say
 from medley.errors import MedleyError, MedleyNotice
+from medley.runtime.allocator import keep_buffers
 from medley.tasks import TASKS
 
 app = typer.Typer(

@@ -25,9 +25,9 @@ def compare(
     Finished runs lie in the recipe's output folder; only what is not there yet is done.
     """
     need_extra("train")
-    from medley.evaluation import compare as comparing
-    from medley.evaluation.panels import write_panels
-    from medley.evaluation.scores import write_scores
+    from medley.experiments import compare as comparing
+    from medley.plots.panels import write_panels
+    from medley.scoring.scores import write_scores
     from medley.training.recipe import read_yaml
 
     what = f"the recipe {recipe}"

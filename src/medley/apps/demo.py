@@ -16,12 +16,12 @@ from medley.apps.listing import new_table, show
 from medley.apps.restore import Job, restore_one
 from medley.apps.terminal import complain, say
 from medley.errors import MedleyError
-from medley.inference import load
-from medley.io.atomic import replacing
+from medley.inference.restorer import load
 from medley.io.files import Scan, read, write
 from medley.metrics.image import score
 from medley.physics import create_degradation
-from medley.pictures import grey
+from medley.plots.pictures import grey
+from medley.runtime.atomic import replacing
 from medley.tasks import task_named
 
 TASK = "ct-denoise"

@@ -7,9 +7,9 @@ from pathlib import Path
 from medley.apps.outputs import check_outputs
 from medley.apps.terminal import say
 from medley.errors import MedleyError
-from medley.io.atomic import replacing
 from medley.models import export as files
 from medley.models import loading
+from medley.runtime.atomic import replacing
 
 
 def export(model: str, output: Path, *, overwrite: bool = False, quiet: bool = False) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medley.errors import MedleyError
-from medley.io.atomic import replacing
 from medley.io.files import Scan
+from medley.runtime.atomic import replacing
 
 SUFFIXES = {"dicom": "", "nifti": ".nii.gz", "mha": ".mha", "nrrd": ".nrrd"}  # "" is a folder of DICOM files
 _KNOWN = (".nii.gz", ".nii", ".mha", ".nrrd")

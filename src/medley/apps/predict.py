@@ -17,10 +17,10 @@ from medley.apps.predict_files import PHOTOGRAPHS, read_photograph, write_answer
 from medley.apps.predict_numbers import answers, of_structures
 from medley.apps.terminal import complain, counted, say
 from medley.errors import MedleyError
-from medley.io.atomic import replacing
+from medley.inference.predictor import Prediction, Predictor, load, matched
+from medley.io.dicom.structures import read_structures
 from medley.io.files import Scan, find_scans, open_scan
-from medley.io.rtstruct import read_structures
-from medley.predictor import Prediction, Predictor, load, matched
+from medley.runtime.atomic import replacing
 from medley.volume import Volume
 
 RECORD = "prediction.json"

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medley.errors import MedleyError
-from medley.io.atomic import one_line
-from medley.io.dicom_read import DicomSource
+from medley.inference.predictor import Prediction
+from medley.io.dicom.dose import write_dose
+from medley.io.dicom.read import DicomSource
+from medley.io.dicom.segmentation import write_segmentation
 from medley.io.nifti import write_nifti
-from medley.io.rtdose import write_dose
-from medley.io.segmentation import write_segmentation
-from medley.predictor import Prediction
+from medley.runtime.atomic import one_line
 from medley.volume import Slices, Volume
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from medley.inference.predictor import Prediction
 from medley.metrics.dose import dvh_metrics, is_target
 from medley.metrics.overlap import dice
-from medley.predictor import Prediction
 from medley.problems import Target
 from medley.volume import Volume
 

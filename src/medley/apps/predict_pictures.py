@@ -9,9 +9,9 @@ import numpy as np
 
 from medley.apps.page import picture
 from medley.apps.predict_numbers import Masks
+from medley.inference.predictor import Prediction
 from medley.metrics.dose import dvh_curve
-from medley.pictures import COLOURS, SHOWN_FROM, Contour, dose_colour, overlaid, rounded_up, section
-from medley.predictor import Prediction
+from medley.plots.pictures import COLOURS, SHOWN_FROM, Contour, dose_colour, overlaid, rounded_up, section
 from medley.volume import Volume
 
 WINDOW = (-160.0, 240.0)  # HU: soft tissue

@@ -11,7 +11,7 @@ import medley
 from medley.apps.page import figures, fill, minus, table_rows
 from medley.apps.predict_numbers import Masks, dose_of
 from medley.apps.predict_pictures import Line, histogram, lines_of, photograph, planes, swatch
-from medley.predictor import Prediction, Predictor
+from medley.inference.predictor import Prediction, Predictor
 from medley.volume import Volume
 
 # How the numbers of structures are told, in the order of the table.

@@ -15,7 +15,7 @@ from medley.apps.page import figures, fill, minus, picture, table_rows
 from medley.apps.survey import Survey
 from medley.apps.terminal import counted
 from medley.models.weights import Description
-from medley.pictures import blue_red, display_window, grey, rounded_up, upright
+from medley.plots.pictures import blue_red, display_window, grey, rounded_up, upright
 
 _WIDTH, _HEIGHT, _COLUMNS = 1100, 220, 110  # of the histogram
 

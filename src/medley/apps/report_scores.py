@@ -10,10 +10,10 @@ from rich.text import Text
 from medley.apps.listing import new_table, show
 from medley.apps.terminal import say
 from medley.errors import MedleyError
-from medley.evaluation.report import Experiment, write_report
-from medley.evaluation.report_tables import Cell, tables
-from medley.evaluation.scores import ScoreRow, read_scores
-from medley.evaluation.statistics import Comparison, compare_methods
+from medley.experiments.report import Experiment, write_report
+from medley.experiments.report_tables import Cell, tables
+from medley.scoring.scores import ScoreRow, read_scores
+from medley.scoring.statistics import Comparison, compare_methods
 
 
 def report(

@@ -14,7 +14,7 @@ from medley.apps.outputs import check_outputs
 from medley.apps.settings import parse_settings
 from medley.apps.terminal import counted, progress, say
 from medley.errors import MedleyError
-from medley.inference import load
+from medley.inference.restorer import load
 from medley.tasks import TASKS, task_named
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def evaluate(
     if classical:
         need_extra("baselines")
     from medley.data.store import Store
-    from medley.evaluation.evaluate import compare, tuned_classical
-    from medley.evaluation.figures import write_pictures
-    from medley.evaluation.methods import Input, Method, Network
-    from medley.evaluation.table import HEADERS, cells, summary, write_csv
+    from medley.plots.figures import write_pictures
+    from medley.scoring.evaluate import compare, tuned_classical
+    from medley.scoring.methods import Input, Method, Network
+    from medley.scoring.table import HEADERS, cells, summary, write_csv
 
     check_outputs(data, [output] if pictures is None else [output, pictures], overwrite=overwrite)
     store = Store(data)
@@ -145,10 +145,10 @@ def _evaluate_answers(
     models: Sequence[str], store: Store, output: Path, split: str, device: str, overwrite: bool, quiet: bool
 ) -> None:
     from medley.apps.report_scores import show_tables
-    from medley.evaluation.networks import score_network
-    from medley.evaluation.scores import write_scores
-    from medley.evaluation.statistics import compare_methods
     from medley.models.loading import load
+    from medley.scoring.networks import score_network
+    from medley.scoring.scores import write_scores
+    from medley.scoring.statistics import compare_methods
 
     if not models:
         raise MedleyError(f"{store.path} holds cases with targets; name the models to score on them")

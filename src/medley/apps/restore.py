@@ -14,7 +14,7 @@ from medley.apps.outputs import check_outputs, output_paths, write_json, write_t
 from medley.apps.survey import Survey
 from medley.apps.terminal import complain, counted, progress, say, watched
 from medley.errors import MedleyError
-from medley.inference import Restorer, load
+from medley.inference.restorer import Restorer, load
 from medley.io.files import Scan, find_scans, open_scan, write
 from medley.models import loading
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medley.inference import Plan
+from medley.inference.restorer import Plan
 
 SHOWN = 4  # slices kept for pictures
 _BINS = 4095  # of the histogram: 1 HU each for CT, so that whole numbers fall evenly

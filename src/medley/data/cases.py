@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medley.data.samples import Sample
+from medley.data.batch import Sample
 from medley.data.store import Case, Store
 from medley.errors import MedleyError
 from medley.problems import Problem, Target

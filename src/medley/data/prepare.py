@@ -20,7 +20,7 @@ from medley.data.layouts import folder
 from medley.data.layouts.study import CaseFiles, Study
 from medley.data.store import Case, Entry, Store, StoreWriter
 from medley.errors import MedleyError
-from medley.inference import normalisation_for
+from medley.inference.restorer import normalisation_for
 from medley.io.files import read
 from medley.physics import create_degradation
 from medley.problems import Problem

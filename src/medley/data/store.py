@@ -32,7 +32,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from medley.data.manifest import Case, Entry, Manifest, read_manifest, write_manifest
+from medley.data.record import Case, Entry, Manifest, read_manifest, write_manifest
 from medley.errors import MedleyError
 from medley.problems import Problem
 

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from medley.errors import MedleyError
-from medley.io.dicom_read import UNITS, open_series
-from medley.io.dicom_series import Extracted, Series, looks_like_dicom, series_among
-from medley.io.dicom_write import write_dicom
+from medley.io.dicom.read import UNITS, open_series
+from medley.io.dicom.series import Extracted, Series, looks_like_dicom, series_among
+from medley.io.dicom.write import write_dicom
 from medley.io.nifti import SUFFIXES as NIFTI_SUFFIXES
 from medley.io.nifti import open_nifti, write_nifti
 from medley.io.sitk import READS as SITK_READS
 from medley.io.sitk import SUFFIXES as SITK_SUFFIXES
 from medley.io.sitk import open_sitk, write_sitk
-from medley.pipeline import taken_behind
+from medley.runtime.prefetch import taken_behind
 from medley.volume import Slices, Volume
 
 

@@ -20,8 +20,8 @@ import nibabel as nib
 import numpy as np
 
 from medley.errors import MedleyError
-from medley.io.atomic import one_line, replacing, slices_to_write
-from medley.io.geometry import check_square
+from medley.geometry.orientation import check_square
+from medley.runtime.atomic import one_line, replacing, slices_to_write
 from medley.volume import Slices, Volume
 
 SUFFIXES = (".nii", ".nii.gz")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from medley.errors import MedleyError
-from medley.io.atomic import one_line, replacing, slices_to_write
-from medley.io.geometry import RAS_FROM_LPS, check_square
+from medley.geometry.orientation import RAS_FROM_LPS, check_square
 from medley.io.nifti import as_stored
+from medley.runtime.atomic import one_line, replacing, slices_to_write
 from medley.volume import Volume
 
 READS = (".mha", ".mhd", ".nrrd", ".nhdr")

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from medley.errors import MedleyError
-from medley.io.atomic import replacing
+from medley.runtime.atomic import replacing
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from medley.data.samples import Batch
+from medley.data.batch import Batch
 from medley.training.balance import Losses
 
 

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 import medley
-from medley.data.samples import Batch, batches
+from medley.data.batch import Batch, batches
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights

@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medley.data.batch import Batch, collate
 from medley.data.cases import CaseReader, CaseSampler, problem_of
-from medley.data.samples import Batch, collate
 from medley.data.store import Case, Store
 from medley.errors import MedleyError
 from medley.metrics.answers import MAIN, summarise
 from medley.models.multitask import load_backbone
 from medley.models.zoo import create_model
 from medley.problems import Target
+from medley.scoring.cases import score_case
 from medley.training.balance import Losses
 from medley.training.losses import target_loss
 from medley.training.recipe import PredictionRecipe
-from medley.training.scoring import score_case
 
 
 class Prediction:

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 import medley
+from medley.data.batch import Batch, PatchReader, collate
 from medley.data.sampler import PatchSampler
-from medley.data.samples import Batch, PatchReader, collate
 from medley.data.store import Store
 from medley.models import weights
 from medley.models.blocks import Trunk
 from medley.models.zoo import CONFIGURATIONS, create_model
+from medley.scoring.validate import validate
 from medley.training.balance import Losses, TatBalance, distance
 from medley.training.recipe import RestorationRecipe
-from medley.training.validate import validate
 
 
 class Restoration:

@@ -21,13 +21,13 @@ import numpy as np
 from medley.data.layouts.structure_table import BODY, Table, mirrored_pairs, read_table
 from medley.data.layouts.study import CaseData, CaseFiles, split_by_name
 from medley.errors import MedleyError, MedleyNotice
-from medley.grids import resample, to_size
-from medley.io.dicom_read import open_series
-from medley.io.dicom_series import looks_like_dicom, read_header, reading
-from medley.io.geometry import RAS_FROM_LPS
-from medley.io.rtdose import covered, dose_on_grid, read_dose
-from medley.io.rtstruct import Roi, read_rois, read_structures, series_of
-from medley.patient import AIR, DIRECTIONS, extent, lay_along_patient, view_body
+from medley.geometry.body import AIR, DIRECTIONS, extent, lay_along_patient, view_body
+from medley.geometry.orientation import RAS_FROM_LPS
+from medley.geometry.resampling import resample, to_size
+from medley.io.dicom.dose import covered, dose_on_grid, read_dose
+from medley.io.dicom.read import open_series
+from medley.io.dicom.series import looks_like_dicom, read_header, reading
+from medley.io.dicom.structures import Roi, read_rois, read_structures, series_of
 from medley.problems import Problem, Target
 from medley.volume import Volume
 

@@ -20,9 +20,9 @@ from PIL import Image, ImageOps
 from medley.data.layouts.study import SPLITS, CaseData, CaseFiles, split_by_name
 from medley.data.layouts.tables import read_rows
 from medley.errors import MedleyError
-from medley.grids import to_size
-from medley.io.atomic import one_line
+from medley.geometry.resampling import to_size
 from medley.problems import Problem, Target
+from medley.runtime.atomic import one_line
 
 TABLES = ("HAM10000_metadata.csv", "HAM10000_metadata", "metadata.csv", "labels.csv")
 SUBJECTS = ("lesion_id", "patient_id", "subject")

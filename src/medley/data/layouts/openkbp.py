@@ -24,9 +24,9 @@ import numpy as np
 
 from medley.data.layouts.study import SPLITS, CaseData, CaseFiles, split_by_name
 from medley.errors import MedleyError
-from medley.grids import to_size
-from medley.io.atomic import one_line
+from medley.geometry.resampling import to_size
 from medley.problems import Problem, Target
+from medley.runtime.atomic import one_line
 
 ORGANS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible")
 PTVS = ("PTV56", "PTV63", "PTV70")

@@ -19,9 +19,9 @@ import numpy as np
 from medley.data.layouts.study import CaseData, CaseFiles, split_by_name
 from medley.data.layouts.tables import read_rows
 from medley.errors import MedleyError
+from medley.geometry.body import AIR, lay_along_patient, whole_spacing
 from medley.io.files import read
 from medley.io.sitk import read_grid
-from medley.patient import AIR, lay_along_patient, whole_spacing
 from medley.problems import Problem, Target
 
 FOLDERS = ("data/mha", "mha", ".")

@@ -23,8 +23,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medley.errors import MedleyError
-from medley.io.atomic import one_line
-from medley.io.rtstruct import Structures
+from medley.io.dicom.structures import Structures
+from medley.runtime.atomic import one_line
 
 BODY = "body"
 _MIRROR = {"Left": "Right", "left": "right", "LEFT": "RIGHT", "L": "R"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medley.errors import MedleyError
-from medley.io.atomic import one_line
+from medley.runtime.atomic import one_line
 
 
 def read_rows(path: Path, key: str, columns: Iterable[str] = ()) -> dict[str, dict[str, str]]:

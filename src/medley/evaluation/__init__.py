@@ -1,1 +1,0 @@
-"""Scores of models on stores, and their comparison."""

@@ -1,0 +1,1 @@
+"""Comparisons of methods: runs, statistics, reports."""

@@ -1,0 +1,180 @@
+"""The tables of a comparison: the same on paper, on a page and in the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import stdev
+from typing import Literal
+
+from medley.scoring.statistics import Comparison, Estimate, Finding, Method, higher_is_better
+
+Verdict = Literal["better", "worse", ""]
+NAMES = {
+    "dice": "Dice", "dose_score": "dose score (Gy)", "dvh_score": "DVH score (Gy)", "auroc": "AUROC",
+    "balanced_accuracy": "balanced accuracy", "psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE",
+}  # fmt: skip
+_FORMATS = {"psnr": ".2f", "ssim": ".4f", "rmse": ".3g"}  # others .3f
+_BAR = r"\|"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number or word, perhaps a second line, and what the last line says of the method beside the baseline."""
+
+    text: str = "–"
+    below: str = ""
+    verdict: Verdict = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells under their headings.
+
+    Attributes
+    ----------
+    task, score: what it is of; "" where it is of all.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    task: str = ""
+    score: str = ""
+
+    def markdown(self) -> str:
+        """The table in Markdown; what differs from the baseline is bold."""
+        lines = [self.columns, ["---"] * len(self.columns), *(map(_in_markdown, cells) for cells in self.rows)]
+        return "\n".join(f"| {' | '.join(text.replace('|', _BAR) for text in line)} |" for line in lines)
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """First what every method costs and gives in all; then each score, and the parts of a task (structures)."""
+    found = [_overall(comparison)]
+    for task, scores in comparison.tasks.items():
+        found += [_score(comparison, task, score) for score in whole(scores)]
+        if parts := tuple(score for score in scores if score not in whole(scores)):
+            found.append(_parts(comparison, task, parts))
+    return found
+
+
+def whole(scores: tuple[str, ...]) -> tuple[str, ...]:
+    """The scores of a task as a whole, without those of its parts ("dice Larynx")."""
+    return tuple(score for score in scores if score in NAMES)
+
+
+def name_of(score: str) -> str:
+    """A score for people, with its unit; of a part ("dice Larynx") the part."""
+    return NAMES[score] if score in NAMES else score.partition(" ")[2]
+
+
+def verdict(difference: Estimate, *, higher: bool) -> Verdict:
+    """Whether a difference is for the better or the worse; "" where its interval does not exclude 0."""
+    if not difference.excludes_zero:
+        return ""
+    return "better" if (difference.value > 0) == higher else "worse"
+
+
+def written(score: str, number: float, *, signed: bool = False) -> str:
+    """A value of a score in its digits, with a true minus and none before 0; "–" where there is no number."""
+    if number != number:
+        return "–"
+    sign = "+" if signed else ""
+    text = f"{number:{sign}{_FORMATS.get(score.split()[0], '.3f')}}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _overall(comparison: Comparison) -> Table:
+    mains = [(task, scores[0]) for task, scores in comparison.tasks.items()]
+    heads = ("method", "parameters", "GFLOPs", "training", "seeds", f"Δ over {comparison.baseline}, %")
+    rows = [
+        (
+            Cell(method.name),
+            Cell(_count(method.parameters)),
+            Cell(f"{method.flops / 1e9:.3g}"),
+            Cell(_time(method.seconds)),
+            Cell(str(method.seeds)),
+            _delta(method),
+            *(_mean(comparison.findings.get((*main, method.name)), main[1]) for main in mains),
+        )
+        for method in comparison.methods
+    ]
+    return Table("All tasks", (*heads, *(f"{task}: {name_of(score)}" for task, score in mains)), tuple(rows))
+
+
+def _score(comparison: Comparison, task: str, score: str) -> Table:
+    rows = []
+    for method in comparison.methods:
+        finding = comparison.findings.get((task, score, method.name))
+        spread = stdev(finding.seeds) if finding and len(finding.seeds) > 1 else float("nan")
+        mean, difference = (
+            Cell(_interval(finding.estimate, score)) if finding else Cell(),
+            _difference(finding, score),
+        )
+        rows.append((Cell(method.name), mean, difference, Cell(written(score, spread))))
+    columns = ("method", name_of(score), f"difference to {comparison.baseline}", "± over seeds")
+    return Table(f"{task}: {name_of(score)}", columns, tuple(rows), task, score)
+
+
+def _parts(comparison: Comparison, task: str, scores: tuple[str, ...]) -> Table:
+    names = [method.name for method in comparison.methods]
+    rows = []
+    for score in scores:
+        cells = [_part(comparison.findings.get((task, score, name)), score) for name in names]
+        rows.append((Cell(name_of(score)), *cells))
+    kind = scores[0].split()[0]
+    return Table(f"{task}: {NAMES[kind]} of each structure", ("structure", *names), tuple(rows), task)
+
+
+def _mean(finding: Finding | None, score: str) -> Cell:
+    if finding is None:
+        return Cell()
+    return Cell(written(score, finding.estimate.value), _range(finding.estimate, score))
+
+
+def _part(finding: Finding | None, score: str) -> Cell:
+    if finding is None:
+        return Cell()
+    difference = _difference(finding, score)
+    below = difference.text if finding.difference is not None else ""
+    return Cell(_interval(finding.estimate, score), below, difference.verdict)
+
+
+def _difference(finding: Finding | None, score: str) -> Cell:
+    if finding is None or finding.difference is None:
+        return Cell()
+    look = verdict(finding.difference, higher=higher_is_better(score))
+    return Cell(_interval(finding.difference, score, signed=True), verdict=look)
+
+
+def _delta(method: Method) -> Cell:
+    if method.delta is None:
+        return Cell()
+    value, low, high = (
+        f"{number:+.2f}".replace("-", "−") for number in (method.delta.value, method.delta.low, method.delta.high)
+    )
+    return Cell(f"{value} [{low}, {high}]", verdict=verdict(method.delta, higher=True))
+
+
+def _interval(estimate: Estimate, score: str, *, signed: bool = False) -> str:
+    return f"{written(score, estimate.value, signed=signed)} {_range(estimate, score, signed=signed)}"
+
+
+def _range(estimate: Estimate, score: str, *, signed: bool = False) -> str:
+    return f"[{written(score, estimate.low, signed=signed)}, {written(score, estimate.high, signed=signed)}]"
+
+
+def _in_markdown(cell: Cell) -> str:
+    lines = [line for line in (cell.text, cell.below) if line]
+    if cell.verdict:
+        lines[-1] = f"**{lines[-1]}**"
+    return "<br>".join(lines)
+
+
+def _count(number: float) -> str:
+    return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k"
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,1 @@
+"""How scans lie in the patient: orientation, resampling, the body."""

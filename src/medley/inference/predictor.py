@@ -1,0 +1,259 @@
+"""A trained multi-task network at work on a scan: doses, structures and diagnoses from one look at it.
+
+How a volume comes to the network's grid, and the answers back:
+
+* The scan is averaged down to the problem's spacing, on axes along the patient (`medley.geometry.body`).
+* What is not body (air, the couch) becomes air, as in radiotherapy's data sets.
+* The grid is laid over the middle of the body, in the direction of the slices too; where it is larger than the scan
+  there is air, and what lies outside of it gets no answer. Problems that are framed "whole" squeeze all of the scan
+  into the grid instead.
+* Values and probabilities are interpolated linearly at the scan's own voxels; a structure is where its probability
+  exceeds 0.5, and a map is zero outside of the body.
+
+A photograph is squeezed to the network's grid, and the answers are stretched back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from medley.errors import MedleyError
+from medley.geometry.body import AIR, Spread, View, lay_along_patient, view_body, whole_spacing
+from medley.geometry.resampling import resample, to_size
+from medley.models import loading
+from medley.models.weights import Description
+from medley.problems import Problem, Target
+from medley.volume import Volume
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A network's answers to a scan, on the scan's own grid.
+
+    Attributes
+    ----------
+    scan: what was asked: a volume, or a photograph (row, column, 3).
+    maps: {target: a volume in its unit}, which remembers no file: it is written as the numbers it has.
+    masks: {target: {structure: bool}}.
+    probabilities: {target: {class: 0 to 1}}.
+    slices: the first and last slice, counted from 0, that the network's grid reaches; None for a photograph.
+    outside: the share of the body that lies outside of the network's grid and so has no answer.
+    """
+
+    scan: Volume | np.ndarray
+    maps: Mapping[str, Volume] = field(default_factory=dict)
+    masks: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    slices: tuple[int, int] | None = None
+    outside: float = 0.0
+
+
+class Predictor:
+    """A network with its weights and its description, ready to predict. Made by `load`.
+
+    Attributes
+    ----------
+    description: what the weights say of themselves. problem: what they learnt to answer.
+    sha256: of the weights file, as `sha256sum` tells it; "" for a network that came from no file.
+
+    Raises
+    ------
+    MedleyError: the description states no problem that this medley knows how to ask.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, description: Description, device: str | torch.device = "cpu", sha256: str = ""
+    ) -> None:
+        try:
+            self.problem = Problem.model_validate(dict(description.problem))
+        except ValidationError as error:
+            raise MedleyError(f"{description.name} states a problem this medley cannot read ({error})") from error
+        if self.problem.modality and self.problem.unit != "HU":
+            raise MedleyError(f"{description.name} is for {self.problem.modality} scans; medley predicts from CT in HU")
+        self.targets = tuple(self.problem.target(name) for name in description.tasks)
+        if not self.problem.modality and self._of("map"):
+            raise MedleyError(f"{description.name} gives a map of photographs, which medley does not predict")
+        self.description = description
+        self.sha256 = sha256
+        self._device = torch.device(device)
+        self._model = model.to(self._device).eval()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The structures that must be given with a scan, because the network's input has them; () for most."""
+        names = [t.names for t in self.problem.targets if t.kind == "structures" and t.name in self.description.inputs]
+        return tuple(name for one in names for name in one)
+
+    def predict(self, scan: Volume | np.ndarray, structures: Mapping[str, np.ndarray] | None = None) -> Prediction:
+        """The network's answers to a scan.
+
+        Parameters
+        ----------
+        scan: a CT in HU with air around the body; for photographs' problems an array (row, column, 3), 0 to 255.
+        structures: masks on the grid of the scan, by name, for a network that `needs` some; names are compared by
+            `matched`, others are left aside, and one that is not given counts as not drawn.
+
+        Raises
+        ------
+        MedleyError: the scan is not what the network has learnt from; structures are needed and none is given; the
+            network's answer is not finite.
+        """
+        if not self.problem.modality:
+            return self._predict_photograph(scan)
+        if not isinstance(scan, Volume):
+            raise MedleyError(f"{self.description.name} is for {self.problem.modality} scans, but this is a photograph")
+        self._check(scan)
+        given = self._given(structures or {})
+        view = self._view(scan)
+        answers = self._ask(np.concatenate([self._channels(name, scan, view, given) for name in self._inputs()]))
+        spread = Spread(scan, view.affine, view.array.shape)
+        return Prediction(
+            scan,
+            {target.name: self._map(answers[target.name][0], target, view, spread, scan) for target in self._of("map")},
+            {
+                target.name: {
+                    name: spread.mask(probability)
+                    for name, probability in zip(target.names, answers[target.name], strict=True)
+                }
+                for target in self._of("structures")
+            },
+            self._classes(answers),
+            spread.slices,
+            view.outside,
+        )
+
+    def _predict_photograph(self, image: Volume | np.ndarray) -> Prediction:
+        if isinstance(image, Volume):
+            raise MedleyError(f"{self.description.name} is for photographs, but this is a scan")
+        channels = len(self.problem.channels)
+        if image.ndim != 3 or image.shape[2] != channels:
+            raise MedleyError(f"expected a photograph (row, column, {channels}), but its shape is {image.shape}")
+        answers = self._ask(self._scaled(to_size(np.moveaxis(image, -1, 0), self.problem.grid)))
+        size = image.shape[:2]
+        masks = {
+            target.name: {
+                name: to_size(probability, size, "linear") > 0.5
+                for name, probability in zip(target.names, answers[target.name], strict=True)
+            }
+            for target in self._of("structures")
+        }
+        return Prediction(image, masks=masks, probabilities=self._classes(answers))
+
+    def _check(self, scan: Volume) -> None:
+        problem, name = self.problem, self.description.name
+        if scan.modality not in ("", problem.modality):
+            raise MedleyError(f"the scan's modality is {scan.modality}, but {name} is for {problem.modality}")
+        if scan.unit not in ("", problem.unit):
+            raise MedleyError(f"the scan's values are in {scan.unit}, but {name} needs {problem.unit}")
+        if scan.shape[0] < 2:
+            raise MedleyError(f"the scan is a single slice, but {name} needs a volume")
+
+    def _given(self, structures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The structures that are needed, by the problem's names."""
+        names = matched(structures, self.needs)
+        if self.needs and not names:
+            what = f"those given are {', '.join(sorted(structures))}" if structures else "none is given"
+            raise MedleyError(
+                f"{self.description.name} needs structures beside the scan ({', '.join(self.needs)}), but {what}; "
+                "give an RTSTRUCT that has some of these names"
+            )
+        return {name: structures[given] for name, given in names.items()}
+
+    def _view(self, scan: Volume) -> View:
+        whole = self.problem.framing == "whole"
+        spacing = whole_spacing(scan.shape, scan.affine, self.problem.grid) if whole else self.problem.spacing
+        array, affine, low, high = lay_along_patient(scan, spacing, AIR)
+        if low > -200 or high > 1e5:
+            raise MedleyError(
+                f"the scan's values, {low:g} to {high:g}, are not a CT's in HU: air, about -1000, is missing; convert "
+                "them to HU, and leave air around the body"
+            )
+        if whole:
+            return View(array, np.ones(array.shape, bool), affine, outside=0.0)
+        return view_body(array, affine, self.problem.grid)
+
+    def _inputs(self) -> tuple[str, ...]:
+        return self.description.inputs or ("image",)
+
+    def _channels(self, name: str, scan: Volume, view: View, given: Mapping[str, np.ndarray]) -> np.ndarray:
+        """One input of the network, (channels, *grid): the image, structures, or the region of a map: the body."""
+        if name == "image":
+            return self._scaled(view.array[None])
+        structures = [one for one in self.problem.targets if one.kind == "structures" and one.name == name]
+        if not structures:
+            return view.body[None].astype(np.float32)
+        channels = np.zeros((structures[0].channels, *view.array.shape), np.float32)
+        for channel, one in zip(channels, structures[0].names, strict=True):
+            if one in given:
+                mask = scan.with_data(given[one].astype(np.float32))
+                share, affine, *_ = lay_along_patient(mask, self.problem.spacing, 0.0)
+                channel[...] = resample(share, affine, view.affine, view.array.shape) >= 0.5
+        return channels
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        low, high = self.problem.range
+        return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+
+    @torch.inference_mode()
+    def _ask(self, channels: np.ndarray) -> dict[str, np.ndarray]:
+        """(channels, *grid) -> {target: probabilities (K, *grid) or (K,), or values (1, *grid) in the map's unit}."""
+        outputs = self._model(torch.from_numpy(channels)[None].to(self._device))
+        answers = {}
+        for target in self.targets:
+            raw = outputs[target.name][0].float()
+            if not torch.isfinite(raw).all():
+                raise MedleyError(f"the network's answer for {target.name} is not finite; nothing was written")
+            if target.kind == "map":
+                raw = raw * target.scale
+            else:
+                raw = raw.sigmoid() if target.kind == "structures" else raw.softmax(0)
+            answers[target.name] = raw.cpu().numpy()
+        return answers
+
+    def _of(self, kind: str) -> list[Target]:
+        return [target for target in self.targets if target.kind == kind]
+
+    def _classes(self, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        return {one.name: dict(zip(one.names, answers[one.name].tolist(), strict=True)) for one in self._of("classes")}
+
+    @staticmethod
+    def _map(values: np.ndarray, target: Target, view: View, spread: Spread, scan: Volume) -> Volume:
+        dose = target.unit == "Gy"
+        data = spread.values(values.clip(min=0) if dose else values, view.body)  # no dose is negative
+        return Volume(data, scan.affine, "RTDOSE" if dose else "", target.unit)
+
+
+def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Predictor:
+    """A predictor from a packaged name ("ctan-openkbp") or a weights file (.safetensors); an existing path wins.
+
+    Raises
+    ------
+    MedleyError: neither a packaged name nor a file; a damaged file; a network that restores and does not predict; a
+        device that is not there.
+    """
+    loaded = loading.load(name_or_path, device)
+    if not loaded.description.problem:
+        raise MedleyError(
+            f"{loaded.description.name} does not predict, it restores scans ({', '.join(loaded.description.tasks)}); "
+            "use it with medley restore, or medley.load"
+        )
+    return Predictor(loaded.model, loaded.description, device, loaded.sha256)
+
+
+def matched(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+    """{name in `wanted`: name in `given`}, the same but for case, spaces, "_" and "-"; the first of several counts."""
+    plain: dict[str, str] = {}
+    for name in given:
+        plain.setdefault(_plain(name), name)
+    return {name: plain[_plain(name)] for name in wanted if _plain(name) in plain}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).casefold()

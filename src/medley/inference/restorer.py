@@ -1,0 +1,364 @@
+"""A trained network at work on scans: Volume in, Volume out, in the memory of a few slices."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medley.errors import MedleyError, MedleyNotice
+from medley.inference.windows import blend_windows
+from medley.models import loading
+from medley.models.precision import in_precision
+from medley.models.weights import Description
+from medley.physics import mr
+from medley.runtime.memory import free_memory
+from medley.runtime.prefetch import made_ahead
+from medley.tasks import TASKS, Normalisation, Task, task_for_modality, task_named
+from medley.volume import Slices, Volume
+
+PIXELS_AT_ONCE = 2**18  # a batch holds at most this many pixels, one slice of 512 x 512: more is not faster on a CPU
+LARGEST_SLICE = 1024**2  # pixels; larger slices go through the network in windows
+SMALLEST_SIDE = 16  # pixels; smaller slices are padded
+WINDOWS = (512, 256, 128)  # pixels, sides of windows: the largest that fits into memory is taken
+# Numbers that a network holds for each pixel at its peak, over the width of its first level: measured, 34 to 52.
+_NUMBERS_PER_WIDTH = 50
+_WIDTH = 48  # where a network does not say its own
+
+Tap = Callable[[int, np.ndarray, np.ndarray], None]  # (slice number, before, after), both (row, column)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done to one scan, settled before any of it is done.
+
+    Attributes
+    ----------
+    before: the scan as the network will see it, in its unit: on the finer grid when `scale` is 2 or 4.
+    task, normalisation: the task, and the line from the scan's values to the network's.
+    strength: 0 gives `before` back, 1 the network's answer.
+    scale: how much finer the grid is than that of the scan, in both in-plane directions.
+    keep: the central part of k-space, of each axis, that is put back as it was measured; None to leave it.
+    window: the side in pixels of the overlapping windows in which slices go through the network, where they are too
+        large for one pass; None where they are not. A network that looks at the whole slice answers a little
+        differently in windows.
+    """
+
+    before: Volume
+    task: Task
+    normalisation: Normalisation
+    strength: float = 1.0
+    scale: int = 1
+    keep: float | None = None
+    window: int | None = None
+
+
+class Restorer:
+    """A network with its weights and its description, ready to restore scans. Made by `load`.
+
+    Attributes
+    ----------
+    description: what the weights say of themselves.
+    sha256: of the weights file, as `sha256sum` tells it; "" for a network that came from no file.
+    precision: "float32" or "bfloat16", of the network's products. Scans are float32 always.
+
+    How many slices go through the network at a time follows from the memory that is free when the restorer is made;
+    the result does not depend on it.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        description: Description,
+        device: str | torch.device = "cpu",
+        sha256: str = "",
+        precision: str = "float32",
+    ) -> None:
+        self.description = description
+        self.sha256 = sha256
+        self.precision = precision
+        self._device = torch.device(device)
+        self._model = in_precision(model, precision).to(self._device).eval()
+        self._room = _pixels_that_fit(self._model, precision, self._device)
+
+    def restore(
+        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+    ) -> Volume:
+        """The restored scan, in memory: same geometry (a finer grid when `scale` > 1), same modality and unit.
+
+        Parameters
+        ----------
+        volume: values in the unit of the task: HU, SUV, or the scanner's own for MR.
+        task: a name in `medley.tasks.TASKS`; "auto" takes the one for the volume's modality.
+        strength: from 0, which gives the input, to 1, the network's answer; blends linearly between.
+        scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
+        keep_measured: MR only: puts the k-space that was measured back into the answer: the central 1/scale of each
+            axis, or at scale 1 the part that the task's degradation keeps.
+
+        Raises
+        ------
+        MedleyError: the scan is not of the task, or the network has not learnt it, or its answer is not finite.
+        """
+        return self.stream(volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured).load()
+
+    def stream(
+        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+    ) -> Volume:
+        """As `restore`, with slices made when they are asked for: memory does not grow with their number."""
+        plan = self.plan(volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured)
+        return self.carry_out(plan)
+
+    def plan(
+        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+    ) -> Plan:
+        """Check the scan and the wishes (as in `restore`) and settle the task and the normalisation.
+
+        Reads the scan once where its values matter: for MR, and where the file does not say its modality.
+        """
+        chosen = self._choose_task(volume, task)
+        if not 0 <= strength <= 1:
+            raise MedleyError(f"strength must lie between 0 and 1, but is {strength:g}")
+        if scale not in (1, 2, 4):
+            raise MedleyError(f"scale must be 1, 2 or 4, but is {scale}")
+        if chosen.modality != "MR" and (scale != 1 or keep_measured):
+            raise MedleyError(f"a finer grid and measured k-space are for MR only, but the task is {chosen.name}")
+        said = volume.with_data(volume.data, modality=chosen.modality, unit=chosen.unit)  # by the file or by the task
+        before = _on_finer_grid(said, scale)
+        normalisation = normalisation_for(before, chosen)
+        keep = (1 / scale if scale > 1 else chosen.degradation["keep"]) if keep_measured else None
+        return Plan(before, chosen, normalisation, strength, scale, keep, self._window(before.shape))
+
+    def carry_out(self, plan: Plan, tap: Tap | None = None) -> Volume:
+        """The restored scan of a plan; its slices are made when they are asked for.
+
+        `tap` is shown every slice before and after, in order, as it passes. The scan is read in a thread of its own,
+        a batch ahead of the network.
+        """
+
+        def make() -> Iterator[np.ndarray]:
+            k = 0
+            for batch in made_ahead(_batches(plan.before.data, self._batch(plan.before.shape)), 1):
+                restored = self._restore_batch(batch, plan)
+                for before, after in zip(batch, restored, strict=True):
+                    if not np.isfinite(after).all():
+                        raise MedleyError(f"the network's answer for slice {k + 1} is not finite; nothing was written")
+                    if tap is not None:
+                        tap(k, before, after)
+                    yield after
+                    k += 1
+
+        return plan.before.with_data(Slices(plan.before.shape, make))
+
+    def restore_slices(
+        self, slices: np.ndarray, task: Task | str, normalisation: Normalisation, window: int | None = None
+    ) -> np.ndarray:
+        """The network's answer to slices (slice, row, column), float32 in the unit of the task, any number and size.
+
+        Values outside a range that clips come back as they were. Where nothing is clipped (MR), no value below zero is
+        made that was not there. `window` as in a `Plan`; by default slices above LARGEST_SLICE go through in windows.
+        """
+        name = task if isinstance(task, str) else task.name
+        if name not in self.description.tasks:
+            raise MedleyError(f"{self.description.name} has not learnt {name}, only {_listed(self.description.tasks)}")
+        slices = np.asarray(slices, np.float32)
+        if slices.shape[1] * slices.shape[2] > LARGEST_SLICE:
+            window = window or WINDOWS[0]
+        size = self._batch(slices.shape)
+        parts = [self._through_network(normalisation.apply(part), window) for part in _cut(slices, size)]
+        restored = normalisation.undo(np.concatenate(parts)).astype(np.float32)
+        if not normalisation.clip:
+            return np.maximum(restored, np.minimum(slices, 0))
+        outside = (slices < normalisation.low) | (slices > normalisation.high)
+        return np.where(outside, slices, restored.clip(normalisation.low, normalisation.high))
+
+    def _restore_batch(self, slices: np.ndarray, plan: Plan) -> np.ndarray:
+        restored = self.restore_slices(slices, plan.task, plan.normalisation, plan.window)
+        if plan.keep is not None:
+            restored = mr.keep_measured(restored, slices, plan.keep)
+        return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored
+
+    def _batch(self, shape: tuple[int, ...]) -> int:
+        """How many slices of a scan (slice, row, column) go through the network at a time: half the room is enough."""
+        return int(max(1, min(PIXELS_AT_ONCE, self._room // 2) // (shape[1] * shape[2])))
+
+    def _window(self, shape: tuple[int, ...]) -> int | None:
+        """None for slices that fit into memory, else the side of the windows; where memory is short, that is told."""
+        rows, columns = shape[1:]
+        if rows * columns <= min(LARGEST_SLICE, self._room):
+            return None
+        side = next((side for side in WINDOWS if side**2 <= self._room), WINDOWS[-1])
+        if rows * columns <= LARGEST_SLICE or side < WINDOWS[0]:
+            warnings.warn(
+                f"there is not the memory for a slice of {rows} x {columns}: it goes through the network in windows of "
+                f"{side} x {side}, which changes the result a little; free some memory, or take the precision bfloat16",
+                MedleyNotice,
+                stacklevel=4,
+            )
+        return side
+
+    def _through_network(self, slices: np.ndarray, window: int | None) -> np.ndarray:
+        """(slice, row, column) in [0, 1] -> the same shape; padded, or in windows of a side where one is given."""
+        rows, columns = slices.shape[1:]
+        pad = [(0, 0), (0, max(0, SMALLEST_SIDE - rows)), (0, max(0, SMALLEST_SIDE - columns))]
+        padded = np.pad(slices, pad, mode="symmetric")
+        if window:
+            restored = np.stack(
+                [blend_windows(one, lambda part: self._forward(part[None])[0], window) for one in padded]
+            )
+        else:
+            restored = self._forward(padded)
+        return restored[:, :rows, :columns]
+
+    @torch.inference_mode()
+    def _forward(self, slices: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(np.ascontiguousarray(slices, np.float32)).unsqueeze(1).to(self._device)
+        return self._model(batch).squeeze(1).float().cpu().numpy()
+
+    def _choose_task(self, volume: Volume, name: str) -> Task:
+        found = f"the scan's modality is {volume.modality}" if volume.modality else "the file does not say its modality"
+        if name == "auto":
+            task = task_for_modality(volume.modality)
+            if task is None:
+                known = ", ".join(f"{task.name} ({task.modality})" for task in TASKS.values())
+                hint = "" if volume.modality else "; say which with --task"
+                raise MedleyError(f"{found}, so the task is not known; the tasks are {known}{hint}")
+        else:
+            task = task_named(name)
+            if volume.modality and volume.modality != task.modality:
+                raise MedleyError(f"{found}, but {task.name} is for {task.modality}")
+        if task.name not in self.description.tasks:
+            learnt = _listed(self.description.tasks)
+            raise MedleyError(f"{found} and the task {task.name}, but {self.description.name} has learnt only {learnt}")
+        if volume.unit != task.unit and (volume.unit or volume.modality == "PT"):
+            raise MedleyError(
+                f"{task.name} needs values in {task.unit}, but these are in {volume.unit or 'no known unit'}"
+            )
+        if not volume.modality:
+            _refuse_implausible(volume, task)
+        return task
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    backend: str | None = None,
+) -> Restorer:
+    """A restorer from a packaged name ("tat-tiny") or a file (.safetensors, .onnx); an existing path wins.
+
+    `precision` "bfloat16" needs half the memory, and less time where the processor has it; PSNR changes by less than
+    0.02 dB. `backend` is "torch" or "onnx", None as the file is; see `medley.models.loading.load`.
+
+    Raises
+    ------
+    MedleyError: neither a packaged name nor a file; a damaged file; a network that predicts and does not restore; a
+        device that is not there; no such precision or backend, or bfloat16 by onnxruntime.
+    """
+    if precision != "float32" and loading.backend_for(name_or_path, backend) == "onnx":
+        raise MedleyError(f"onnxruntime works in float32, but the precision is {precision}; leave it or ONNX out")
+    loaded = loading.load(name_or_path, device, backend)
+    if loaded.description.problem:
+        raise MedleyError(
+            f"{loaded.description.name} does not restore scans, it predicts {_listed(loaded.description.tasks)}; "
+            "use it with medley predict, or medley.load"
+        )
+    return Restorer(loaded.model, loaded.description, device, loaded.sha256, precision)
+
+
+def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
+    """The line that takes this scan's values to [0, 1].
+
+    The range of the task; for a `scaled` task (MR) 0 to the 99.9th percentile of the scan, exact, in one pass. That
+    pass remembers the largest 0.1 % of the values: a kilobyte for a slice of 512 x 512.
+
+    Raises
+    ------
+    MedleyError: the percentile is not positive: the scan is empty.
+    """
+    task = task_named(task) if isinstance(task, str) else task
+    if not task.scaled:
+        return Normalisation(*task.range)
+    high = _percentile(volume, 99.9)
+    if not high > 0:
+        raise MedleyError(
+            f"99.9 % of the scan's values are {high:g} or less, but {task.name} needs an image above zero"
+        )
+    return Normalisation(0.0, high, clip=False)
+
+
+def _percentile(volume: Volume, q: float) -> float:
+    """numpy.percentile(volume, q), linear between neighbours, of a stream: keeps the values above it and no others."""
+    position = (np.prod(volume.shape) - 1) * q / 100
+    below = int(position)
+    count = int(np.prod(volume.shape)) - below  # the values from rank `below` up
+    largest = np.empty(0, np.float32)
+    for one in volume.data:
+        largest = np.concatenate([largest, np.ravel(one)])
+        if largest.size > count:
+            largest = np.partition(largest, -count)[-count:]
+    low, *rest = np.partition(largest, [0, 1] if count > 1 else 0)[:2].astype(np.float64)
+    return float(low + (position - below) * (rest[0] - low) if rest else low)
+
+
+def _refuse_implausible(volume: Volume, task: Task) -> None:
+    """Where only the user's word says what a scan is, the values must at least not speak against it."""
+    ends = np.array([(np.min(one), np.max(one)) for one in volume.data], np.float64)  # one pass: slices may be streamed
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    found = f"the file does not say its modality, and its values, {low:g} to {high:g},"
+    if task.modality == "CT" and (low > -200 or high > 1e5):
+        raise MedleyError(f"{found} are not a CT's in HU: air, about -1000, is missing; convert them to HU first")
+    if task.modality == "PT" and (low < -1 or high > 1000):
+        raise MedleyError(
+            f"{found} are not a PET's in SUV, which lie from 0 to at most hundreds; convert them to SUV first"
+        )
+    if task.modality == "MR" and low < -0.1 * high:
+        raise MedleyError(f"{found} are not an MR magnitude image's, which are not negative")
+
+
+def _on_finer_grid(volume: Volume, scale: int) -> Volume:
+    if scale == 1:
+        return volume
+    slices, rows, columns = volume.shape
+
+    def make() -> Iterator[np.ndarray]:
+        return (mr.refine_grid(one, scale) for one in volume.data)
+
+    finer = Slices((slices, rows * scale, columns * scale), make)
+    return volume.with_data(finer, affine=mr.refined_affine(volume.affine, scale))
+
+
+def _pixels_that_fit(model: torch.nn.Module, precision: str, device: torch.device) -> float:
+    """How many pixels a network can have in one pass with the memory that is free now, about; inf if unknown."""
+    free: int | None = None
+    if device.type == "cpu":
+        free = free_memory()
+    elif device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + kept
+    width = getattr(model, "config", {}).get("dim", _WIDTH)
+    return float("inf") if free is None else free / (_NUMBERS_PER_WIDTH * width * (4 if precision == "float32" else 2))
+
+
+def _batches(data: np.ndarray | Slices, size: int) -> Iterator[np.ndarray]:
+    """The slices in order, stacked so that a batch holds `size` of them."""
+    batch: list[np.ndarray] = []
+    for one in data:
+        batch.append(np.asarray(one, np.float32))
+        if len(batch) == size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def _cut(slices: np.ndarray, size: int) -> list[np.ndarray]:
+    return [slices[k : k + size] for k in range(0, len(slices), size)]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,1 @@
+"""DICOM: series, headers, pixels, and objects derived from them."""

@@ -1,0 +1,198 @@
+"""Which DICOM series lie in a folder, or in a zip; and the headers of their images."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import tempfile
+import warnings
+import weakref
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+from pydicom.errors import BytesLengthException
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medley.errors import MedleyError
+from medley.runtime.atomic import one_line
+
+_SUFFIXES = {".dcm", ".dicom", ".ima"}
+# Objects that are made of a scan and are none: they may lie beside it and are passed over. What to do with one that is
+# given as a scan.
+NOT_SCANS = {
+    "RTDOSE": "a radiotherapy dose, no scan; give its CT, or prepare both with the layout dicom_rt",
+    "RTSTRUCT": "a set of drawn structures, no scan; give its CT, or prepare both with the layout dicom_rt",
+    "RTPLAN": "a radiotherapy plan, no scan; give its CT, or prepare both with the layout dicom_rt",
+    "SEG": "a segmentation, no scan; give the scan it was made on",
+}
+_INDEX_TAGS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "Rows"]
+# pydicom reads the value of an element when it is asked for; a broken one raises one of these then.
+BROKEN = (ValueError, TypeError, NotImplementedError, OverflowError, BytesLengthException, struct.error)
+
+
+@dataclass
+class Series:
+    """Images of one SeriesInstanceUID that lie together."""
+
+    uid: str
+    modality: str
+    number: int
+    description: str
+    files: list[Path] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.modality} {self.description or 'without description'!r}, {len(self.files)} files, {self.uid}"
+
+
+def series_among(files: Iterable[Path]) -> tuple[list[Series], list[Path]]:
+    """The series among files, sorted by number and UID; and the files that claim to be DICOM but cannot be read.
+
+    What is not DICOM, and DICOM that holds no image of a scan (DICOMDIR, structures, reports, presentation states,
+    segmentations, doses), is passed over.
+    """
+    found: dict[str, Series] = {}
+    broken = []
+    for path in files:
+        if not looks_like_dicom(path):
+            continue
+        try:
+            header = read_header(path, tags=_INDEX_TAGS)
+            if not _is_scan(header):
+                continue
+            uid = str(header["SeriesInstanceUID"].value)
+            if uid not in found:
+                number, text = header.get("SeriesNumber"), header.get("SeriesDescription")
+                found[uid] = Series(uid, str(header.get("Modality", "")), int(number or 0), str(text or "").strip())
+        except (MedleyError, KeyError, *BROKEN):
+            broken.append(path)
+            continue
+        found[uid].files.append(path)
+    return sorted(found.values(), key=lambda one: (one.number, one.uid)), broken
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """By name, or by the first bytes: the preamble, or a first element of group 2 or 8 where the preamble was lost."""
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return True  # it may be; reading it says why it cannot be read
+    return head[128:] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+
+
+def read_header(path: Path, tags: list[str] | None = None) -> FileDataset:
+    """The header of a DICOM file, all of it or some tags, without its pixels.
+
+    Raises
+    ------
+    MedleyError: the file is not DICOM, or broken in its header.
+    """
+    return read_header_and_end(path, tags)[0]
+
+
+def read_header_and_end(path: Path, tags: list[str] | None = None) -> tuple[FileDataset, int]:
+    """As `read_header`, and the byte at which the header ends and the element of the pixels begins."""
+    try:
+        with without_warnings(), path.open("rb") as file:
+            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+            end = file.tell()
+            known = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    except FileNotFoundError as error:
+        raise MedleyError(f"{path}: does not exist") from error
+    except Exception as error:  # a broken file makes pydicom raise nearly anything
+        raise MedleyError(f"{path}: cannot be read as DICOM ({one_line(error)})") from error
+    if not known:
+        raise MedleyError(f"{path}: is not a DICOM file, or its header is broken (it has no SOPClassUID)")
+    return header, end
+
+
+def transfer_syntax(header: FileDataset) -> UID:
+    """How a file is encoded; those without a preamble, which do not say it, are of the time before compression."""
+    if syntax := header.file_meta.get("TransferSyntaxUID"):
+        return syntax
+    implicit, little = header.original_encoding
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Elements are looked up within: irregular ones without a warning, broken ones as one clear error.
+
+    Raises
+    ------
+    MedleyError
+    """
+    try:
+        with without_warnings():
+            yield
+    except BROKEN as error:
+        raise MedleyError(f"{path}: its header is broken ({one_line(error)}); copy or export it again") from error
+
+
+class _Silence:
+    """No warnings while anybody is inside. The filters are one for all threads: the last to leave restores them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._kept = warnings.catch_warnings()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._kept = warnings.catch_warnings()
+                self._kept.__enter__()
+                warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._kept.__exit__(None, None, None)
+
+
+# Keeps pydicom's remarks about irregular but readable headers from the user's screen.
+without_warnings = _Silence()
+
+
+def _is_scan(header: FileDataset) -> bool:
+    kind = UID(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID"))
+    if header.get("Modality") in NOT_SCANS:
+        return False
+    if "Rows" not in header and "Image Storage" in kind.name:
+        raise MedleyError("an image without Rows: the header is cut off")
+    return "Rows" in header
+
+
+class Extracted:
+    """A zip unpacked to a temporary folder that is removed when nobody holds this object any more.
+
+    Raises
+    ------
+    MedleyError: the zip is broken, encrypted, or larger than the free space.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="medley-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+                if any(one.flag_bits & 1 for one in members):
+                    raise MedleyError(f"{path}: is encrypted; unpack it first and give the folder")
+                if sum(one.file_size for one in members) > shutil.disk_usage(self.folder).free:
+                    raise MedleyError(f"{path}: does not fit unpacked into {self.folder.parent}")
+                archive.extractall(self.folder)  # keeps every member below the folder
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+            raise MedleyError(f"{path}: cannot be unpacked, it is broken or no zip ({one_line(error)})") from error

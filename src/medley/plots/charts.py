@@ -1,0 +1,201 @@
+"""Charts of a comparison as SVG: bars with intervals beside the differences to the baseline, and boxes of the cases.
+
+They are text, sharp at any size, and follow the reader's light or dark setting, in a page as well as alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from medley.experiments.report_tables import verdict
+from medley.plots.pictures import rounded_up
+from medley.scoring.statistics import Estimate, Finding
+
+STYLE = """
+.chart { --ink: #22252a; --soft: #646b75; --line: #e4e1db; --plain: #b9c0c9; --accent: #1f6f8b; --bad: #b4541a;
+  font: 13px system-ui, -apple-system, "Segoe UI", "Helvetica Neue", sans-serif; }
+@media (prefers-color-scheme: dark) {
+  .chart { --ink: #e6e4df; --soft: #9aa1ac; --line: #2d323a; --plain: #596270; --accent: #5cc0dd; --bad: #e8955b; }
+}
+.chart text { fill: var(--ink); font-size: 13px; } .chart .soft { fill: var(--soft); font-size: 12px; }
+.chart .grid { stroke: var(--line); } .chart .zero { stroke: var(--soft); }
+.chart .bar { fill: var(--plain); } .chart .box { fill: var(--plain); fill-opacity: .45; stroke: var(--soft); }
+.chart .whisker { stroke: var(--ink); stroke-width: 1.5; fill: none; }
+.chart .middle { stroke: var(--ink); stroke-width: 2; }
+.chart .dot { fill: var(--ink); fill-opacity: .55; } .chart .mean { fill: var(--accent); }
+.chart .better { stroke: var(--accent); fill: var(--accent); } .chart .worse { stroke: var(--bad); fill: var(--bad); }
+.chart .unclear { stroke: var(--soft); fill: var(--soft); } .chart .better, .chart .worse { stroke-width: 2; }
+"""
+
+_WIDTH = 900
+_ROW, _HEAD, _FOOT = 32, 34, 44  # pixels: of a method, of the title, of the axis
+_GAP = 44  # between the two panels
+_LETTER = 7.2  # pixels, mean width
+
+
+def bars(findings: Mapping[str, Finding], title: str, label: str, *, baseline: str, higher: bool) -> str:
+    """Left the score of every method from 0 with its interval, a dot a seed; right its difference to the baseline.
+
+    Parameters
+    ----------
+    findings: by method, from top to bottom. title: what stands above. label: of the axis, with the unit.
+    higher: whether a higher score is better.
+    """
+    margin = _margin(findings)
+    differences = {name: finding.difference for name, finding in findings.items() if finding.difference is not None}
+    right = margin + (_WIDTH - margin - _GAP) * 0.55 if differences else _WIDTH - 12
+    ends = [end for f in findings.values() for end in (0.0, *_ends(f.estimate), *f.seeds)]
+    axis = _Axis.over(ends, margin, right)
+    parts = [_grid(axis, len(findings), label)]
+    for k, finding in enumerate(findings.values()):
+        y, value = _middle(k), finding.estimate.value
+        if math.isfinite(value):
+            x, wide = axis.at(min(value, 0)), abs(axis.at(value) - axis.at(0))
+            parts.append(f'<rect class="bar" x="{x:.1f}" y="{y - 9:.1f}" width="{wide:.1f}" height="18" rx="2"/>')
+        parts.append(_whisker(axis, finding.estimate, y - 2, "whisker"))
+        parts += [_dot(axis, one, y + 5.5, 2, "dot") for one in finding.seeds if len(finding.seeds) > 1]
+    if differences:
+        ends = [end for one in differences.values() for end in (0.0, *_ends(one))]
+        way = "right" if higher else "left"
+        axis = _Axis.over(ends, right + _GAP, _WIDTH - 12)
+        parts.append(_grid(axis, len(findings), f"difference to {baseline}, better to the {way}"))
+        parts.append(_line(axis.at(0), _HEAD, axis.at(0), _HEAD + _ROW * len(findings), "zero"))
+        for k, name in enumerate(findings):
+            if (one := differences.get(name)) is not None:
+                look = verdict(one, higher=higher) or "unclear"
+                parts.append(_whisker(axis, one, _middle(k), look))
+                parts.append(_dot(axis, one.value, _middle(k), 4.5, look))
+    return _chart(title, findings, margin, parts)
+
+
+def boxes(findings: Mapping[str, Finding], title: str, label: str) -> str:
+    """The single cases of every method: median and quartiles, whiskers to the last case within 1.5 of the quartiles'
+    distance (Tukey), single dots beyond, and the mean as a large dot.
+    """
+    margin = _margin(findings)
+    axis = _Axis.over([float(value) for f in findings.values() for value in f.cases], margin, _WIDTH - 12)
+    parts = [_grid(axis, len(findings), label)]
+    for k, finding in enumerate(findings.values()):
+        if finding.cases.size:
+            parts.append(_box(axis, finding.cases, _middle(k)))
+    return _chart(title, findings, margin, parts)
+
+
+def standalone(chart: str) -> str:
+    """A chart as a file of its own, with the style that a page gives to all of its charts."""
+    head, rest = chart.split(">", 1)
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}\n'
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Values from low to high lie between the pixels left and right, with ticks at the multiples of step."""
+
+    low: float
+    high: float
+    left: float
+    right: float
+    step: float
+
+    @classmethod
+    def over(cls, values: list[float], left: float, right: float) -> _Axis:
+        """A little wider than all the values that are finite; an end at 0 stays there."""
+        known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+        low, high = min(known), max(known)
+        if high == low:
+            low, high = min(low, 0.0), max(high, 0.0) or 1.0
+        spare = 0.04 * (high - low)
+        return cls(low and low - spare, high and high + spare, left, right, rounded_up((high - low) / 6))
+
+    def at(self, value: float) -> float:
+        return self.left + (value - self.low) / (self.high - self.low) * (self.right - self.left)
+
+    def ticks(self) -> list[float]:
+        first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
+        return [k * self.step for k in range(first, last + 1)]
+
+
+def _chart(title: str, names: Mapping[str, Finding], margin: float, parts: list[str]) -> str:
+    height = _HEAD + _ROW * len(names) + _FOOT
+    letters = int((margin - 12) / _LETTER)
+    labels = [
+        f'<text x="{margin - 12:.1f}" y="{_middle(k) + 4:.1f}" text-anchor="end">{escape(_short(name, letters))}</text>'
+        for k, name in enumerate(names)
+    ]
+    return (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title)}">'
+        f'<text x="0" y="18" font-weight="600">{escape(title)}</text>{"".join(parts)}{"".join(labels)}</svg>'
+    )
+
+
+def _margin(names: Mapping[str, Finding]) -> float:
+    return 12 + _LETTER * min(30, max(len(name) for name in names) + 1)
+
+
+def _short(name: str, letters: int) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def _middle(k: int) -> float:
+    return _HEAD + _ROW * (k + 0.5)
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high
+
+
+def _grid(axis: _Axis, rows: int, label: str) -> str:
+    bottom = _HEAD + _ROW * rows
+    digits = max(0, -math.floor(math.log10(axis.step) + 1e-9))
+    parts = []
+    for tick in axis.ticks():
+        x, text = axis.at(tick), f"{tick + 0.0:.{digits}f}".replace("-", "−")
+        parts.append(_line(x, _HEAD, x, bottom, "grid"))
+        parts.append(f'<text class="soft" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{text}</text>')
+    middle = (axis.left + axis.right) / 2
+    return "".join(parts) + (
+        f'<text class="soft" x="{middle:.1f}" y="{bottom + 36}" text-anchor="middle">{escape(label)}</text>'
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, look: str) -> str:
+    return f'<line class="{look}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _dot(axis: _Axis, value: float, y: float, radius: float, look: str) -> str:
+    if not math.isfinite(value):
+        return ""
+    return f'<circle class="{look}" cx="{axis.at(value):.1f}" cy="{y:.1f}" r="{radius}"/>'
+
+
+def _whisker(axis: _Axis, estimate: Estimate, y: float, look: str) -> str:
+    if not all(map(math.isfinite, _ends(estimate))):
+        return ""
+    low, high = axis.at(estimate.low), axis.at(estimate.high)
+    return "".join(
+        [_line(low, y, high, y, look), *(_line(x, y - 5, x, y + 5, look) for x in (low, high))],
+    )
+
+
+def _box(axis: _Axis, cases: np.ndarray, y: float) -> str:
+    first, median, third = np.percentile(cases, [25, 50, 75])
+    reach = 1.5 * (third - first)
+    inside = cases[(cases >= first - reach) & (cases <= third + reach)]
+    left, right = axis.at(first), axis.at(third)
+    ends = axis.at(inside.min()), axis.at(inside.max())
+    return "".join(
+        [
+            _line(ends[0], y, left, y, "whisker"),
+            _line(right, y, ends[1], y, "whisker"),
+            *(_line(end, y - 4, end, y + 4, "whisker") for end in ends),
+            f'<rect class="box" x="{left:.1f}" y="{y - 9:.1f}" width="{right - left:.1f}" height="18"/>',
+            _line(axis.at(median), y - 9, axis.at(median), y + 9, "middle"),
+            *(_dot(axis, v, y, 2, "dot") for v in cases[(cases < first - reach) | (cases > third + reach)]),
+            _dot(axis, float(cases.mean()), y, 3.5, "mean"),
+        ]
+    )

@@ -1,0 +1,172 @@
+"""Pictures of one case a task: target, input and restored side by side, and below what is left of the error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from medley.data.store import Entry, Store
+from medley.errors import MedleyError
+from medley.metrics.image import score
+from medley.plots.pictures import rounded_up
+from medley.runtime.atomic import replacing
+from medley.scoring.methods import ClassicalMethod, Method
+from medley.scoring.table import Row, summary
+from medley.tasks import TASKS, task_named
+
+SIDE = 384  # pixels of the longer side of a panel
+_GAP, _HEAD = 6, 52
+_FONT_SIZE = 18
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column: what stands above it, the slice and its difference from the target (row, column); no difference for
+    the target itself.
+    """
+
+    title: str
+    image: np.ndarray
+    error: np.ndarray | None = None
+
+
+def write_pictures(
+    store: Store,
+    methods: Sequence[Method],
+    folder: str | Path,
+    *,
+    rows: Sequence[Row] = (),
+    split: str = "valid",
+    tasks: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write FOLDER/TASK.png for every task: the scan with the largest slices, its middle slice, restored by `methods`.
+
+    Parameters
+    ----------
+    methods: the columns after the target, in this order; those that cannot do a task are left out of its picture.
+    rows: scores of the methods. Of the classical ones only that with the best mean PSNR on the task is shown; without
+        scores, all are.
+    tasks: which ones; None for all of the split that some method can do.
+
+    Raises
+    ------
+    MedleyError: the split has no volume of a task, or a picture exists and `overwrite` is False.
+    """
+    if tasks is None:
+        tasks = [task for task in TASKS if store.entries(split, task) and any(task in m.tasks for m in methods)]
+    paths = []
+    for task in tasks:
+        strip = picture(store, case_for_picture(store, split, task), _shown(methods, rows, task))
+        paths.append(write_png(strip, Path(folder) / f"{task}.png", overwrite=overwrite))
+    return paths
+
+
+def case_for_picture(store: Store, split: str, task: str) -> Entry:
+    """The volume with the largest slices; the first in the manifest of several."""
+    entries = store.entries(split, task)
+    if not entries:
+        raise MedleyError(f"the split {split!r} of {store.path} has no volume of {task}")
+    return max(entries, key=lambda entry: entry.shape[1] * entry.shape[2])
+
+
+def picture(store: Store, entry: Entry, methods: Sequence[Method], *, slice_number: int | None = None) -> Image.Image:
+    """One slice as a strip, grey in the test window (its upper end lowered to the brightest of the target).
+
+    Parameters
+    ----------
+    slice_number: counted from 0; None for the one nearest the middle that is not blank.
+
+    Raises
+    ------
+    MedleyError: the volume has no such slice, or every slice is blank.
+    """
+    k = _middle(store, entry) if slice_number is None else slice_number
+    if not 0 <= k < entry.shape[0]:
+        raise MedleyError(f"{entry.id} has the slices 0 to {entry.shape[0] - 1}, but not {k}")
+    before, target = (np.asarray(array[k : k + 1]) for array in (store.input(entry), store.target(entry)))
+    low, high = _window(entry)
+    clipped = target[0].clip(low, high)
+    panels = [Panel("target", clipped)]
+    for method in methods:
+        restored = method.restore(before, entry.task, entry.normalisation)
+        found = score(restored, target, entry.task, full_scale=entry.normalisation.high)
+        title = f"{method.name}\n{found['psnr']:.2f} dB   SSIM {found['ssim']:.3f}"
+        image = restored[0].clip(low, high)
+        panels.append(Panel(title, image, np.abs(image - clipped)))
+    white = min(high, float(np.percentile(clipped, 99.8)))
+    limit = rounded_up(max((float(np.percentile(p.error, 97)) for p in panels if p.error is not None), default=1.0))
+    legend = (
+        f"{entry.task}\n{entry.id}\nslice {k + 1} of {entry.shape[0]}\n\n"
+        f"grey: {low:.4g} to {white:.4g} {entry.unit}\nerror: 0 to {limit:g} {entry.unit}"
+    )
+    return _strip(panels, (low, white), limit, legend, _aspect(entry))
+
+
+def write_png(image: Image.Image, path: Path, *, overwrite: bool = False) -> Path:
+    """Write a picture, whole or not at all."""
+    with replacing(path, overwrite=overwrite) as temporary:
+        image.save(temporary, "PNG", optimize=True)
+    return path
+
+
+def _shown(methods: Sequence[Method], rows: Sequence[Row], task: str) -> list[Method]:
+    """The methods that can do a task, of the classical ones the best alone."""
+    able = [method for method in methods if task in method.tasks]
+    classical = {method.name for method in able if isinstance(method, ClassicalMethod)}
+    scored = [one for one in summary(rows) if one.task == task and one.method in classical]
+    hidden = classical - {max(scored, key=lambda one: one.psnr).method} if scored else set()
+    return [method for method in able if method.name not in hidden]
+
+
+def _middle(store: Store, entry: Entry) -> int:
+    count = entry.shape[0]
+    target = store.target(entry)
+    for k in sorted(range(count), key=lambda k: abs(k - count // 2)):
+        if np.ptp(np.asarray(target[k]).clip(*_window(entry))) > 0:
+            return k
+    raise MedleyError(f"every slice of {entry.id} is blank within the test window, so there is nothing to show")
+
+
+def _window(entry: Entry) -> tuple[float, float]:
+    """The test window in the unit of the scan."""
+    task = task_named(entry.task)
+    factor = entry.normalisation.high / task.range[1] if task.scaled else 1.0
+    return task.window[0] * factor, task.window[1] * factor
+
+
+def _aspect(entry: Entry) -> tuple[int, int]:
+    """(width, height) of a panel in pixels, true to the millimetres of the slice."""
+    height, width = entry.shape[1] * entry.spacing[0], entry.shape[2] * entry.spacing[1]
+    factor = SIDE / max(height, width)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _strip(
+    panels: Sequence[Panel], window: tuple[float, float], limit: float, legend: str, size: tuple[int, int]
+) -> Image.Image:
+    width, height = size
+    column = max(width, SIDE * 2 // 3) + _GAP  # wide enough for the words above it
+    strip = Image.new("L", (column * len(panels) + _GAP, _HEAD + 2 * (height + _GAP)), 255)
+    draw = ImageDraw.Draw(strip)
+    font = ImageFont.load_default(_FONT_SIZE)
+    for i, panel in enumerate(panels):
+        left = _GAP + i * column
+        draw.text((left, 4), panel.title, fill=0, font=font)
+        strip.paste(_grey(panel.image, window, size), (left, _HEAD))
+        if panel.error is not None:
+            strip.paste(_grey(panel.error, (0, limit), size), (left, _HEAD + height + _GAP))
+    draw.text((_GAP, _HEAD + height + 2 * _GAP), legend, fill=0, font=font)
+    return strip
+
+
+def _grey(image: np.ndarray, window: tuple[float, float], size: tuple[int, int]) -> Image.Image:
+    low, high = window
+    unit = ((image - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(image)
+    larger = size[0] > image.shape[1]
+    way = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS  # pixels stay pixels
+    return Image.fromarray((255 * unit).round().astype(np.uint8)).resize(size, way)

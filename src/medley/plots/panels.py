@@ -1,0 +1,166 @@
+"""Pictures of one case of a comparison, method by method: the truth first, then what each method's first run says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from medley.data.cases import CaseReader
+from medley.data.store import Case, Store
+from medley.errors import MedleyError
+from medley.experiments.compare import Comparison, Entrant, weights_of
+from medley.inference.restorer import Restorer
+from medley.metrics.answers import score_answer
+from medley.models import weights
+from medley.plots.figures import picture, write_png
+from medley.plots.histograms import histograms
+from medley.plots.pictures import COLOURS, Contour, overlaid
+from medley.problems import Problem, Target
+from medley.scoring.cases import answer_case, drawn_masks
+from medley.scoring.methods import Network
+from medley.training.recipe import RestorationRecipe
+
+SIDE = 300  # pixels of the longer side of a picture
+WINDOW = (-160.0, 240.0)  # HU: soft tissue
+BODY = -500.0  # HU: what is denser may be body
+_GAP, _HEAD, _FONT = 6, 44, 15
+
+Answers = Mapping[str, np.ndarray]
+
+
+def write_panels(
+    comparison: Comparison, entrants: Sequence[Entrant], folder: str | Path, *, overwrite: bool = False
+) -> list[Path]:
+    """Write FOLDER/TARGET.png for every map and structures target, or FOLDER/TASK.png for every task of restorers.
+
+    A map comes with its histograms over the volume of each structure, FOLDER/TARGET-volume.png.
+
+    The case is the one of the scored split with the most targets and structures, the first in the store of several; a
+    volume is shown at the slice where the structures are largest. Dotted contours are the truth.
+
+    Raises
+    ------
+    MedleyError: a run is not there yet; a picture exists and `overwrite` is False.
+    """
+    first = [one for one in entrants if one.seed == comparison.seeds[0]]
+    recipe = first[0].recipes[0]
+    store = Store(recipe.store)
+    if isinstance(recipe, RestorationRecipe):
+        return _of_restorers(first, store, comparison.split, Path(folder), overwrite)
+    case = max(store.cases(comparison.split), key=lambda one: (len(one.maps), sum(map(len, one.drawn.values()))))
+    answers = {one.method: _answers(one, store, case) for one in first}
+    problem = store.manifest.problem
+    assert problem is not None
+    asked = {name for each in answers.values() for name in each}
+    written = []
+    for target in problem.targets:
+        if target.name in asked and (target.name in case.maps or case.drawn.get(target.name)):
+            strip = _strip(store, problem, case, target, answers)
+            written.append(write_png(strip, Path(folder) / f"{target.name}.png", overwrite=overwrite))
+            masks = drawn_masks(store, case)
+            if target.kind == "map" and masks:
+                truth = np.asarray(store.array(case, target.name)[0])
+                doses = {method: each[target.name] for method, each in answers.items() if target.name in each}
+                plots = histograms(truth, doses, masks, target.unit)
+                written.append(write_png(plots, Path(folder) / f"{target.name}-volume.png", overwrite=overwrite))
+    return written
+
+
+def _of_restorers(entrants: Sequence[Entrant], store: Store, split: str, folder: Path, overwrite: bool) -> list[Path]:
+    methods = {one.method: [Network(Restorer(*weights.load(weights_of(r)))) for r in one.recipes] for one in entrants}
+    written = []
+    for task in dict.fromkeys(task for each in methods.values() for method in each for task in method.tasks):
+        able = [method for each in methods.values() for method in each if task in method.tasks]
+        entry = store.entries(split, task)[0]
+        written.append(write_png(picture(store, entry, able), folder / f"{task}.png", overwrite=overwrite))
+    return written
+
+
+def _answers(entrant: Entrant, store: Store, case: Case) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for recipe in entrant.recipes:
+        path = weights_of(recipe)
+        if not path.exists():
+            raise MedleyError(f"{path} is not there yet; finish the comparison first")
+        model, description = weights.load(path)
+        found |= answer_case(model, CaseReader(store, description.tasks, description.inputs), case)
+    return found
+
+
+def _strip(store: Store, problem: Problem, case: Case, target: Target, answers: Mapping[str, Answers]) -> Image.Image:
+    """The pictures of one target side by side, the truth first."""
+    image = np.asarray(store.array(case, "image")[...])
+    truth = np.asarray(store.array(case, target.name)[...])
+    truth = truth[0] if target.kind == "map" else truth
+    part = _part_to_show(store, problem, case) if len(case.shape) == 3 else ...
+    tiles = [_tile("truth", image, truth, None, problem, case, target, part)]
+    for method, each in answers.items():
+        if target.name in each:
+            tiles.append(_tile(_title(store, case, target, method, each), image, each[target.name], truth, problem,
+                               case, target, part))  # fmt: skip
+    width = sum(tile.width + _GAP for tile in tiles) + _GAP
+    strip = Image.new("RGB", (width, max(tile.height for tile in tiles)), "white")
+    for k, tile in enumerate(tiles):
+        strip.paste(tile, (_GAP + k * (tile.width + _GAP), 0))
+    return strip
+
+
+def _tile(
+    title: str,
+    image: np.ndarray,
+    answer: np.ndarray,
+    truth: np.ndarray | None,
+    problem: Problem,
+    case: Case,
+    target: Target,
+    part: Any,
+) -> Image.Image:
+    mm = (case.spacing[-2], case.spacing[-1]) if case.spacing else (1.0, 1.0)
+    grey = image[part][0] if len(image) == 1 else np.moveaxis(image[part], 0, -1)
+    window = WINDOW if problem.modality == "CT" else problem.range
+    if target.kind == "map":
+        png = overlaid(grey, mm, window=window, dose=answer[part], highest=target.scale * 1.1, side=SIDE)
+    else:
+        png = overlaid(grey, mm, _contours(answer, truth, target, part), window=window, side=SIDE)
+    picture = Image.open(BytesIO(png))
+    font = ImageFont.load_default(_FONT)
+    needed = max(font.getlength(line) for line in title.splitlines())
+    tile = Image.new("RGB", (max(picture.width, int(needed) + 4), picture.height + _HEAD), "white")
+    ImageDraw.Draw(tile).text((2, 2), title, fill="black", font=font)
+    tile.paste(picture, (0, _HEAD))
+    return tile
+
+
+def _contours(answer: np.ndarray, truth: np.ndarray | None, target: Target, part: Any) -> list[Contour]:
+    """Of the answer, and dotted those of the truth where it is given; in colours by the structures' order."""
+    contours = []
+    for k in range(len(target.names)):
+        colour = COLOURS[k % len(COLOURS)]
+        if truth is not None:
+            contours.append(Contour(truth[part][k] > 0, colour, dotted=True))
+        contours.append(Contour(answer[part][k] > 0.5, colour))
+    return contours
+
+
+def _title(store: Store, case: Case, target: Target, method: str, answers: Answers) -> str:
+    truth = np.asarray(store.array(case, target.name)[...])
+    if target.kind == "map":
+        within = np.asarray(store.array(case, target.within)[0]) if target.within else None
+        score = score_answer(target, answers[target.name], truth[0], within=within)["mae"]
+        return f"{method}\nmean error {score:.2f} {target.unit}"
+    score = score_answer(target, answers[target.name], truth, drawn=case.drawn[target.name])["dice"]
+    return f"{method}\nDice {score:.3f}"
+
+
+def _part_to_show(store: Store, problem: Problem, case: Case) -> tuple[Any, ...]:
+    """Of (..., slice, row, column): the slice where the structures together are largest, cut to the patient."""
+    drawn = [np.asarray(store.array(case, t.name)[...]) for t in problem.targets if t.kind == "structures"]
+    at = int(np.argmax(np.concatenate(drawn).sum(axis=(0, 2, 3)))) if drawn else case.shape[0] // 2
+    body = np.asarray(store.array(case, "image")[0, at]) > BODY
+    ends = [np.flatnonzero(body.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)] if body.any() else []
+    return (..., at, *(slice(max(0, first - 2), last + 3) for first, last in ends))

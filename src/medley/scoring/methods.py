@@ -1,0 +1,88 @@
+"""What can be evaluated: the input as it is, the tuned classical methods, a network. One protocol for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from medley.scoring.classical import Tuned
+from medley.tasks import TASKS, Normalisation
+
+if TYPE_CHECKING:
+    from medley.inference.restorer import Restorer
+
+
+class Method(Protocol):
+    """Something that restores slices.
+
+    Attributes
+    ----------
+    name: what tables call it. tasks: the names of the tasks it can do.
+    """
+
+    @property
+    def name(self) -> str:  # noqa: D102
+        ...
+
+    @property
+    def tasks(self) -> tuple[str, ...]:  # noqa: D102
+        ...
+
+    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+        """(slice, row, column) float32 in the unit of the task -> the same, restored; each slice by itself."""
+        ...
+
+    def settings(self, task: str) -> str:
+        """What a table says besides the name, such as tuned parameters; may be empty."""
+        ...
+
+
+class Input:
+    """The degraded scan as it is: what every method has to better."""
+
+    name = "input"
+    tasks = tuple(TASKS)
+
+    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+        """The slices themselves."""
+        return slices
+
+    def settings(self, task: str) -> str:
+        """Nothing."""
+        return ""
+
+
+class ClassicalMethod:
+    """One classical method with what was tuned for each task."""
+
+    def __init__(self, tuned: Sequence[Tuned]) -> None:
+        (self.name,) = {one.name for one in tuned}
+        self._tuned = {one.task: one for one in tuned}
+        self.tasks = tuple(self._tuned)
+
+    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+        """The method with the parameters of that task."""
+        return self._tuned[task].restore(slices, normalisation)
+
+    def settings(self, task: str) -> str:
+        """The parameters as JSON."""
+        return self._tuned[task].describe()
+
+
+class Network:
+    """A network with its weights, as `medley.load` gives it."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        self._restorer = restorer
+        self.name = restorer.description.name
+        self.tasks = tuple(restorer.description.tasks)
+
+    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+        """The network's answer at full strength."""
+        return self._restorer.restore_slices(slices, task, normalisation)
+
+    def settings(self, task: str) -> str:
+        """The version of medley that trained it."""
+        return f"version {self._restorer.description.version}"

@@ -1,0 +1,296 @@
+"""What rows of a comparison say: scores, how sure they are, and whether a method differs from the baseline.
+
+Intervals come from the bootstrap over subjects (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13,
+percentiles): subjects are drawn again, with replacement, and all cases and tasks of a subject go along. Every method
+meets the same draws, so that differences are paired. Scores that pool cases (DVH score, AUROC, balanced accuracy) are
+computed anew in every draw. Scores are means over the seeds; the intervals tell how the score would move with other
+subjects, `Finding.seeds` how it moves with another training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medley.errors import MedleyError
+from medley.metrics.answers import HIGHER_IS_BETTER, MAIN, improvement, pooled, weighted_mean
+from medley.metrics.image import METRICS
+from medley.scoring.scores import ScoreRow
+
+RESAMPLES = 2000
+_KINDS = {"dice": "structures", "mae": "map", "label": "classes", "psnr": "images"}  # told by a column that is there
+_MAIN = {**MAIN, "images": "psnr"}
+_HIGHER = {**HIGHER_IS_BETTER, "psnr": True, "ssim": True, "rmse": False}
+_Run = tuple[str, int]  # method and seed
+_EACH = {"dose_score": "mae", "dvh_score": "dvh"}  # pooled score -> the column of single cases
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval over resampled subjects."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One score of one method on one task.
+
+    Attributes
+    ----------
+    estimate: mean over the seeds. seeds: the score of each.
+    difference: to the baseline, in the unit of the score; None for the baseline itself, and where it lacks the task.
+    cases: (case,), mean over the seeds; for AUROC and balanced accuracy, which no single case has, the probability
+        given to the true class.
+    """
+
+    estimate: Estimate
+    seeds: tuple[float, ...]
+    difference: Estimate | None
+    cases: np.ndarray
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method costs, and by how many % it is better than the baseline in the mean over the tasks.
+
+    Attributes
+    ----------
+    parameters, flops, seconds: as in `ScoreRow`, mean over the seeds. seeds: how many.
+    delta: mean relative improvement of the main scores (`metrics.answers.delta`), in %; None for the baseline, and
+        where one of the two lacks a task.
+    """
+
+    name: str
+    parameters: float
+    flops: float
+    seconds: float
+    seeds: int
+    delta: Estimate | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods on the same cases.
+
+    Attributes
+    ----------
+    methods: in the order of the rows. baseline: name of the one the others are compared to.
+    tasks: task -> its scores, the main one first. findings: by (task, score, method).
+    subjects, cases: how many in all. resamples: how many draws stand behind an interval.
+    """
+
+    methods: tuple[Method, ...]
+    baseline: str
+    tasks: Mapping[str, tuple[str, ...]]
+    findings: Mapping[tuple[str, str, str], Finding]
+    subjects: int
+    cases: int
+    resamples: int
+
+
+def higher_is_better(score: str) -> bool:
+    """Which way a score runs; "dice Larynx" runs as "dice"."""
+    return _HIGHER[score.split()[0]]
+
+
+def compare_methods(
+    rows: Sequence[ScoreRow], *, baseline: str | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> Comparison:
+    """Everything that is said of the methods in rows of one experiment.
+
+    Parameters
+    ----------
+    baseline: the method the others are compared to; None for the first. resamples: draws of subjects, from `seed`.
+
+    Raises
+    ------
+    MedleyError: there is no such baseline; a method lacks cases or scores that others have, or has a case twice; a task
+        has no known score.
+    """
+    names = tuple(dict.fromkeys(row.method for row in rows))
+    if not names:
+        raise MedleyError("there are no scores to compare")
+    baseline = names[0] if baseline is None else baseline
+    if baseline not in names:
+        raise MedleyError(f"there is no method {baseline!r} to compare with; the scores are of {', '.join(names)}")
+    tables = {task: _table(task, rows) for task in dict.fromkeys(row.task for row in rows)}
+    draws = _draws(tables.values(), resamples, seed)
+    scored = {task: _scores(table, draws) for task, table in tables.items()}
+    tasks = {task: _ordered(tables[task].kind, scores) for task, scores in scored.items()}
+    findings = {
+        (task, score, name): _finding(tables[task], scored[task], score, name, baseline)
+        for task, scores in tasks.items()
+        for score in scores
+        for name in names
+        if name in scored[task][score]
+    }
+    mains = {(task, scores[0]): scored[task][scores[0]] for task, scores in tasks.items()}
+    return Comparison(
+        methods=tuple(_method(name, baseline, rows, mains) for name in names),
+        baseline=baseline,
+        tasks=tasks,
+        findings=findings,
+        subjects=len({row.subject for row in rows}),
+        cases=len({row.case for row in rows}),
+        resamples=resamples,
+    )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The values of one task, every run on the same cases.
+
+    kind: of its scores. runs: (method, seed). subjects: (case,). columns: (run, case) by name, NaN where there is none.
+    """
+
+    kind: str
+    runs: list[_Run]
+    subjects: list[str]
+    columns: dict[str, np.ndarray]
+
+
+def _table(task: str, rows: Sequence[ScoreRow]) -> _Table:
+    runs = _runs(task, rows)
+    cases = {case: row for run in runs.values() for case, row in run.items()}
+    for (method, seed), run in runs.items():
+        if missing := [case for case in cases if case not in run]:
+            raise MedleyError(f"{method}, seed {seed}: lacks {task} of {_listed(missing)}, which other methods have")
+    columns = _columns(task, runs, list(cases))
+    kind = next((kind for column, kind in _KINDS.items() if column in columns), None)
+    if kind is None:
+        raise MedleyError(f"{task}: has no score that is known, only {', '.join(columns) or 'empty ones'}")
+    return _Table(kind, list(runs), [row.subject for row in cases.values()], columns)
+
+
+def _runs(task: str, rows: Sequence[ScoreRow]) -> dict[_Run, dict[str, ScoreRow]]:
+    """The rows of every run of the methods that do the task, by case; a run may have none yet."""
+    methods = {row.method for row in rows if row.task == task}
+    runs: dict[_Run, dict[str, ScoreRow]] = {(row.method, row.seed): {} for row in rows if row.method in methods}
+    for row in rows:
+        if row.task == task:
+            run = runs[row.method, row.seed]
+            if row.case in run:
+                raise MedleyError(f"{row.method}, seed {row.seed}: {task} of {row.case} comes twice")
+            run[row.case] = row
+    return runs
+
+
+def _columns(task: str, runs: Mapping[_Run, Mapping[str, ScoreRow]], cases: Sequence[str]) -> dict[str, np.ndarray]:
+    """The values by name, (run, case) each; what one run has of a case, all must have."""
+    values = [[run[case].values for case in cases] for run in runs.values()]
+    names = dict.fromkeys(name for run in values for one in run for name in one)
+    columns = {name: np.array([[one.get(name, np.nan) for one in run] for run in values]) for name in names}
+    for name, column in columns.items():
+        lacking = np.isnan(column)
+        uneven = lacking & ~lacking.all(axis=0)
+        if uneven.any():
+            r, k = np.argwhere(uneven)[0]
+            method, seed = list(runs)[r]
+            raise MedleyError(f"{method}, seed {seed}: lacks {name!r} of {cases[k]} ({task}), which other methods have")
+    return columns
+
+
+def _listed(cases: Sequence[str]) -> str:
+    more = f" and {len(cases) - 5} more" if len(cases) > 5 else ""
+    return f"{', '.join(cases[:5])}{more}"
+
+
+def _draws(tables: Iterable[_Table], resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """How often each subject is drawn, (1 + resamples,); the first is no draw: everyone once.
+
+    Subjects are drawn among those whose tasks hang together: a CT task and a PET task of different people each keep
+    their number of subjects, while all tasks of one data set meet the same draw.
+    """
+    groups: list[set[str]] = []
+    for table in tables:
+        group = set(table.subjects)
+        touching = [other for other in groups if other & group]
+        groups = [other for other in groups if other not in touching] + [group.union(*touching)]
+    rng = np.random.default_rng(seed)
+    counts: dict[str, np.ndarray] = {}
+    for group in groups:
+        drawn = rng.multinomial(len(group), np.full(len(group), 1 / len(group)), size=resamples)
+        drawn = np.vstack([np.ones((1, len(group))), drawn])
+        counts |= dict(zip(sorted(group), drawn.T, strict=True))
+    return counts
+
+
+def _scores(table: _Table, draws: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """score -> method -> (seed, 1 + resamples)."""
+    weights = np.stack([draws[subject] for subject in table.subjects], axis=1)  # (1 + resamples, case)
+    scores: dict[str, dict[str, list[np.ndarray]]] = {}
+    for k, (method, _) in enumerate(table.runs):
+        columns = {name: values[k] for name, values in table.columns.items()}
+        for score, value in _pooled(table.kind, columns, weights).items():
+            scores.setdefault(score, {}).setdefault(method, []).append(value)
+    return {score: {name: np.stack(seeds) for name, seeds in found.items()} for score, found in scores.items()}
+
+
+def _pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
+    if kind != "images":
+        return pooled(kind, columns, weights)
+    slices = weights * columns.get("slices", 1.0)  # the papers' mean is over slices: a long scan counts more
+    return {name: weighted_mean(columns[name], slices) for name in METRICS if name in columns}
+
+
+def _ordered(kind: str, scores: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(sorted(scores, key=lambda score: score != _MAIN[kind]))
+
+
+def _finding(
+    table: _Table, scored: Mapping[str, Mapping[str, np.ndarray]], score: str, name: str, baseline: str
+) -> Finding:
+    own, other = scored[score][name], scored[score].get(baseline)
+    return Finding(
+        estimate=_estimate(own.mean(axis=0)),
+        seeds=tuple(float(value) for value in own[:, 0]),
+        difference=None if other is None or name == baseline else _estimate(own.mean(axis=0) - other.mean(axis=0)),
+        cases=_cases(table, score, name),
+    )
+
+
+def _cases(table: _Table, score: str, name: str) -> np.ndarray:
+    """(case,), mean over the seeds; cases without the score are left out."""
+    runs = [k for k, (method, _) in enumerate(table.runs) if method == name]
+    columns = {column: values[runs].mean(axis=0) for column, values in table.columns.items()}
+    if table.kind == "classes":
+        known = np.isfinite(columns["label"])
+        probabilities = np.stack([values for column, values in columns.items() if column.startswith("p ")])
+        return probabilities[:, known][columns["label"][known].astype(int), np.arange(known.sum())]
+    values = columns[_EACH.get(score, score)]
+    return values[np.isfinite(values)]
+
+
+def _method(
+    name: str, baseline: str, rows: Sequence[ScoreRow], mains: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+) -> Method:
+    costs: dict[int, tuple[float, float, float]] = {}
+    for row in rows:
+        if row.method == name:
+            costs[row.seed] = (row.parameters, row.flops, row.seconds)
+    delta = None
+    if name != baseline and all(name in scores and baseline in scores for scores in mains.values()):
+        changes = [
+            improvement(scores[name].mean(axis=0), scores[baseline].mean(axis=0), higher=higher_is_better(score))
+            for (_, score), scores in mains.items()
+        ]
+        delta = _estimate(np.mean(changes, axis=0))
+    parameters, flops, seconds = (float(cost) for cost in np.mean(list(costs.values()), axis=0))
+    return Method(name, parameters, flops, seconds, len(costs), delta)
+
+
+def _estimate(values: np.ndarray) -> Estimate:
+    """From (1 + resamples,), the first over everyone; draws without the score (no case of a class) are left out."""
+    drawn = values[1:][np.isfinite(values[1:])]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if drawn.size else (np.nan, np.nan)
+    return Estimate(float(values[0]), float(low), float(high))

@@ -1,0 +1,146 @@
+"""Methods on a store."""
+
+import numpy as np
+import pytest
+
+from medley.data.store import Store
+from medley.errors import MedleyError
+from medley.metrics.image import score
+from medley.scoring import classical, evaluate
+from medley.scoring.classical import CLASSICAL, Classical
+from medley.scoring.evaluate import compare, tuned_classical
+from medley.scoring.methods import Input, Network
+from medley.scoring.table import summary
+from medley.tasks import TASKS, Normalisation
+
+
+class Shrunk(Input):
+    """Half of the input, for two of the tasks."""
+
+    name = "shrunk"
+    tasks = ("mr-sr", "pet-denoise")
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+        self.seen.append(len(slices))
+        return slices / 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_a_volume_with_the_scores_of_the_whole_volume(store: Store, task: str) -> None:
+    rows = evaluate.evaluate(Input(), store, tasks=[task])
+    assert [row.case for row in rows] == [f"{task}-valid-0", f"{task}-valid-1"]
+    for row, entry in zip(rows, store.entries("valid", task), strict=True):
+        expected = score(store.input(entry)[:], store.target(entry)[:], task, full_scale=entry.normalisation.high)
+        assert (row.psnr, row.ssim, row.rmse) == pytest.approx(tuple(expected.values()))
+        assert (row.method, row.task, row.subject) == ("input", task, entry.subject)
+
+
+def test_all_tasks_of_the_split_by_default(store: Store) -> None:
+    rows = evaluate.evaluate(Input(), store, split="train")
+    assert [row.task for row in rows] == [task for task in TASKS for _ in range(2)]
+    assert {row.task for row in evaluate.evaluate(Shrunk(), store)} == {"mr-sr", "pet-denoise"}
+
+
+def test_blank_slices_are_not_counted(store: Store) -> None:
+    assert [row.slices for row in evaluate.evaluate(Input(), store, tasks=["ct-denoise"])] == [4, 3]
+
+
+def test_the_window_is_named(store: Store) -> None:
+    windows = {row.task: row.window for row in evaluate.evaluate(Input(), store)}
+    assert windows == {
+        "mr-sr": "[0, 4095] of 900 a.u. = 4095",
+        "ct-denoise": "[-160, 240] HU",
+        "pet-denoise": "[0, 20] SUV",
+    }
+
+
+def test_a_volume_goes_through_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate.evaluate(Shrunk(), store)
+    monkeypatch.setattr(evaluate, "PIXELS_AT_ONCE", 2 * 40 * 34)
+    method = Shrunk()
+    steps: list[tuple[int, int, str]] = []
+    pieces = evaluate.evaluate(method, store, progress=lambda *step: steps.append(step))
+    assert method.seen == [2, 1, 2, 1, 3, 2, 3, 2]
+    for one, other in zip(whole, pieces, strict=True):
+        assert (one.case, one.slices) == (other.case, other.slices)
+        assert (one.psnr, one.ssim, one.rmse) == pytest.approx((other.psnr, other.ssim, other.rmse))
+    assert [step[0] for step in steps] == [0, 2, 3, 5, 6, 9, 11, 14, 16]
+    assert {step[1] for step in steps} == {16}
+    assert steps[0][2] == "shrunk: mr-sr-valid-0"
+
+
+def test_an_answer_that_is_not_finite_is_an_error(store: Store) -> None:
+    class Broken(Shrunk):
+        def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+            return np.full_like(slices, np.nan)
+
+    with pytest.raises(MedleyError, match="answer of shrunk to mr-sr-valid-0 has values that are not finite"):
+        evaluate.evaluate(Broken(), store)
+
+
+@pytest.mark.parametrize(
+    ("split", "tasks", "message"),
+    [
+        ("test", None, "the split 'test' of .* has no volume at all"),
+        ("test", ["ct-denoise"], "the split 'test' of .* has no volume of ct-denoise"),
+        ("valid", ["ct-denoise"], "shrunk cannot do ct-denoise, only mr-sr, pet-denoise"),
+        ("valid", ["ct"], "there is no task 'ct'"),
+    ],
+)
+def test_what_cannot_be_evaluated(store: Store, split: str, tasks: list[str] | None, message: str) -> None:
+    with pytest.raises(MedleyError, match=message):
+        evaluate.evaluate(Shrunk(), store, split=split, tasks=tasks)
+
+
+def test_each_method_is_compared_on_what_it_can_do(store: Store) -> None:
+    rows = compare([Input(), Shrunk()], store, tasks=["mr-sr", "ct-denoise"])
+    done = [(one.task, one.method) for one in summary(rows)]
+    assert done == [("mr-sr", "input"), ("mr-sr", "shrunk"), ("ct-denoise", "input")]
+    with pytest.raises(MedleyError, match="shrunk can do none of ct-denoise, only mr-sr, pet-denoise"):
+        compare([Shrunk()], store, tasks=["ct-denoise"])
+
+
+def test_classical_methods_are_tuned_on_other_subjects_and_better_the_input(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("skimage")
+    short = {
+        "gaussian": {"sigma": (0.25, 0.5, 1.0)},
+        "total-variation": {"relative": (True,), "strength": (0.5, 1.0, 2.0)},
+        "non-local-means": {"relative": (True,), "patch": (3,), "reach": (4,), "strength": (0.5, 1.0, 2.0)},
+    }
+    methods = {name: Classical(name, m.function, m.knob, (short[name],)) for name, m in CLASSICAL.items()}
+    monkeypatch.setattr(classical, "CLASSICAL", methods)
+    monkeypatch.setattr(evaluate, "CLASSICAL", methods)
+    titles: list[str] = []
+    tuned = tuned_classical(store, list(TASKS), slices=3, progress=lambda *step: titles.append(step[2]))
+    rows = compare([Input(), *tuned, Shrunk()], store)
+    found = {(one.task, one.method): one for one in summary(rows)}
+    for task in TASKS:
+        assert found[task, "total-variation"].psnr > found[task, "input"].psnr + 3
+        assert found[task, "non-local-means"].psnr > found[task, "input"].psnr + 3
+    assert list(dict.fromkeys(row.method for row in rows)) == ["input", *CLASSICAL, "shrunk"]
+    assert all(("strength" in row.settings) == row.method.endswith(("means", "variation")) for row in rows)
+    assert "tuning gaussian: mr-sr" in titles
+    (only,) = {method.tasks for method in tuned_classical(store, ["pet-denoise"], slices=1)}
+    assert only == ("pet-denoise",)
+
+
+def test_a_network(store: Store) -> None:
+    class Description:
+        name, tasks, version = "halving", ("pet-denoise",), "0.1.0"
+
+    class Restorer:
+        description = Description()
+
+        def restore_slices(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+            assert (task, normalisation) == ("pet-denoise", Normalisation(0, 20))
+            return slices / 2
+
+    method = Network(Restorer())  # type: ignore[arg-type]
+    assert (method.name, method.tasks, method.settings("pet-denoise")) == ("halving", ("pet-denoise",), "version 0.1.0")
+    rows, same = (evaluate.evaluate(one, store, tasks=["pet-denoise"]) for one in (method, Shrunk()))
+    assert [row.psnr for row in rows] == [row.psnr for row in same]

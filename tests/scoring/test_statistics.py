@@ -1,0 +1,196 @@
+"""Effects that were put into the rows must come out, and intervals must cover them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from medley.errors import MedleyError
+from medley.metrics.answers import delta, summarise
+from medley.scoring.scores import ScoreRow
+from medley.scoring.statistics import compare_methods, higher_is_better
+
+
+@pytest.fixture(scope="module")
+def rows(made_scores):
+    return made_scores.multitask()
+
+
+@pytest.fixture(scope="module")
+def found(rows):
+    return compare_methods(rows, baseline="stl", resamples=400)
+
+
+def test_scores_are_those_of_the_cases_averaged_over_seeds(made_scores, rows, found):
+    for target in made_scores.PROBLEM.targets:
+        for method in made_scores.GAINS:
+            alone = [
+                summarise(target, [r.values for r in rows if (r.method, r.seed, r.task) == (method, s, target.name)])
+                for s in range(3)
+            ]
+            for score in alone[0]:
+                finding = found.findings[target.name, score, method]
+                assert finding.seeds == pytest.approx([one[score] for one in alone])
+                assert finding.estimate.value == pytest.approx(np.mean(finding.seeds))
+
+
+def test_the_main_score_of_each_task_comes_first(found):
+    firsts = {task: scores[0] for task, scores in found.tasks.items()}
+    assert firsts == {"segmentation": "dice", "dose": "dose_score", "diagnosis": "auroc"}
+    assert "dice PTV70" in found.tasks["segmentation"]
+    assert (found.subjects, found.cases, found.resamples) == (40, 40, 400)
+
+
+def test_delta_is_that_of_the_scores(made_scores, found):
+    def scores(method):
+        return {task: found.findings[task, names[0], method].estimate.value for task, names in found.tasks.items()}
+
+    for method in found.methods:
+        if method.name == "stl":
+            assert method.delta is None
+        else:
+            expected = delta(scores(method.name), scores("stl"), made_scores.PROBLEM.targets)
+            assert method.delta.value == pytest.approx(expected)
+            assert method.delta.low < expected < method.delta.high
+
+
+def test_an_effect_is_found_and_none_is_not(found):
+    def difference(task, score, method):
+        return found.findings[task, score, method].difference
+
+    assert difference("segmentation", "dice", "ctan").low > 0
+    assert difference("dose", "dose_score", "ctan").high < 0
+    assert difference("dose", "dvh_score", "hps").low > 0
+    assert not difference("dose", "dose_score", "mtan").excludes_zero
+    assert difference("dose", "dose_score", "stl") is None
+
+
+def test_pairing_makes_differences_surer_than_the_scores(found):
+    finding = found.findings["dose", "dose_score", "ctan"]
+    width = finding.difference.high - finding.difference.low
+    assert width < 0.5 * (finding.estimate.high - finding.estimate.low)
+
+
+def test_intervals_of_a_mean_are_those_of_theory(made_scores):
+    """For a mean of n cases of standard deviation s the interval is about mean ± 1.96 s / sqrt(n)."""
+    rows = made_scores.multitask({"one": 0}, seeds=(0,), cases=200)
+    found = compare_methods(rows, resamples=3000).findings["dose", "dose_score", "one"]
+    half = 1.96 * found.cases.std() / np.sqrt(200)
+    assert found.estimate.high - found.estimate.value == pytest.approx(half, rel=0.1)
+    assert found.estimate.value - found.estimate.low == pytest.approx(half, rel=0.1)
+
+
+def test_all_cases_of_a_subject_go_along():
+    """Ten cases that repeat one subject's score say no more than one of them."""
+
+    def rows(copies):
+        values = np.random.default_rng(0).normal(3, 1, 12)
+        return [
+            ScoreRow("one", 0, "dose", f"person-{s}", f"case-{s}-{k}", 1, 1, 1.0, {"mae": float(value)})
+            for s, value in enumerate(values)
+            for k in range(copies)
+        ]
+
+    one, ten = (compare_methods(rows(n)).findings["dose", "dose_score", "one"].estimate for n in (1, 10))
+    assert dataclasses.astuple(ten) == pytest.approx(dataclasses.astuple(one))
+
+
+def test_the_same_seed_draws_the_same(rows, found):
+    again = compare_methods(rows, baseline="stl", resamples=400)
+    other = compare_methods(rows, baseline="stl", resamples=400, seed=1)
+    assert again.methods == found.methods
+    assert other.methods != found.methods
+
+
+def test_the_order_of_the_cases_does_not_matter(rows, found):
+    order = np.random.default_rng(0).permutation(len(rows))
+    shuffled = compare_methods([rows[k] for k in order], baseline="stl", resamples=400)
+    one, two = (found.findings["diagnosis", "auroc", "ctan"] for found in (found, shuffled))
+    assert dataclasses.astuple(one.difference) == pytest.approx(dataclasses.astuple(two.difference))
+
+
+def test_a_method_against_its_twin_differs_by_nothing(rows):
+    twins = [row for row in rows if row.method == "stl"]
+    twins += [dataclasses.replace(row, method="twin") for row in twins]
+    found = compare_methods(twins, resamples=100)
+    assert found.baseline == "stl"
+    for (_, _, method), finding in found.findings.items():
+        if method == "twin":
+            assert dataclasses.astuple(finding.difference) == (0, 0, 0)
+    assert dataclasses.astuple(found.methods[1].delta) == (0, 0, 0)
+
+
+def test_restorers_are_weighed_by_slices_as_in_the_papers(made_scores):
+    rows = made_scores.restoration()
+    found = compare_methods(rows, baseline="stl", resamples=300)
+    assert found.tasks["ct-denoise"] == ("psnr", "ssim", "rmse")
+    own = [row.values for row in rows if (row.method, row.seed, row.task) == ("ctan", 0, "pet-denoise")]
+    expected = np.average([v["psnr"] for v in own], weights=[v["slices"] for v in own])
+    assert found.findings["pet-denoise", "psnr", "ctan"].seeds[0] == pytest.approx(expected)
+    assert found.findings["pet-denoise", "psnr", "ctan"].difference.low > 0
+    assert found.findings["pet-denoise", "rmse", "ctan"].difference.high < 0
+    assert {method.name: method.delta and method.delta.excludes_zero for method in found.methods}["ctan"]
+
+
+def test_people_of_one_task_are_not_drawn_for_another(made_scores):
+    """Six people of CT stay six, whatever is drawn of PET: the interval is that of CT alone."""
+    rows = made_scores.restoration()
+    alone = compare_methods([row for row in rows if row.task == "ct-denoise"])
+    both = compare_methods(rows)
+    key = ("ct-denoise", "psnr", "ctan")
+    assert dataclasses.astuple(alone.findings[key].estimate) == dataclasses.astuple(both.findings[key].estimate)
+
+
+def test_a_draw_without_a_class_leaves_it_out():
+    rows = [
+        ScoreRow("one", 0, "diagnosis", f"p{k}", f"p{k}", 1, 1, 1.0, {"label": label, "p no": 1 - p, "p yes": p})
+        for k, (label, p) in enumerate([(0, 0.1), (0, 0.6), (1, 0.5)])
+    ]
+    found = compare_methods(rows).findings["diagnosis", "auroc", "one"]
+    assert found.estimate.value == 0.5
+    assert (found.estimate.low, found.estimate.high) == (0, 1)
+    assert found.cases == pytest.approx([0.9, 0.4, 0.5])  # the probability of the true class
+
+
+def test_a_method_without_a_task_has_no_delta(rows):
+    kept = [row for row in rows if (row.method, row.task) != ("hps", "dose")]
+    found = compare_methods(kept, baseline="stl", resamples=50)
+    assert ("dose", "dose_score", "hps") not in found.findings
+    assert {method.name: method.delta is None for method in found.methods} == {
+        "stl": True, "hps": True, "mtan": False, "ctan": False,
+    }  # fmt: skip
+    assert compare_methods(kept, baseline="hps", resamples=50).findings["dose", "dose_score", "ctan"].difference is None
+
+
+def test_costs_are_means_over_the_seeds(found):
+    ctan = found.methods[-1]
+    assert (ctan.parameters, ctan.flops, ctan.seconds, ctan.seeds) == (4e6, 12e9, 721, 3)
+
+
+def test_which_way_a_score_runs():
+    assert [higher_is_better(s) for s in ("dice Larynx", "rmse", "psnr", "dvh_score")] == [True, False, True, False]
+
+
+def test_unequal_cases_are_refused_by_name(rows):
+    def lacks(row):
+        return (row.method, row.seed, row.task) == ("mtan", 1, "dose") and row.case in ("pt_3", "pt_7")
+
+    with pytest.raises(MedleyError, match="mtan, seed 1: lacks dose of pt_3, pt_7, which"):
+        compare_methods([row for row in rows if not lacks(row)])
+    with pytest.raises(MedleyError, match="mtan, seed 1: lacks dose of pt_0, pt_1, pt_2, pt_3, pt_4 and 35 more"):
+        compare_methods([row for row in rows if (row.method, row.seed, row.task) != ("mtan", 1, "dose")])
+    with pytest.raises(MedleyError, match="stl, seed 0: segmentation of pt_0 comes twice"):
+        compare_methods([*rows, rows[0]])
+    spoilt = list(rows)
+    spoilt[0] = dataclasses.replace(rows[0], values={**rows[0].values, "dice Larynx": float("nan")})
+    with pytest.raises(MedleyError, match="stl, seed 0: lacks 'dice Larynx' of pt_0"):
+        compare_methods(spoilt)
+
+
+def test_what_cannot_be_compared_is_refused(rows):
+    with pytest.raises(MedleyError, match="no method 'unet' to compare with; the scores are of stl, hps, mtan, ctan"):
+        compare_methods(rows, baseline="unet")
+    with pytest.raises(MedleyError, match="no scores"):
+        compare_methods([])
+    with pytest.raises(MedleyError, match="dose: has no score that is known, only hits"):
+        compare_methods([dataclasses.replace(row, task="dose", values={"hits": 1.0}) for row in rows[:1]])
