@@ -1,1 +1,1 @@
-"""Files written whole or not at all, memory, threads."""
+"""Files and folders, names, locks, signals, memory and threads."""

@@ -1,0 +1,51 @@
+"""Text for people and for files: suggestions, one printable line, cells that no spreadsheet takes for formulas."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+# Spreadsheets run what starts so. The last four are the full-width forms of the first four.
+_FORMULA = "=+\\-@\t\r\n＝＋－＠"
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """ "; did you mean 'steps'?" for the option that is most like a misspelt word; "" where none is like it."""
+    known = list(options)
+    lower = {one.lower(): one for one in reversed(known)}
+    found = get_close_matches(str(word).lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean {lower[found[0]]!r}?" if found else ""
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is: control characters, escapes and undecodable bytes are written out."""
+    return "".join(letter if letter.isprintable() else _written_out(letter) for letter in text)
+
+
+def csv_cell(text: str) -> str:
+    """A text cell of a CSV file for people: an apostrophe before what a spreadsheet would run as a formula.
+
+    Numbers stay as they are. `from_csv_cell` gives back the text.
+    """
+    return f"'{text}" if re.match(f"'*[{_FORMULA}]", text) and not _is_number(text) else text
+
+
+def from_csv_cell(text: str) -> str:
+    """The text that `csv_cell` was given."""
+    return text[1:] if re.match(f"'+[{_FORMULA}]", text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text == text.strip()
+
+
+def _written_out(letter: str) -> str:
+    if unicodedata.category(letter) == "Zs":
+        return " "
+    return letter.encode("unicode_escape", "backslashreplace").decode()
