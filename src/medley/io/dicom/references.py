@@ -16,9 +16,10 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from medley import __version__
 from medley.errors import MedleyError
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.series import read_header, reading, transfer_syntax, without_warnings
+from medley.io.dicom.series import read_header, reading, transfer_syntax
 from medley.io.dicom.tags import PATIENT, STUDY
 from medley.runtime.atomic import one_line
+from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 
 # Must be there, if only empty (type 2 of the modules patient, study, series, frame of reference).

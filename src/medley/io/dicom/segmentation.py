@@ -16,8 +16,8 @@ from medley import __version__
 from medley.errors import MedleyError
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import frame_of_reference, images_of, marked, source_of
-from medley.io.dicom.series import without_warnings
 from medley.runtime.atomic import one_line, replacing
+from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 
 # Categories (CID 7150, CID 9502) and types of segments, as DICOM's own tables code them.

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import tempfile
-import warnings
 import weakref
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
-from pydicom.errors import BytesLengthException
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medley.errors import MedleyError
+from medley.runtime import guard
 from medley.runtime.atomic import one_line
 
 _SUFFIXES = {".dcm", ".dicom", ".ima"}
@@ -32,8 +29,6 @@ NOT_SCANS = {
     "SEG": "a segmentation, no scan; give the scan it was made on",
 }
 _INDEX_TAGS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "Rows"]
-# pydicom reads the value of an element when it is asked for; a broken one raises one of these then.
-BROKEN = (ValueError, TypeError, NotImplementedError, OverflowError, BytesLengthException, struct.error)
 
 
 @dataclass
@@ -62,14 +57,15 @@ def series_among(files: Iterable[Path]) -> tuple[list[Series], list[Path]]:
         if not looks_like_dicom(path):
             continue
         try:
-            header = read_header(path, tags=_INDEX_TAGS)
-            if not _is_scan(header):
-                continue
-            uid = str(header["SeriesInstanceUID"].value)
-            if uid not in found:
-                number, text = header.get("SeriesNumber"), header.get("SeriesDescription")
-                found[uid] = Series(uid, str(header.get("Modality", "")), int(number or 0), str(text or "").strip())
-        except (MedleyError, KeyError, *BROKEN):
+            with reading(path):
+                header = read_header(path, tags=_INDEX_TAGS)
+                if not _is_scan(header):
+                    continue
+                uid = str(header["SeriesInstanceUID"].value)
+                if uid not in found:
+                    number, text = header.get("SeriesNumber"), header.get("SeriesDescription")
+                    found[uid] = Series(uid, str(header.get("Modality", "")), int(number or 0), str(text or "").strip())
+        except MedleyError:
             broken.append(path)
             continue
         found[uid].files.append(path)
@@ -100,15 +96,10 @@ def read_header(path: Path, tags: list[str] | None = None) -> FileDataset:
 
 def read_header_and_end(path: Path, tags: list[str] | None = None) -> tuple[FileDataset, int]:
     """As `read_header`, and the byte at which the header ends and the element of the pixels begins."""
-    try:
-        with without_warnings(), path.open("rb") as file:
-            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
-            end = file.tell()
-            known = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    except FileNotFoundError as error:
-        raise MedleyError(f"{path}: does not exist") from error
-    except Exception as error:  # a broken file makes pydicom raise nearly anything
-        raise MedleyError(f"{path}: cannot be read as DICOM ({one_line(error)})") from error
+    with reading(path), path.open("rb") as file:
+        header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+        end = file.tell()
+        known = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     if not known:
         raise MedleyError(f"{path}: is not a DICOM file, or its header is broken (it has no SOPClassUID)")
     return header, end
@@ -122,48 +113,9 @@ def transfer_syntax(header: FileDataset) -> UID:
     return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-@contextmanager
-def reading(path: object) -> Iterator[None]:
-    """Elements are looked up within: irregular ones without a warning, broken ones as one clear error.
-
-    Raises
-    ------
-    MedleyError
-    """
-    try:
-        with without_warnings():
-            yield
-    except BROKEN as error:
-        raise MedleyError(f"{path}: its header is broken ({one_line(error)}); copy or export it again") from error
-
-
-class _Silence:
-    """No warnings while anybody is inside. The filters are one for all threads: the last to leave restores them."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside = 0
-        self._kept = warnings.catch_warnings()
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._kept = warnings.catch_warnings()
-                self._kept.__enter__()
-                warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if not self._inside:
-                    self._kept.__exit__(None, None, None)
-
-
-# Keeps pydicom's remarks about irregular but readable headers from the user's screen.
-without_warnings = _Silence()
+def reading(path: object) -> AbstractContextManager[None]:
+    """The guard of `medley.runtime.guard` for code that looks up elements of a DICOM file."""
+    return guard.reading(path, "DICOM")
 
 
 def _is_scan(header: FileDataset) -> bool:
