@@ -1,4 +1,4 @@
-"""Nothing half-written is left, nothing existing is lost."""
+"""Writing scans: nothing half-written is left, nothing existing is lost. The writer itself: test_replacing.py."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def needs(name):
 
 
 def failing(volume, error):
-    """The volume with slices that break off after two."""
+    """The volume with slices that raise an error after two."""
 
     def make():
         yield volume.data[0]
@@ -39,7 +39,7 @@ def failing(volume, error):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("error", [RuntimeError("the network broke"), KeyboardInterrupt(), MedleyError("bad slice")])
-def test_slices_that_break_off_leave_nothing(tmp_path, volume, name, error):
+def test_slices_that_fail_leave_nothing(tmp_path, volume, name, error):
     needs(name)
     with pytest.raises(type(error)):
         write(failing(volume, error), tmp_path / "new" / "deep" / name)
@@ -57,7 +57,7 @@ def test_a_failing_overwrite_leaves_what_was_there(tmp_path, volume, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_disk_that_takes_no_more_is_one_clear_error_and_leaves_nothing(tmp_path, volume, name):
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path, volume, name):
     """The system itself refuses to let any file grow beyond 600 bytes."""
     needs(name)
     resource = pytest.importorskip("resource")
@@ -84,13 +84,14 @@ def test_a_failing_rename_leaves_nothing(tmp_path, volume, name, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(atomic.os, "replace", refuse)
+    for function in ("replace", "rename", "link"):
+        monkeypatch.setattr(atomic.os, function, refuse)
     with pytest.raises(MedleyError, match=f"{name}: could not be written: Permission denied"):
         write(volume, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_steps_back_when_the_new_one_cannot_come(tmp_path, volume, monkeypatch):
+def test_a_folder_is_put_back_when_the_new_one_cannot_be_moved(tmp_path, volume, monkeypatch):
     write(volume, tmp_path / "out")
     real, calls = os.replace, []
 
@@ -108,7 +109,7 @@ def test_a_folder_steps_back_when_the_new_one_cannot_come(tmp_path, volume, monk
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_what_exists_is_not_overwritten_unasked(tmp_path, volume, name):
+def test_what_exists_is_only_overwritten_on_request(tmp_path, volume, name):
     needs(name)
     write(volume, tmp_path / name)
     with pytest.raises(MedleyError, match=f"{name}: exists already"):
@@ -129,7 +130,7 @@ def test_a_file_never_replaces_a_folder_nor_a_folder_a_file(tmp_path, volume):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_values_that_are_no_numbers_are_not_written(tmp_path, volume, name):
+def test_values_that_are_not_finite_are_not_written(tmp_path, volume, name):
     needs(name)
     data = volume.data.copy()
     data[3, 1, 1] = np.nan
