@@ -20,6 +20,7 @@ from medley.io.dicom.image import CLASSES, Origin, Plan, derived_image
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.series import read_header, reading
 from medley.runtime.atomic import replacing, slices_to_write
+from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 
 # Slices are the source's own where they lie within this of them.
@@ -53,6 +54,7 @@ def write_dicom(
         for k, (origin, values) in enumerate(zip(_origins(plan), slices_to_write(volume.data), strict=True)):
             with reading(origin.frame.path):
                 image = derived_image(plan, k, values, origin)
+            with without_warnings():
                 image.save_as(temporary / f"IM-{k + 1:04d}.dcm", enforce_file_format=True)
     return folder
 
