@@ -1,0 +1,259 @@
+"""A child process for native code that may crash: the parent survives, reports the file, and starts another child.
+
+Decoders of images are written in C and C++, and a damaged file can end their process. Work is therefore done by a child
+that stays alive between calls. The child is started as a program of its own, not by fork or `multiprocessing`: it
+neither runs the main module of the parent again (notebooks, scripts) nor inherits its threads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import IO, Any
+
+from medley.errors import MedleyError
+from medley.runtime.atomic import one_line
+from medley.runtime.memory import free_memory
+
+_START = "import sys; sys.path[:] = {path!r}; from medley.runtime.worker import _serve; _serve()"
+_idle: list[_Child] = []  # children that wait for work; one that works is in no list
+_lock = threading.Lock()
+
+
+class WorkerError(Exception):
+    """An exception that was raised in the child process: its type and message."""
+
+
+def call(function: Callable[..., Any], *arguments: Any, path: object) -> Any:
+    """Return `function(*arguments)`, computed in a child process.
+
+    Parameters
+    ----------
+    function: a function at the top level of an importable module.
+    arguments: anything that can be pickled; so must be the result. Arrays are transferred without a copy in pickle.
+    path: the file that is read, for the message.
+
+    Raises
+    ------
+    MedleyError: the child crashed, or could not be started; or `function` raised one.
+    WorkerError: `function` raised another exception.
+    """
+    child = _take()
+    try:
+        result = child.ask("call", function, arguments, path=path)
+    except (MedleyError, WorkerError):
+        _give_back(child)
+        raise
+    except BaseException:
+        child.stop()  # an interrupt leaves an answer in the pipe
+        raise
+    _give_back(child)
+    return result
+
+
+def stream(function: Callable[..., Iterator[Any]], *arguments: Any, path: object) -> Iterator[Any]:
+    """Yield the items of the generator `function(*arguments)`, which runs in a child process; otherwise as `call`."""
+    child = _take()
+    done = False
+    try:
+        child.ask("open", function, arguments, path=path)
+        while True:
+            more, item = child.ask("next", path=path)
+            if not more:
+                break
+            yield item
+        done = True
+    except (MedleyError, WorkerError):
+        done = True
+        raise
+    except GeneratorExit:
+        child.ask("close", path=path)
+        done = True
+        raise
+    finally:
+        if done:
+            _give_back(child)
+        else:
+            child.stop()
+
+
+def stop_all() -> None:
+    """End the idle child processes; the next call starts a new one."""
+    with _lock:
+        children, _idle[:] = list(_idle), []
+    for child in children:
+        child.stop()
+
+
+def _take() -> _Child:
+    with _lock:
+        while _idle:
+            child = _idle.pop()
+            if child.usable():
+                return child
+    return _Child()
+
+
+def _give_back(child: _Child) -> None:
+    if child.usable():
+        with _lock:
+            _idle.append(child)
+
+
+class _Child:
+    """The parent's end of one child process: pickled requests through its stdin, pickled answers through its stdout."""
+
+    def __init__(self) -> None:
+        self._owner = os.getpid()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START.format(path=sys.path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # native libraries print their complaints there
+            )
+        except OSError as error:
+            raise MedleyError(f"the process for decoding cannot be started ({one_line(error)})") from error
+
+    def usable(self) -> bool:
+        """Whether it lives, and belongs to this process and not to the one that this was forked from."""
+        return self._owner == os.getpid() and self._process.poll() is None
+
+    def ask(self, *request: Any, path: object) -> Any:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin
+        assert stdout
+        try:
+            _send(stdin, request)
+            ok, result = _receive(stdout)
+        except (OSError, EOFError, ValueError):
+            raise MedleyError(f"{path}: the decoder crashed on it ({self._ending()}); the file is damaged") from None
+        if ok:
+            return result
+        kind, message = result
+        if kind == "MedleyError":
+            raise MedleyError(message)
+        if kind == "MemoryError":
+            raise MemoryError(message)
+        raise WorkerError(f"{kind}: {message}" if message != kind else kind)
+
+    def stop(self) -> None:
+        if self._owner != os.getpid():
+            return
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with suppress(OSError):
+                    pipe.close()
+
+    def _ending(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        code = self._process.poll()
+        self.stop()
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+        return f"signal {-code}"
+
+
+def _send(pipe: IO[bytes], message: Any) -> None:
+    """One message: the number of parts, their lengths, the pickle, and the memory of its arrays."""
+    buffers: list[pickle.PickleBuffer] = []
+    parts: list[Any] = [pickle.dumps(message, protocol=5, buffer_callback=buffers.append)]
+    parts += [buffer.raw() for buffer in buffers]
+    pipe.write(struct.pack(f"<Q{len(parts)}Q", len(parts), *(len(part) for part in parts)))
+    for part in parts:
+        pipe.write(part)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    (count,) = struct.unpack("<Q", _exactly(pipe, 8))
+    lengths = struct.unpack(f"<{count}Q", _exactly(pipe, 8 * count))
+    first, *buffers = [_exactly(pipe, length) for length in lengths]
+    return pickle.loads(first, buffers=buffers)
+
+
+def _exactly(pipe: IO[bytes], length: int) -> bytearray:
+    data = bytearray(length)
+    view, filled = memoryview(data), 0
+    while filled < length:
+        got = pipe.readinto(view[filled:])  # type: ignore[attr-defined]
+        if not got:
+            raise EOFError("the other process has ended")
+        filled += got
+    return data
+
+
+def _serve() -> None:
+    """The child's loop: answer requests until the parent closes the pipe or ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not get between the answers
+    items: Iterator[Any] = iter(())
+    while True:
+        try:
+            action, *details = _receive(requests)
+        except EOFError:
+            return
+        try:
+            result: Any = None
+            if action == "call":
+                _limit_memory()
+                result = details[0](*details[1])
+            elif action == "open":
+                _limit_memory()
+                items = iter(details[0](*details[1]))
+            elif action == "next":
+                result = _next(items)
+            elif action == "close":
+                items = iter(())
+            answer = (True, result)
+        except Exception as error:
+            items = iter(())
+            answer = (False, (type(error).__name__, one_line(error)))
+        _send(answers, answer)
+
+
+def _next(items: Iterator[Any]) -> tuple[bool, Any]:
+    for item in items:
+        return True, item
+    return False, None
+
+
+def _limit_memory() -> None:
+    """Let an allocation fail that is larger than the free memory, before the system ends processes for lack of it."""
+    free = free_memory()
+    if not sys.platform.startswith("linux") or free is None:
+        return
+    resource = importlib.import_module("resource")
+    with suppress(OSError, ValueError):
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used + free, hard))
+
+
+def _end_with_parent(parent: int) -> None:
+    """End also in the middle of a long decoding, when the parent was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+atexit.register(stop_all)
