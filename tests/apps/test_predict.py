@@ -246,7 +246,7 @@ def test_results_are_never_written_over_anything_unasked(medley, predictors, pho
     (mine / "thesis.txt").write_text("precious")
     assert "holds files that medley predict did not write" in predict("-o", mine, "--overwrite")[1]
     assert (mine / "thesis.txt").read_text() == "precious"
-    assert "is, lies in or holds the input" in predict("-o", tmp_path, "--overwrite")[1]
+    assert "is, lies in or contains the input" in predict("-o", tmp_path, "--overwrite")[1]
     assert "is the name of a file" in predict("-o", tmp_path / "mask.png")[1]
     assert "exists already" in predict("-o", tmp_path / "new", "--report", mine / "thesis.txt")[1]
     assert not (tmp_path / "new").exists()

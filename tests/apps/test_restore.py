@@ -215,10 +215,10 @@ def test_results_are_never_written_over_anything_unasked(medley, model, ct_nifti
     assert "there.nii.gz: exists already" in restore(ct_nifti, "-o", tmp_path / "o.nii", "--report", there)
     assert "there.nii.gz: exists already" in restore(ct_nifti, "-o", tmp_path / "o.nii", "--json", there)
     assert there.read_bytes() == b"precious"
-    assert "is, lies in or holds the input" in restore(ct_nifti, "-o", ct_nifti, "--overwrite")
-    assert "is, lies in or holds the input" in restore(ct_series, "-o", ct_series, "--overwrite")
-    assert "is, lies in or holds the input" in restore(ct_series, "-o", ct_series / "out")
-    assert "is, lies in or holds the input" in restore(ct_series, "-o", tmp_path, "--overwrite")
+    assert "is, lies in or contains the input" in restore(ct_nifti, "-o", ct_nifti, "--overwrite")
+    assert "is, lies in or contains the input" in restore(ct_series, "-o", ct_series, "--overwrite")
+    assert "is, lies in or contains the input" in restore(ct_series, "-o", ct_series / "out")
+    assert "is, lies in or contains the input" in restore(ct_series, "-o", tmp_path, "--overwrite")
     assert "is a file, not a folder" in restore(ct_nifti, "-o", there / "o.nii")
     assert not (tmp_path / "o.nii").exists()
     assert medley("restore", ct_nifti, "-o", there, "-m", model, "-t", "ct-denoise", "--overwrite").code == 0

@@ -1,25 +1,53 @@
-"""The command `medley`: arguments in, one call, exit code out. Everything heavy is imported inside the commands."""
+"""The command line: options, help texts and exit codes. Each command imports what it needs when it runs."""
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import medley
-from medley.apps.terminal import complain, say
-from medley.errors import MedleyError, MedleyNotice
+from medley.apps.terminal import DEBUG, complain, explain, say
+from medley.errors import MedleyNotice
 from medley.runtime.allocator import keep_buffers
+from medley.runtime.signals import exit_code, raise_on_termination
+from medley.runtime.temporary import remove_abandoned
+from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS
 
+# What typer handles itself, and a reader such as `head` that has closed the pipe. The base class of wrong usage has no
+# public name: older versions of typer use the package click, newer ones a copy of it.
+_PASSED_ON = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2], BrokenPipeError)
+
+
+class _Commands(TyperGroup):
+    """The commands, each with the same handling of errors and interrupts."""
+
+    def invoke(self, context: Any) -> Any:
+        """Run a command; an exception becomes one line and an exit code, a traceback is shown with --debug only."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as interrupt:
+            say("interrupted; finished results are kept, unfinished ones are removed")
+            raise typer.Exit(exit_code(interrupt)) from interrupt
+        except _PASSED_ON:
+            raise
+        except Exception as error:
+            complain(explain(error))
+        raise typer.Exit(1)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Restore MR, CT and PET scans with one network. Not for diagnosis.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several scans failed, 130 stopped by Ctrl-C.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several scans failed, 130 interrupted by Ctrl-C, "
+    "143 terminated.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -29,12 +57,13 @@ PRECISIONS = ("float32", "bfloat16")
 BACKENDS = ("torch", "onnx")
 
 
-def _one_of(allowed: tuple[object, ...]):  # type: ignore[no-untyped-def]  # typer looks at the callback's annotations
+def _one_of(allowed: tuple[object, ...]):  # type: ignore[no-untyped-def]  # typer would parse with the callback's annotations
     def check(value):  # type: ignore[no-untyped-def]
         values = value if isinstance(value, list) else [value]
         for one in values:
             if one is not None and one not in allowed:
-                raise typer.BadParameter(f"{one!r} is none of {', '.join(map(str, allowed))}")
+                options = [str(option) for option in allowed]
+                raise typer.BadParameter(f"{one!r} is not one of {', '.join(options)}{did_you_mean(one, options)}")
         return value
 
     return check
@@ -63,8 +92,12 @@ def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help=f"Show the traceback of unexpected errors. Also: {DEBUG}=1.")
+    ] = False,
 ) -> None:
-    pass
+    if debug:
+        os.environ[DEBUG] = "1"
 
 
 @app.command()
@@ -102,7 +135,7 @@ def restore(
     """
     from medley.apps.restore import restore as run
 
-    wishes = {"task": task, "strength": strength, "scale": scale, "keep_measured": keep_measured}
+    options = {"task": task, "strength": strength, "scale": scale, "keep_measured": keep_measured}
     code = run(
         source,
         output,
@@ -110,7 +143,7 @@ def restore(
         device=device,
         precision=precision,
         backend=backend,
-        wishes=wishes,
+        options=options,
         page=report,
         record=json,
         form=form,
@@ -173,7 +206,8 @@ def degrade(
     """Make a good scan worse, as a task expects it; the parameters go to OUT.json."""
     from medley.apps.degrade import degrade as run
 
-    run(source, output, task, seed=seed, settings=settings or [], show=json, overwrite=overwrite, quiet=quiet)
+    code = run(source, output, task, seed=seed, settings=settings or [], show=json, overwrite=overwrite, quiet=quiet)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -348,23 +382,15 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="For machines.")] =
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and leave with its exit code; a MedleyError is one red line, never a traceback."""
+    """Run the command and exit with its code."""
     keep_buffers()
+    raise_on_termination()
+    remove_abandoned()
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # libraries' warnings are for programmers
+        warnings.simplefilter("ignore")  # warnings of libraries are for programmers
         warnings.simplefilter("always", MedleyNotice)
         warnings.showwarning = lambda message, *_: say(f"note: {message}")
-    try:
-        app(arguments, prog_name="medley")
-    except MedleyError as error:
-        complain(str(error))
-    except SystemExit as done:
-        if done.code == 130:  # what typer makes of Ctrl-C
-            complain("stopped; what was finished is kept, nothing is half-written")
-        raise
-    except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    sys.exit(1)
+    app(arguments, prog_name="medley")
 
 
 if __name__ == "__main__":

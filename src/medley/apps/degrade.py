@@ -1,16 +1,18 @@
-"""`medley degrade`: a good scan made worse, and how, so that it can be made again."""
+"""`medley degrade`: degrades a good scan and records the parameters, so that it can be made again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import medley
+from medley.apps.jobs import Job, make_jobs, run_jobs
 from medley.apps.outputs import check_outputs, output_paths, write_json
 from medley.apps.settings import parse_settings
-from medley.apps.terminal import counted, progress, say, watched
+from medley.apps.terminal import Update, counted, watched
 from medley.errors import MedleyError
 from medley.io.files import find_scans, open_scan, write
 from medley.physics import create_degradation
@@ -27,42 +29,57 @@ def degrade(
     show: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
-) -> None:
-    """Degrade one scan as the task expects it; the parameters go to `output` + ".json", and to stdout with `show`.
+) -> int:
+    """Degrade one scan with the degradation of a task; the parameters go to `output` + ".json", with `show` to stdout.
+
+    Returns
+    -------
+    The exit code: 0 done, 1 failed.
 
     Raises
     ------
-    MedleyError: several scans; a scan of another modality; a setting the degradation does not know.
+    MedleyError: before any work: several scans; a setting that the degradation does not have.
     """
     task = task_named(task_name)
     scans = find_scans(source)
     if len(scans) > 1:
         raise MedleyError(f"{source}: holds {len(scans)} scans, expected one; degrade them one at a time")
-    [scan], [target] = scans, output_paths(scans, output)
-    note = target.with_name(target.name + ".json")
-    check_outputs(source, [target, note], overwrite=overwrite)
-    volume = open_scan(scan)
-    if volume.modality not in ("", task.modality):
-        raise MedleyError(f"{scan.path}: is of modality {volume.modality}, but {task.name} is for {task.modality}")
     degradation = create_degradation(**{**task.degradation, **parse_settings(settings)})
-    parameters = degradation.draw(np.random.default_rng(seed))
-    with progress(scan.name, quiet=quiet) as update:
-        said = volume.with_data(volume.data, modality=task.modality, unit=task.unit)  # by the file or by the task
-        worse = watched(degradation.apply(said, parameters), update)
+
+    def work(job: Job, update: Update) -> dict[str, Any]:
+        volume = open_scan(job.scan)
+        if volume.modality not in ("", task.modality):
+            raise MedleyError(
+                f"{job.scan.path}: is of modality {volume.modality}, but {task.name} is for {task.modality}"
+            )
+        parameters = degradation.draw(np.random.default_rng(seed))
+        # The task says what the file does not say.
+        stated = volume.with_data(volume.data, modality=task.modality, unit=task.unit)
+        worse = watched(degradation.apply(stated, parameters), update)
         derivation = f"medley {medley.__version__} degraded by {degradation.name}"
-        write(worse, target, derivation=derivation, mark="medley degraded", overwrite=overwrite)
-    record = {
-        "medley": medley.__version__,
-        "input": str(scan.path),
-        "output": str(target),
-        "task": task.name,
-        "seed": seed,
-        "degradation": {"name": degradation.name, "parameters": parameters},
-    }
-    write_json(note, record, overwrite=overwrite)
-    if show:
-        write_json(Path("-"), record)
-    say(
-        f"{scan.name}: {degradation.name}, {counted(volume.shape[0], 'slice')} -> {target}",
-        quiet=quiet,
-    )
+        write(worse, job.output, derivation=derivation, mark="medley degraded", overwrite=overwrite)
+        record = {
+            "medley": medley.__version__,
+            "input": str(job.scan.path),
+            "output": str(job.output),
+            "task": task.name,
+            "seed": seed,
+            "degradation": {"name": degradation.name, "parameters": parameters},
+        }
+        write_json(_parameters_path(job.output), record, overwrite=overwrite, mode=job.mode)
+        if show:
+            write_json(Path("-"), record)
+        return record | {"name": job.scan.name, "slices": volume.shape[0]}
+
+    jobs = make_jobs(scans, output_paths(scans, output))
+    check_outputs(source, [_parameters_path(job.output) for job in jobs], overwrite=overwrite)
+    return run_jobs(jobs, work, _summary, inputs=[source], overwrite=overwrite, quiet=quiet)
+
+
+def _parameters_path(output: Path) -> Path:
+    return output.with_name(output.name + ".json")
+
+
+def _summary(record: Mapping[str, Any]) -> str:
+    slices = counted(record["slices"], "slice")
+    return f"{record['name']}: {record['degradation']['name']}, {slices} -> {record['output']}"

@@ -12,8 +12,9 @@ import numpy as np
 import pydicom
 
 import medley
+from medley.apps.jobs import Job
 from medley.apps.listing import new_table, show
-from medley.apps.restore import Job, restore_one
+from medley.apps.restore import restore_one
 from medley.apps.terminal import complain, say
 from medley.errors import MedleyError
 from medley.inference.restorer import load
@@ -49,7 +50,7 @@ def demo(folder: Path, model: str = "tat-tiny") -> dict[str, dict[str, float]]:
         overwrite=True,
     )
     job = Job(Scan(low, None, "ct-low-dose"), restored, folder / "report.html")
-    restore_one(restorer, job, {"task": TASK}, overwrite=True, quiet=True)
+    restore_one(restorer, job, {"task": TASK}, overwrite=True)
     better = read(restored)
     for name, volume in (("original", original), ("low-dose", worse), ("restored", better)):
         write(volume, folder / f"ct-{name}.nii.gz", overwrite=True)

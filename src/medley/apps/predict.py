@@ -1,4 +1,4 @@
-"""`medley predict`: scans in; doses, structures and diagnoses out, with a record of what was done to each."""
+"""`medley predict`: predicts doses, structures and diagnoses from scans and records what was done with each."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import numpy as np
 
 import medley
 from medley.apps import predict_report
-from medley.apps.outputs import check_outputs, write_json, write_text
+from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
+from medley.apps.outputs import write_json
 from medley.apps.predict_files import PHOTOGRAPHS, read_photograph, write_answers
 from medley.apps.predict_numbers import answers, of_structures
-from medley.apps.terminal import complain, counted, say
+from medley.apps.terminal import Update, counted, no_update
 from medley.errors import MedleyError
 from medley.inference.predictor import Prediction, Predictor, load, matched
 from medley.io.dicom.structures import read_structures
 from medley.io.files import Scan, find_scans, open_scan
+from medley.models import loading
 from medley.runtime.atomic import replacing
 from medley.volume import Volume
 
@@ -27,21 +29,13 @@ RECORD = "prediction.json"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One scan, the folder its answers go to, and the report; None for no report."""
-
-    scan: Scan
-    output: Path
-    page: Path | None = None
-
-
-@dataclass(frozen=True)
 class Given:
-    """Structures that came with a scan.
+    """Structures of an RTSTRUCT that belongs to a scan.
 
     Attributes
     ----------
-    masks: those of the problem, by its names. names: what the file calls them. unmatched: the file's other names.
+    masks: the structures that the network knows, by its names. names: their names in the file. unmatched: the other
+        names in the file.
     """
 
     masks: Mapping[str, np.ndarray]
@@ -62,55 +56,41 @@ def predict(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Predict from every scan at `source`; a scan that fails is told and does not stop the others.
+    """Predict from every scan at `source`. A scan that fails is reported, and the others are still done.
 
     Parameters
     ----------
     source: a file, a DICOM series, a zip, a photograph, or a folder of them.
-    output: the folder for a single scan, or the one for the folders of several.
-    structures: an RTSTRUCT drawn on the only scan: for networks that need structures, and to compare with.
+    output: the folder for the results of a single scan, or for the folders of several.
+    structures: an RTSTRUCT of the only scan: input of networks that need structures, and shown beside the predictions.
     page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
-    form: "nifti" or "dicom" alone; None for NIfTI, and DICOM too where the scan is DICOM.
+    form: "nifti" or "dicom" for one of them only; None for NIfTI, and also DICOM where the scan is DICOM.
 
     Returns
     -------
-    The exit code: 0 all done, 1 none, 3 some.
+    The exit code: 0 all scans done, 1 none, 3 some.
 
     Raises
     ------
-    MedleyError: before any work: nothing to predict from, results that could not be written, no such model.
+    MedleyError: before any work: there is no scan, no such model, or the results cannot be written.
     """
     predictor = load(model, device=device)
-    jobs = plan_jobs(find_photographs(source) if photographs(predictor) else find_scans(source), output, page)
-    if structures is not None and len(jobs) > 1:
-        raise MedleyError(f"there are {len(jobs)} scans, but {structures} was drawn on one; give that one alone")
-    results = [path for job in jobs for path in (job.output, job.page) if path is not None]
-    records = [record] if record is not None and str(record) != "-" else []
-    check_outputs(source, [*results, *records], overwrite=overwrite)
+    scans = find_photographs(source) if photographs(predictor) else find_scans(source)
+    if structures is not None and len(scans) > 1:
+        raise MedleyError(f"there are {len(scans)} scans, but {structures} belongs to one; give that scan alone")
+    jobs = make_jobs(scans, folders_for(scans, output), page)
     for job in jobs:
         _check_replaceable(job.output)
-    done = []
-    for job in jobs:
-        try:
-            done.append(predict_one(predictor, job, structures, form=form, overwrite=overwrite))
-            for note in done[-1]["notes"]:
-                say(f"{job.scan.name}: {note}", quiet=quiet)
-            say(_summary(done[-1]), quiet=quiet)
-        except MedleyError as error:
-            named = any(str(path) in str(error) for path in (job.scan.path, structures) if path)
-            text = str(error) if named else f"{job.scan.path}: {error}"
-            complain(text)
-            done.append({"name": job.scan.name, "input": str(job.scan.path), "error": text})
-    if record is not None:
-        write_json(record, {"medley": medley.__version__, "scans": done}, overwrite=overwrite)
-    failed = sum("error" in one for one in done)
-    if not failed:
-        return 0
-    return 1 if failed == len(done) else 3
+    inputs = [source, loading.find(model), *([structures] if structures else [])]
+
+    def work(job: Job, update: Update) -> dict[str, Any]:
+        return predict_one(predictor, job, structures, update, form=form, overwrite=overwrite)
+
+    return run_jobs(jobs, work, _summary, inputs=inputs, record=record, overwrite=overwrite, quiet=quiet)
 
 
 def photographs(predictor: Predictor) -> bool:
-    """Whether it is for photographs, and not for scans."""
+    """Whether the network is for photographs instead of scans."""
     return not predictor.problem.modality
 
 
@@ -119,7 +99,7 @@ def find_photographs(source: Path) -> list[Scan]:
 
     Raises
     ------
-    MedleyError: nothing is there, or no photograph.
+    MedleyError: the path does not exist or holds no photograph.
     """
     if not source.exists():
         raise MedleyError(f"{source}: does not exist")
@@ -135,42 +115,46 @@ def find_photographs(source: Path) -> list[Scan]:
     return [Scan(file, None, file.relative_to(source).with_suffix("").as_posix()) for file in files]
 
 
-def plan_jobs(scans: list[Scan], output: Path, page: Path | None = None) -> list[Job]:
-    """The places for the results of each scan.
+def folders_for(scans: list[Scan], output: Path) -> list[Path]:
+    """The folder for the results of each scan.
 
     Raises
     ------
-    MedleyError: `output` is called like a file, one report for several scans, or two scans of one name.
+    MedleyError: `output` has the name of a file, or two scans have the same name.
     """
     if output.suffix.lower() in (".gz", ".nii", ".dcm", ".json", ".mha", ".nrrd", ".png", ".html"):
-        raise MedleyError(f"{output}: is the name of a file, but the answers are several files; give a folder")
+        raise MedleyError(f"{output}: is the name of a file, but there are several files to write; give a folder")
     if len(scans) == 1:
-        return [Job(scans[0], output, page)]
-    if page is not None and page.suffix:
-        raise MedleyError(f"there are {len(scans)} scans, but the report {page} is one file; give a folder")
-    if doubled := sorted({one.name for one in scans if [other.name for other in scans].count(one.name) > 1}):
-        raise MedleyError(f"two scans would both be written to {output / doubled[0]}; predict from one at a time")
-    return [Job(one, output / one.name, page / f"{one.name}.html" if page else None) for one in scans]
+        return [output]
+    names = [one.name for one in scans]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise MedleyError(f"two scans would both be written to {output / doubled[0]}; process them one at a time")
+    return [output / name for name in names]
 
 
 def predict_one(
     predictor: Predictor,
     job: Job,
     structures: Path | None = None,
+    update: Update = no_update,
     *,
     form: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Predict from one scan, write its folder and its report, and give its record (plain JSON values).
+    """Predict from one scan, write its folder and its report, and return its record (plain JSON values).
 
     Raises
     ------
-    MedleyError: the scan cannot be read, is not the network's, or its answers cannot be written; nothing is left.
+    MedleyError: the scan cannot be read or is not for this network, or the results cannot be written; no part of them
+        is left.
     """
     begun = time.perf_counter()
+    update(0, 3, f"{job.scan.name}: reading")
     scan = read_photograph(job.scan.path) if photographs(predictor) else open_scan(job.scan).load()
     given = _given(predictor, scan, structures)
+    update(1, 3, f"{job.scan.name}: predicting")
     prediction = predictor.predict(scan, given.masks)
+    update(2, 3, f"{job.scan.name}: writing")
     masks = {name: mask for one in prediction.masks.values() for name, mask in one.items()}
     name = predictor.description.name
     record: dict[str, Any] = {
@@ -192,7 +176,7 @@ def predict_one(
         },
         "notes": _notes(prediction, given),
     }
-    with replacing(job.output, folder=True, overwrite=overwrite) as folder:
+    with replacing(job.output, folder=True, overwrite=overwrite, mode=job.mode) as folder:
         folder.mkdir()
         try:
             written, missed = write_answers(prediction, folder, f"medley {medley.__version__} {name}", form)
@@ -202,64 +186,60 @@ def predict_one(
         record |= {"files": written, "seconds": round(time.perf_counter() - begun, 3)}
         write_json(folder / RECORD, record)
     if job.page is not None:
-        try:
-            page = predict_report.page(record, prediction, given.masks, predictor)
-            write_text(job.page, page, overwrite=overwrite)
-        except MedleyError as error:
-            raise MedleyError(f"{error}; the prediction itself is finished: {job.output}") from error
+        write_page(job, predict_report.page(record, prediction, given.masks, predictor), overwrite=overwrite)
     return record
 
 
 def _given(predictor: Predictor, scan: Volume | np.ndarray, path: Path | None) -> Given:
-    """The structures of an RTSTRUCT that the problem knows.
+    """The structures of an RTSTRUCT that the network knows.
 
     Raises
     ------
-    MedleyError: it is none, belongs to another scan, or the problem has no structures.
+    MedleyError: the file is not an RTSTRUCT or belongs to another scan, or the network has no structures.
     """
     if path is None:
         return Given({}, {}, ())
     known = [name for target in predictor.problem.targets if target.kind == "structures" for name in target.names]
     if not known or not isinstance(scan, Volume):
-        raise MedleyError(f"{path}: {predictor.description.name} has no use for the structures of an RTSTRUCT")
+        raise MedleyError(f"{path}: {predictor.description.name} does not use structures; omit --structures")
     structures = read_structures(path, scan)
     names = matched(structures, known)
     unmatched = tuple(name for name in structures if name not in names.values())
     if not names:
         raise MedleyError(
-            f"{path}: has none of the structures that {predictor.description.name} knows ({', '.join(known)}); those "
-            f"drawn are {', '.join(structures) or 'none'}: rename them"
+            f"{path}: has none of the structures that {predictor.description.name} knows ({', '.join(known)}); it has "
+            f"{', '.join(structures) or 'none'}; rename them"
         )
-    return Given({name: structures[said] for name, said in names.items()}, names, unmatched)
+    return Given({name: structures[theirs] for name, theirs in names.items()}, names, unmatched)
 
 
 def _notes(prediction: Prediction, given: Given) -> list[str]:
-    """What a user should know of it, a sentence each."""
+    """What a user should know about the prediction, one sentence each."""
     notes = []
     if prediction.outside > 0 and prediction.slices and isinstance(prediction.scan, Volume):
         first, last = prediction.slices
         notes.append(
             f"the network's grid covers slices {first + 1} to {last + 1} of {prediction.scan.shape[0]}; "
-            f"{100 * prediction.outside:.1f} % of the body lies outside of it and has no answer"
+            f"{100 * prediction.outside:.1f} % of the body lies outside of it and has no prediction"
         )
     if given.unmatched:
-        notes.append(f"structures left aside, their names are not the model's: {', '.join(given.unmatched)}")
+        notes.append(f"structures that the network does not know are ignored: {', '.join(given.unmatched)}")
     return notes
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Only a folder of answers may be overwritten."""
+    """Only a folder that this command wrote may be overwritten."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
         raise MedleyError(f"{folder}: holds files that medley predict did not write; choose another folder")
 
 
 def _summary(record: Mapping[str, Any]) -> str:
-    said = []
+    parts = []
     for target, answer in record["answers"].items():
         if "maximum" in answer:
-            said.append(f"{target} up to {answer['maximum']:.1f} {answer['unit']}")
+            parts.append(f"{target} up to {answer['maximum']:.1f} {answer['unit']}")
         elif "probabilities" in answer:
-            said.append(f"{target} {answer['answer']} ({100 * answer['probabilities'][answer['answer']]:.0f} %)")
+            parts.append(f"{target} {answer['answer']} ({100 * answer['probabilities'][answer['answer']]:.0f} %)")
         else:
-            said.append(f"{target}: {counted(sum(any(one.values()) for one in answer.values()), 'structure')}")
-    return f"{record['name']}: {', '.join(said)} in {record['seconds']:.1f} s -> {record['output']}"
+            parts.append(f"{target}: {counted(sum(any(one.values()) for one in answer.values()), 'structure')}")
+    return f"{record['name']}: {', '.join(parts)} in {record['seconds']:.1f} s -> {record['output']}"

@@ -63,7 +63,7 @@ def _figures(record: Mapping[str, Any], survey: Survey) -> str:
     numbers = [
         (f"{noise[0]:.3g} → {noise[1]:.3g} {unit}" if noise else "not known", "noise, before → after"),
         (f"{survey.change:.3g} {unit}", "changed, root mean square"),
-        (f"{record['kept_outside_range']:,}", "voxels outside the range, left alone"),
+        (f"{record['kept_outside_range']:,}", "voxels outside the range, not changed"),
         (
             f"{record['seconds']:.1f} s",
             f"for {counted(record['shape'][0], 'slice')}",
@@ -137,6 +137,7 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         "strength": f"{plan.strength:g}",
         **({"scale": f"{plan.scale}", "measured data kept": measured} if plan.task.modality == "MR" else {}),
         "precision": record["precision"],
+        **({"padding": f"{record['padding']:,} voxels without a measured value"} if record["padding"] else {}),
         **({"windows": f"{plan.window} × {plan.window} pixels, overlapping"} if plan.window else {}),
         "size": " × ".join(str(n) for n in record["shape"]) + " (slices, rows, columns)",
         "spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm",

@@ -1,4 +1,4 @@
-"""What a restoration did to a scan, gathered while its slices pass: noise, histogram, changes, a few slices to show."""
+"""Measures what a restoration changed while its slices are written: noise, histogram, changes, and a few slices."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import numpy as np
 from medley.inference.restorer import Plan
 
 SHOWN = 4  # slices kept for pictures
-_BINS = 4095  # of the histogram: 1 HU each for CT, so that whole numbers fall evenly
+_PADDING_SHARE = 1e-3  # of the pixels of a slice
+_BINS = 4095  # of the histogram: 1 HU each for CT, so that whole numbers are spread evenly
 
 
 def noise(image: np.ndarray, within: np.ndarray) -> float:
-    """Standard deviation of the noise of an image (row, column), in its unit; nan when nothing is left to look at.
+    """Standard deviation of the noise of an image (row, column), in its unit; nan where `within` is empty.
 
     The median of the absolute diagonal Haar details, over 0.6745 (Donoho and Johnstone, "Ideal spatial adaptation by
-    wavelet shrinkage", 1994). It sees the finest noise only: noise that a smooth kernel has blurred counts less.
+    wavelet shrinkage", 1994). It measures the finest detail only: noise that a smooth kernel has blurred counts less.
 
     Parameters
     ----------
-    within: (row // 2, column // 2) bool: the 2 x 2 blocks to look at.
+    within: (row // 2, column // 2) bool: the 2 x 2 blocks to measure.
     """
     a, b, c, d = _corners(image)
     detail = np.abs(a - b - c + d)[within] / 2
@@ -37,16 +38,25 @@ def _corners(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     return even[::2, ::2], even[::2, 1::2], even[1::2, ::2], even[1::2, 1::2]
 
 
+def _padding(image: np.ndarray, low: float) -> int:
+    """How many pixels have the lowest value of an image, if that lies below `low` and is too frequent to be noise."""
+    lowest = image.min()
+    count = int(np.count_nonzero(image == lowest)) if lowest < low else 0
+    return count if count > _PADDING_SHARE * image.size else 0
+
+
 class Survey:
-    """A tap for `Restorer.carry_out`: sees every slice once, before and after, and remembers little.
+    """A callback for `Restorer.carry_out`, which calls it for every slice; its memory does not grow with their number.
 
     Attributes
     ----------
-    plan: of the restoration that is watched.
+    plan: of the restoration.
     tissue: the values, in the scan's unit, between which noise is estimated.
-    shown: {slice number: (before, after)} for a few slices, evenly spread.
-    edges, before, after: histogram of all values; the last bins hold what lies beyond them.
-    outside: voxels outside the range of the network, kept as they were.
+    shown: {slice number: (before, after)} for a few evenly spaced slices.
+    edges, before, after: histograms of all values; the last bins hold the values beyond them too.
+    outside: number of voxels outside the range of the network, which keep their values. Without the padding.
+    padding: number of voxels outside the range that have no measured value: scanners fill the corners of the image
+        outside their field of view with one low value, such as -3024 HU.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -57,7 +67,7 @@ class Survey:
         self.before = np.zeros(_BINS, np.int64)
         self.after = np.zeros(_BINS, np.int64)
         self.shown: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self.outside = 0
+        self.outside = self.padding = 0
         self._voxels = 0
         self._squares = 0.0
         self._noise: list[tuple[float, float]] = []
@@ -65,14 +75,16 @@ class Survey:
         self._to_show = {int((k + 0.5) * slices / min(SHOWN, slices)) for k in range(min(SHOWN, slices))}
 
     def __call__(self, k: int, before: np.ndarray, after: np.ndarray) -> None:
-        """See slice `k`, (row, column) before and after."""
+        """Measure slice `k`, (row, column) before and after."""
         within = tissue(before, *self.tissue)
         self._noise.append((noise(before, within), noise(after, within)))
         for counts, image in ((self.before, before), (self.after, after)):
             counts += np.histogram(image.clip(self.edges[0], self.edges[-1]), self.edges)[0]
         if self.plan.normalisation.clip:
             low, high = self.plan.normalisation.low, self.plan.normalisation.high
-            self.outside += int(np.count_nonzero((before < low) | (before > high)))
+            padding = _padding(before, low)
+            self.padding += padding
+            self.outside += int(np.count_nonzero((before < low) | (before > high))) - padding
         self._voxels += before.size
         self._squares += float(np.square(after.astype(np.float64) - before).sum())
         if k in self._to_show:

@@ -1,0 +1,139 @@
+"""The loop over many scans that all commands share: progress, errors of single scans, the JSON record, exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import medley
+from medley.apps.outputs import check_outputs, is_stdout, write_json, write_text
+from medley.apps.terminal import Update, complain, explain, progress, say
+from medley.errors import MedleyError
+from medley.io.files import Scan
+from medley.runtime.atomic import mode_of
+
+Work = Callable[["Job", Update], dict[str, Any]]
+Summary = Callable[[Mapping[str, Any]], str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan and the paths of its results.
+
+    Attributes
+    ----------
+    output: a file or a folder. page: the HTML report; None for no report.
+    """
+
+    scan: Scan
+    output: Path
+    page: Path | None = None
+
+    @property
+    def mode(self) -> int:
+        """The permissions that the results have at most: those of the scan."""
+        return mode_of(Path(self.scan.path))
+
+
+def make_jobs(scans: Sequence[Scan], outputs: Sequence[Path], page: Path | None = None) -> list[Job]:
+    """The jobs of several scans; each has its report in the folder `page`, a single scan has it in the file `page`.
+
+    Raises
+    ------
+    MedleyError: `page` is a file, and there are several scans.
+    """
+    if page is None:
+        return [Job(scan, path) for scan, path in zip(scans, outputs, strict=True)]
+    if len(scans) > 1 and page.suffix:
+        raise MedleyError(f"there are {len(scans)} scans, but the report {page} is one file; give a folder")
+    pages = [page] if len(scans) == 1 else [page / f"{scan.name}.html" for scan in scans]
+    return [Job(*one) for one in zip(scans, outputs, pages, strict=True)]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    work: Work,
+    summary: Summary,
+    *,
+    inputs: Iterable[Path],
+    record: Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Do the work for every scan. A scan that fails is reported, and the others are still done.
+
+    Parameters
+    ----------
+    work: what is done with a scan; returns its record (plain JSON values). The sentences in its "notes" are printed.
+    summary: the line to print for a record.
+    inputs: files and folders that are read, and that no result may replace.
+    record: a JSON file with the records of all scans, or "-" for stdout. It is written also after an interrupt.
+
+    Returns
+    -------
+    The exit code: 0 all scans done, 1 none, 3 some.
+
+    Raises
+    ------
+    MedleyError: before any work: results would replace each other or an input, or exist already.
+    """
+    files = [record] if record is not None and not is_stdout(record) else []
+    pages = [job.page for job in jobs if job.page is not None]
+    check_outputs(inputs, [job.output for job in jobs], [*pages, *files], overwrite=overwrite)
+    records: list[dict[str, Any]] = []
+    content = {"medley": medley.__version__, "scans": records}
+    try:
+        for number, job in enumerate(jobs, 1):
+            title = job.scan.name if len(jobs) == 1 else f"{job.scan.name} ({number} of {len(jobs)})"
+            with progress(title, quiet=quiet) as update:
+                one = _run(job, work, update)
+            records.append(one)
+            if "error" in one:
+                complain(one["error"])
+                continue
+            for note in one.get("notes", ()):
+                say(f"{job.scan.name}: {note}", quiet=quiet)
+            say(summary(one), quiet=quiet)
+    except KeyboardInterrupt:
+        content["interrupted"] = True
+        raise
+    finally:
+        if record is not None:
+            _write_record(record, content, jobs, overwrite)
+    failed = sum("error" in one for one in records)
+    return 0 if not failed else 1 if failed == len(records) else 3
+
+
+def write_page(job: Job, html: str, *, overwrite: bool = False) -> None:
+    """Write the report of a scan whose results are written already.
+
+    Raises
+    ------
+    MedleyError: it cannot be written; the message says that the results themselves are complete.
+    """
+    if job.page is None:
+        return
+    try:
+        write_text(job.page, html, overwrite=overwrite, mode=job.mode)
+    except MedleyError as error:
+        raise MedleyError(f"{error}; the result itself is complete: {job.output}") from error
+
+
+def _run(job: Job, work: Work, update: Update) -> dict[str, Any]:
+    """The record of a scan; where the work fails for whatever reason, one with the key "error"."""
+    try:
+        return work(job, update)
+    except Exception as error:
+        text = explain(error)
+        path = str(job.scan.path)
+        return {"name": job.scan.name, "input": path, "error": text if path in text else f"{path}: {text}"}
+
+
+def _write_record(path: Path, content: dict[str, Any], jobs: Sequence[Job], overwrite: bool) -> None:
+    mode = 0o777
+    for job in jobs:
+        if Path(job.scan.path).exists():
+            mode &= job.mode
+    write_json(path, content, overwrite=overwrite, mode=mode)
