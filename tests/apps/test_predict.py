@@ -73,7 +73,7 @@ def test_a_dicom_scan_gets_nifti_dicom_numbers_and_a_page(medley, predictors, pa
     assert str(tmp_path) not in html
 
 
-def test_an_rtstruct_is_compared_with_and_its_other_names_are_told(medley, predictors, patient, tmp_path) -> None:
+def test_an_rtstruct_is_compared_and_its_unknown_names_are_listed(medley, predictors, patient, tmp_path) -> None:
     out, page = tmp_path / "out", tmp_path / "r.html"
     done = medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"], "--structures", patient / "RS.dcm",
                   "--report", page, "--format", "nifti", "-q")  # fmt: skip
@@ -84,7 +84,7 @@ def test_an_rtstruct_is_compared_with_and_its_other_names_are_told(medley, predi
     assert given["structures"]["PTV70"]["volume_ml"] == pytest.approx(4 / 3 * np.pi * 9**3 / 1000, rel=0.05)
     assert set(given["structures"]["PTV70"]) >= {"D_mean", "D95", "dice"}
     assert set(given["structures"]["SpinalCord"]) >= {"D_mean", "D_0.1cc"}
-    assert "left aside, their names are not the model's: BODY, z_helper" in unescape(page.read_text())
+    assert "that the network does not know are ignored: BODY, z_helper" in unescape(page.read_text())
     assert "PTV70, as given" in page.read_text()
     assert not list(out.glob("*.dcm"))
 
@@ -204,7 +204,7 @@ def test_scans_of_other_kinds_are_one_clear_line(medley, predictors, phantoms, p
     assert "mole.png: is not a scan medley reads" in predict(photograph, "plans")
     assert "one.nii.gz: is no picture" in predict(single, "skin")
     assert "holds no photograph" in predict(patient / "CT", "skin")
-    assert "has no use for the structures" in predict(photograph, "skin", "--structures", patient / "RS.dcm")
+    assert "does not use structures" in predict(photograph, "skin", "--structures", patient / "RS.dcm")
 
 
 def test_each_command_names_the_other(medley, predictors, patient, tmp_path) -> None:
@@ -220,7 +220,11 @@ def test_each_command_names_the_other(medley, predictors, patient, tmp_path) -> 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("--format", "png"), "none of dicom, nifti"), (("--what",), "No such option"), ((), "Missing option '--model'")],
+    [
+        (("--format", "png"), "not one of dicom, nifti"),
+        (("--what",), "No such option"),
+        ((), "Missing option '--model'"),
+    ],
 )
 def test_wrong_usage_leaves_with_2(medley, patient, tmp_path, arguments, message) -> None:
     model = ("-m", "x") if arguments else ()
@@ -246,7 +250,7 @@ def test_results_are_never_written_over_anything_unasked(medley, predictors, pho
     (mine / "thesis.txt").write_text("precious")
     assert "holds files that medley predict did not write" in predict("-o", mine, "--overwrite")[1]
     assert (mine / "thesis.txt").read_text() == "precious"
-    assert "is, lies in or contains the input" in predict("-o", tmp_path, "--overwrite")[1]
+    assert "holds files that medley predict did not write" in predict("-o", tmp_path, "--overwrite")[1]
     assert "is the name of a file" in predict("-o", tmp_path / "mask.png")[1]
     assert "exists already" in predict("-o", tmp_path / "new", "--report", mine / "thesis.txt")[1]
     assert not (tmp_path / "new").exists()

@@ -190,10 +190,10 @@ def test_a_task_for_another_modality_is_refused(medley, model, ct_series, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-t", "ct-denoising"), "none of auto, mr-sr"),
+        (("-t", "ct-denoising"), "not one of auto, mr-sr"),
         (("--strength", "2"), "less than or equal to 1"),
-        (("--scale", "3"), "none of 1, 2, 4"),
-        (("--format", "png"), "none of dicom, nifti"),
+        (("--scale", "3"), "not one of 1, 2, 4"),
+        (("--format", "png"), "not one of dicom, nifti"),
         (("--what",), "No such option"),
     ],
 )

@@ -22,7 +22,7 @@ from medley.tasks import TASKS
 
 # What typer handles itself, and a reader such as `head` that has closed the pipe. The base class of wrong usage has no
 # public name: older versions of typer use the package click, newer ones a copy of it.
-_PASSED_ON = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2], BrokenPipeError)
+_PASSED_ON: tuple[Any, ...] = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2], BrokenPipeError)
 
 
 class _Commands(TyperGroup):

@@ -83,7 +83,7 @@ def run_jobs(
     pages = [job.page for job in jobs if job.page is not None]
     check_outputs(inputs, [job.output for job in jobs], [*pages, *files], overwrite=overwrite)
     records: list[dict[str, Any]] = []
-    content = {"medley": medley.__version__, "scans": records}
+    content: dict[str, Any] = {"medley": medley.__version__, "scans": records}
     try:
         for number, job in enumerate(jobs, 1):
             title = job.scan.name if len(jobs) == 1 else f"{job.scan.name} ({number} of {len(jobs)})"

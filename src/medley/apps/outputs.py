@@ -131,9 +131,8 @@ def _check_distinct(outputs: list[Path], files: list[Path]) -> None:
             raise MedleyError(f"{output} and {places[place]} are the same file; choose another name for one of them")
         places[place] = output
     for k, file in enumerate(files):
-        place = _folded(file)
         for other in [*outputs, *files[:k]]:
-            if _folded(other) == place or _is_same_file(file, other):
+            if _folded(other) == _folded(file) or _is_same_file(file, other):
                 raise MedleyError(f"{file} and {other} are the same file; choose another name for one of them")
         for output in outputs:
             if output.resolve() in file.resolve().parents:

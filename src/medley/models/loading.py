@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.models.weights import Description
+from medley.runtime.text import did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,7 @@ def find(name_or_path: str | Path) -> Path:
     if str(name_or_path) not in packaged:
         raise MedleyError(
             f"there is no model {str(name_or_path)!r}: it is neither a file nor one of the packaged models, "
-            f"{', '.join(packaged) if packaged else 'of which there are none'}"
+            f"{', '.join(packaged) or 'of which there are none'}{did_you_mean(str(name_or_path), packaged)}"
         )
     return packaged[str(name_or_path)]
 
