@@ -16,6 +16,7 @@ from medley.apps.predict_pictures import dose_scale, hottest
 from medley.io.dicom.dose import read_dose
 from medley.io.files import read
 from medley.models import weights
+from medley.runtime.extras import install_hint
 
 from .conftest import ORGANS, save_nifti
 
@@ -141,10 +142,7 @@ def test_without_highdicom_there_is_nifti_and_a_word(medley, predictors, patient
     out = tmp_path / "out"
     done = medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"])
     assert done.code == 0
-    assert (
-        'no segmentation.dcm: DICOM SEG needs highdicom; install it with: pip install "medley[radiotherapy]"'
-        in done.err
-    )
+    assert f"no segmentation.dcm: DICOM SEG needs highdicom; {install_hint('radiotherapy')}" in done.err
     assert (out / "dose.dcm").is_file()
     assert (out / "segmentation" / "PTV70.nii.gz").is_file()
     assert not (out / "segmentation.dcm").exists()
@@ -275,7 +273,7 @@ def test_packaged_predictors_are_listed(medley, predictors, monkeypatch) -> None
     assert re.search(r"plans +CT in HU +dose +a value in Gy for each voxel", asked)
     assert re.search(r"skin +a photograph +segmentation +masks of lesion", asked)
     assert json.loads(medley("tasks", "--json").out)["skin"]["targets"][1]["names"] == ["nevus", "melanoma"]
-    assert "checksum right, segmentation, diagnosis" in medley("doctor").out
+    assert "checksum correct, segmentation, diagnosis" in medley("doctor").out
 
 
 def test_the_hottest_voxel_lies_in_the_hot_region() -> None:

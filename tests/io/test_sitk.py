@@ -78,5 +78,5 @@ def test_without_simpleitk_the_error_says_what_to_install(tmp_path, monkeypatch)
         lambda: open_scan(tmp_path / "a.mha"),
         lambda: write(Volume(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "b.nrrd"),
     ):
-        with pytest.raises(MedleyError, match=r"pip install medley\[formats\]"):
+        with pytest.raises(MedleyError, match=r'pip install "\.\[formats\]"'):
             act()

@@ -104,7 +104,7 @@ def test_what_is_no_recipe_is_said(recipe_file, content):
 def test_a_missing_recipe_and_a_bad_override_are_said(tmp_path, recipe_file):
     with pytest.raises(MedleyError, match="cannot be read"):
         read_recipe(tmp_path / "no.yaml")
-    with pytest.raises(MedleyError, match="expected key=value"):
+    with pytest.raises(MedleyError, match="expected NAME=VALUE"):
         read_recipe(recipe_file, ["steps"])
     with pytest.raises(MedleyError, match="steps holds a value"):
         read_recipe(recipe_file, ["steps.few=1"])

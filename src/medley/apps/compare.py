@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medley.apps.outputs import check_outputs
-from medley.apps.research import need_extra
 from medley.apps.terminal import counted, progress, say
+from medley.runtime.extras import require_extra
 
 
 def compare(
@@ -24,7 +24,7 @@ def compare(
 
     Finished runs lie in the recipe's output folder; only what is not there yet is done.
     """
-    need_extra("train")
+    require_extra("train")
     from medley.experiments import compare as comparing
     from medley.plots.panels import write_panels
     from medley.scoring.scores import write_scores

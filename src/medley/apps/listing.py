@@ -1,4 +1,4 @@
-"""`medley tasks` and `medley models`: tables for people, JSON for machines. Loads no torch."""
+"""`medley tasks` and `medley models`: tables or JSON. Loads no torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from medley.models import weights, zoo
 from medley.models.weights import Description
 from medley.problems import Problem, Target
+from medley.runtime.text import printable
 from medley.tasks import TASKS
 
 
@@ -59,16 +61,22 @@ def models(*, as_json: bool = False) -> None:
     print(f"Networks to train: {', '.join(zoo.CONFIGURATIONS)}")
 
 
+class _PlainTable(Table):
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        plain = (Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*plain, **options)
+
+
 def new_table(*columns: str) -> Table:
-    """A calm table with these headings."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    """A table with these headings. Its cells are plain text without markup; control characters are written out."""
+    table = _PlainTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
 
 
 def show(table: Table) -> None:
-    """Print a table on stdout; where that is no terminal, as wide as it needs."""
+    """Print a table on stdout; where that is not a terminal, in its full width."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 400

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medley
-from medley.apps.doctor import missing_of
 from medley.apps.listing import new_table, show
 from medley.apps.outputs import check_outputs
 from medley.apps.settings import parse_settings
 from medley.apps.terminal import counted, progress, say
 from medley.errors import MedleyError
 from medley.inference.restorer import load
+from medley.runtime.extras import require_extra
 from medley.tasks import TASKS, task_named
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def prepare(
     quiet: bool = False,
 ) -> None:
     """Make a store; `settings` are "task.name=value" and change the degradation of a task, `size` is that of cases."""
-    need_extra("train")
+    require_extra("train")
     from medley.data.prepare import prepare as run
 
     changed: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -61,7 +61,7 @@ def prepare(
 
 def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, quiet: bool = False) -> None:
     """Train as a recipe says; the bar tells the loss, and every validation is a line that stays."""
-    need_extra("train")
+    require_extra("train")
     from medley.training.loop import Progress
     from medley.training.loop import train as run
     from medley.training.recipe import read_recipe
@@ -107,9 +107,9 @@ def evaluate(
     classical: classical methods too, tuned on the store's training subjects.
     tasks: which ones; None for all of the split. pictures: folder for one picture a task.
     """
-    need_extra("train")
+    require_extra("train")
     if classical:
-        need_extra("baselines")
+        require_extra("baselines")
     from medley.data.store import Store
     from medley.plots.figures import write_pictures
     from medley.scoring.evaluate import compare, tuned_classical
@@ -164,9 +164,3 @@ def _evaluate_answers(
     write_scores(rows, output, header={"experiment": experiment, "medley": medley.__version__}, overwrite=overwrite)
     show_tables(experiment, compare_methods(rows))
     say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)
-
-
-def need_extra(name: str) -> None:
-    """Say which extra is missing before anything is imported that needs it."""
-    if missing := missing_of(name):
-        raise MedleyError(f"{', '.join(missing)} is not installed; pip install 'medley[{name}]'")

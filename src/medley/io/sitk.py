@@ -11,6 +11,7 @@ from medley.errors import MedleyError
 from medley.geometry.orientation import RAS_FROM_LPS, check_square
 from medley.io.nifti import as_stored
 from medley.runtime.atomic import one_line, replacing, slices_to_write
+from medley.runtime.extras import install_hint
 from medley.volume import Volume
 
 READS = (".mha", ".mhd", ".nrrd", ".nhdr")
@@ -115,5 +116,5 @@ def _simpleitk() -> Any:
     try:
         import SimpleITK
     except ImportError as error:
-        raise MedleyError("MHA and NRRD files need SimpleITK; install it with: pip install medley[formats]") from error
+        raise MedleyError(f"MHA and NRRD files need SimpleITK; {install_hint('formats')}") from error
     return SimpleITK

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from medley.errors import MedleyError
 from medley.models.weights import Description, described
+from medley.runtime.extras import install_hint
 
 if TYPE_CHECKING:
     import onnx
@@ -97,4 +98,4 @@ def required(package: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise MedleyError(f"ONNX needs the package {package}: pip install 'medley[onnx]'") from error
+        raise MedleyError(f"ONNX needs the package {package}; {install_hint('onnx')}") from error

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medley.errors import MedleyError
 from medley.models.zoo import is_multitask
+from medley.runtime.configuration import parse_setting, read_configuration
 from medley.tasks import TASKS
 
 T = TypeVar("T", bound=BaseModel)
@@ -223,16 +223,9 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 
     Raises
     ------
-    MedleyError: no such file, no YAML, or no keys and values.
+    MedleyError: there is no such file, it is not YAML, or it does not hold keys and values; an override is not one.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text()) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise MedleyError(f"the recipe {path} cannot be read: {getattr(error, 'strerror', error)}") from None
-    except yaml.YAMLError as error:
-        raise MedleyError(f"the recipe {path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise MedleyError(f"the recipe {path} holds {type(content).__name__}, expected keys and values")
+    content = read_configuration(path, "the recipe")
     for override in overrides:
         _set(content, override)
     return content
@@ -264,12 +257,10 @@ def validated(kind: type[T], content: Mapping[str, Any], what: str) -> T:
 
 
 def _set(content: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals:
-        raise MedleyError(f"--set {override}: expected key=value, such as optimiser.rate=1e-3")
+    key, value = parse_setting(override)
     *parents, last = key.split(".")
     for parent in parents:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
             raise MedleyError(f"--set {override}: {parent} holds a value, not keys")
-    content[last] = yaml.safe_load(value)
+    content[last] = value

@@ -17,6 +17,7 @@ from medley.errors import MedleyError
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import frame_of_reference, images_of, marked, source_of
 from medley.runtime.atomic import one_line, replacing
+from medley.runtime.extras import install_hint
 from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 
@@ -170,5 +171,5 @@ def _highdicom() -> ModuleType:
         import highdicom.seg
         import highdicom.sr
     except ImportError:
-        raise MedleyError('DICOM SEG needs highdicom; install it with: pip install "medley[radiotherapy]"') from None
+        raise MedleyError(f"DICOM SEG needs highdicom; {install_hint('radiotherapy')}") from None
     return highdicom
