@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from medley.errors import MedleyError
 from medley.io.dicom.read import UNITS, open_series
 from medley.io.dicom.series import Extracted, Series, looks_like_dicom, series_among
-from medley.io.dicom.write import write_dicom
+from medley.io.dicom.write import dicom_writer
 from medley.io.nifti import SUFFIXES as NIFTI_SUFFIXES
-from medley.io.nifti import open_nifti, write_nifti
+from medley.io.nifti import nifti_writer, open_nifti
 from medley.io.sitk import READS as SITK_READS
 from medley.io.sitk import SUFFIXES as SITK_SUFFIXES
-from medley.io.sitk import open_sitk, write_sitk
-from medley.runtime.prefetch import taken_behind
-from medley.volume import Slices, Volume
+from medley.io.sitk import open_sitk, sitk_writer
+from medley.io.writing import Writer, in_background
+from medley.runtime.atomic import mode_of
+from medley.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,30 @@ def find_scans(path: str | Path) -> list[Scan]:
 def write(
     volume: Volume, path: str | Path, *, derivation: str = "", mark: str = "medley", overwrite: bool = False
 ) -> Path:
-    """Write a volume; `volume.data` is iterated once, in order. Whole or not at all: nothing half-written is left.
+    """Write all slices of a volume; parameters and errors as of `open_writer`."""
+    with open_writer(path, volume, derivation=derivation, mark=mark, overwrite=overwrite) as writer:
+        for values in volume.data:
+            writer.append(values)
+    return Path(path)
 
-    Slices that are made one at a time are made in the thread of the caller, and written in another meanwhile.
+
+def open_writer(
+    path: str | Path, volume: Volume, *, derivation: str = "", mark: str = "medley", overwrite: bool = False
+) -> AbstractContextManager[Writer]:
+    """A writer that takes the slices of a volume one at a time and writes them in the background:
+
+        with open_writer("better.nii.gz", scan) as writer:
+            for values in scan.data:
+                writer.append(improved(values))
+
+    The result is written completely or not at all: it takes its name at the end of the `with` block, and on any
+    exception nothing is left of it. It has at most the permissions of the source files.
 
     Parameters
     ----------
-    path: the suffix chooses: .nii, .nii.gz, .mha, .nrrd; a path without one is a folder for a DICOM series, for
-        volumes that were read from DICOM.
+    path: the suffix chooses the format: .nii, .nii.gz, .mha, .nrrd; a path without one is a folder for a DICOM series,
+        for volumes that were read from DICOM.
+    volume: gives shape, affine, modality, unit and source; its values are not used.
     derivation: a sentence that says what was done, kept in the file where the format has a place for it.
     mark: put in brackets after the description of a DICOM series, where people choose from a list.
 
@@ -109,25 +125,23 @@ def write(
     MedleyError: unknown suffix, `path` exists and `overwrite` is False, the disk is full, DICOM without a source.
     """
     path = Path(path)
-    save = _writer(path, derivation, mark, overwrite)
-    if not isinstance(volume.data, Slices):
-        return save(volume)
-    return taken_behind(volume.data, lambda slices: save(volume.with_data(Slices(volume.shape, lambda: slices))))
-
-
-def _writer(path: Path, derivation: str, mark: str, overwrite: bool) -> Callable[[Volume], Path]:
     name = path.name.lower()
+    mode = 0o777
+    for one in getattr(volume.source, "paths", ()):
+        mode &= mode_of(one)
     if name.endswith(NIFTI_SUFFIXES):
-        return partial(write_nifti, path=path, derivation=derivation, overwrite=overwrite)
-    if name.endswith(SITK_SUFFIXES):
-        return partial(write_sitk, path=path, derivation=derivation, overwrite=overwrite)
-    # A folder may well be named by a UID, "1.2.840", which has no letters after the dot.
-    if re.fullmatch(r"\.[a-z]\w*", path.suffix.lower()):
+        target = nifti_writer(volume, path, derivation=derivation, overwrite=overwrite, mode=mode)
+    elif name.endswith(SITK_SUFFIXES):
+        target = sitk_writer(volume, path, derivation=derivation, overwrite=overwrite, mode=mode)
+    # The name of a folder may be a UID, such as "1.2.840", which has no letters after the dot.
+    elif re.fullmatch(r"\.[a-z]\w*", path.suffix.lower()):
         raise MedleyError(
             f"{path}: cannot write {path.suffix} files; expected .nii, .nii.gz, .mha or .nrrd, or no suffix for a "
             "folder with a DICOM series"
         )
-    return partial(write_dicom, folder=path, derivation=derivation, mark=mark, overwrite=overwrite)
+    else:
+        target = dicom_writer(volume, path, derivation=derivation, mark=mark, overwrite=overwrite, mode=mode)
+    return in_background(target, volume.shape)
 
 
 def _only_scan(path: Path) -> Scan:

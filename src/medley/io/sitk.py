@@ -1,7 +1,10 @@
-"""MHA and NRRD <-> Volume through SimpleITK (an extra, imported when needed). Read and written as a whole."""
+"""MetaImage and NRRD <-> Volume, as a whole. They are written by SimpleITK (an extra, imported when needed)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +12,46 @@ import numpy as np
 
 from medley.errors import MedleyError
 from medley.geometry.orientation import RAS_FROM_LPS, check_square
+from medley.io.metaimage import parse_metaimage
 from medley.io.nifti import as_stored
-from medley.runtime.atomic import one_line, replacing, slices_to_write
+from medley.io.nrrd import parse_nrrd
+from medley.io.plausible import as_float32, check_grid
+from medley.io.raw_image import RawImage, read_values
+from medley.io.writing import Append
+from medley.runtime.atomic import one_line, replacing
 from medley.runtime.extras import install_hint
+from medley.runtime.guard import reading
 from medley.volume import Volume
 
 READS = (".mha", ".mhd", ".nrrd", ".nhdr")
 SUFFIXES = (".mha", ".nrrd")
 
 
+@dataclass(frozen=True)
+class SitkSource:
+    """What the writer needs of the file a volume was read from: the type of its values, and its paths."""
+
+    dtype: np.dtype
+    paths: tuple[Path, ...]
+
+
 def open_sitk(path: Path) -> Volume:
-    """A file SimpleITK reads as a volume in memory; `source` is the numpy type of its values.
+    """A MetaImage or NRRD file as a volume in memory.
 
     Raises
     ------
-    MedleyError: SimpleITK is not installed; not one greyscale volume; NaN or infinite values.
+    MedleyError: damaged, larger than the memory, not one greyscale volume, an impossible geometry, NaN or infinite
+        values, data in another folder.
     """
-    sitk = _simpleitk()
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise MedleyError(f"{path}: cannot be read, it is broken or cut short ({one_line(error)})") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise MedleyError(
-            f"{path}: has {image.GetDimension()} axes and {image.GetNumberOfComponentsPerPixel()} values for each "
-            "voxel; expected one volume of three axes and one value"
-        )
-    stored = sitk.GetArrayFromImage(image)
-    if stored.dtype.kind not in "iuf":
-        raise MedleyError(f"{path}: stores {stored.dtype} values; expected one real number for each voxel")
-    if not np.isfinite(stored).all():
-        raise MedleyError(f"{path}: holds NaN or infinite values; expected numbers")
-    affine = _affine(image)
-    check_square(affine, path)
-    note = image.GetMetaData("medley").split() if image.HasMetaDataKey("medley") else []
+    with reading(path, _format(path)):
+        image = _parse(path)
+        affine = RAS_FROM_LPS @ image.affine
+        check_grid(affine, path)
+        values = as_float32(read_values(image, path), f"{path}: it")
+    note = image.note.split()
     modality, unit = (word.strip("-") for word in note) if len(note) == 2 else ("", "")
-    return Volume(stored, affine, modality, unit, stored.dtype)
+    source = SitkSource(image.dtype.newbyteorder("="), tuple({path, image.file}))
+    return Volume(values, affine, modality, unit, source)
 
 
 def read_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
@@ -52,23 +59,28 @@ def read_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
 
     Raises
     ------
-    MedleyError: SimpleITK is not installed; a file it cannot read, or not of three axes.
+    MedleyError: as of `open_sitk`.
     """
-    reader = _simpleitk().ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise MedleyError(f"{path}: cannot be read, it is broken or cut short ({one_line(error)})") from error
-    if reader.GetDimension() != 3:
-        raise MedleyError(f"{path}: has {reader.GetDimension()} axes; expected one volume of three")
-    return reader.GetSize()[::-1], _affine(reader)
+    with reading(path, _format(path)):
+        image = _parse(path)
+        affine = RAS_FROM_LPS @ image.affine
+        check_grid(affine, path)
+    return image.shape, affine
 
 
-def write_sitk(volume: Volume, path: Path, *, derivation: str = "", overwrite: bool = False) -> Path:
-    """Write a volume to `.mha` or `.nrrd`, whole or not at all; it is held in memory.
+@contextmanager
+def sitk_writer(
+    volume: Volume, path: Path, *, derivation: str = "", overwrite: bool = False, mode: int = 0o777
+) -> Iterator[Append]:
+    """Write a volume to `.mha` or `.nrrd`, completely or not at all: call the given function with each slice.
 
-    A volume that came from such a file of an integer type keeps the type; every other becomes float32.
+    All slices are kept in memory until the end. A volume that came from such a file of an integer type of up to 32 bits
+    keeps the type; every other becomes float32.
+
+    Parameters
+    ----------
+    volume: gives shape, affine, modality, unit and source; its values are not used.
+    mode: as of `replacing`.
 
     Raises
     ------
@@ -76,9 +88,17 @@ def write_sitk(volume: Volume, path: Path, *, derivation: str = "", overwrite: b
     """
     sitk = _simpleitk()
     check_square(volume.affine, path)
-    dtype = volume.source if isinstance(volume.source, np.dtype) and volume.source.kind in "iu" else np.dtype("f4")
-    with replacing(path, overwrite=overwrite) as temporary:
-        stored = _stored(volume, dtype)
+    dtype = volume.source.dtype if isinstance(volume.source, SitkSource) else np.dtype("f4")
+    if dtype.kind not in "iu" or dtype.itemsize > 4:
+        dtype = np.dtype("f4")
+    with replacing(path, overwrite=overwrite, mode=mode) as temporary:
+        stored = np.empty(volume.shape, dtype)
+        places = iter(stored)
+
+        def append(values: np.ndarray) -> None:
+            next(places)[:] = as_stored(values, dtype)
+
+        yield append
         image = sitk.GetImageFromArray(stored)
         lps = RAS_FROM_LPS @ volume.affine
         image.SetSpacing(volume.spacing[::-1])
@@ -89,32 +109,27 @@ def write_sitk(volume: Volume, path: Path, *, derivation: str = "", overwrite: b
             image.SetMetaData("derivation", derivation)
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
-            # On a full disk a NRRD file is cut short without any error; only reading it tells.
-            whole = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(temporary))), stored)
+            # On a full disk SimpleITK cuts an NRRD file short without an error; only reading it tells.
+            complete = np.array_equal(read_values(_parse(temporary), temporary), stored)
         except RuntimeError as error:
             raise MedleyError(f"{path}: could not be written ({one_line(error)})") from error
-        if not whole:
+        except (MedleyError, EOFError):
+            complete = False
+        if not complete:
             raise MedleyError(f"{path}: could not be written (it came out incomplete; is the disk full?)")
-    return path
 
 
-def _stored(volume: Volume, dtype: np.dtype) -> np.ndarray:
-    stored = np.empty(volume.shape, dtype)
-    for k, values in enumerate(slices_to_write(volume.data)):
-        stored[k] = as_stored(values, dtype)
-    return stored
+def _format(path: Path) -> str:
+    return "NRRD" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImage"
 
 
-def _affine(image: Any) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, :3] = (np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing())[:, ::-1]
-    affine[:3, 3] = image.GetOrigin()
-    return RAS_FROM_LPS @ affine
+def _parse(path: Path) -> RawImage:
+    return parse_nrrd(path) if _format(path) == "NRRD" else parse_metaimage(path)
 
 
 def _simpleitk() -> Any:
     try:
         import SimpleITK
     except ImportError as error:
-        raise MedleyError(f"MHA and NRRD files need SimpleITK; {install_hint('formats')}") from error
+        raise MedleyError(f"writing MHA and NRRD files needs SimpleITK; {install_hint('formats')}") from error
     return SimpleITK

@@ -13,11 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
-
 from medley.errors import MedleyError, MedleyNotice
 from medley.runtime.processes import TOKEN, owner_is_dead, owner_token
-from medley.volume import Slices
 
 # Libraries that are not written in Python raise errors of their own when the system refuses to write.
 _REFUSED = re.compile(r"\(os error \d+\)|No space left on device")  # safetensors, zarr's codecs
@@ -110,25 +107,6 @@ def remove_leftovers(folder: Path) -> None:
             text = f"{back}: was put back, because the process that was replacing it was killed"
             warnings.warn(text, MedleyNotice, stacklevel=2)
         shutil.rmtree(one.path, ignore_errors=True)
-
-
-def slices_to_write(data: np.ndarray | Slices) -> Iterator[np.ndarray]:
-    """The slices of a volume, once and in order, each (row, column).
-
-    Raises
-    ------
-    MedleyError: a value is NaN or infinite, which no format of a scan can hold.
-    ValueError: fewer or more slices, or of another size, than `data.shape` says.
-    """
-    count = -1
-    for count, values in enumerate(data):
-        if values.shape != data.shape[1:]:
-            raise ValueError(f"slice {count} has shape {values.shape}, but the volume has {data.shape}")
-        if not np.isfinite(values).all():
-            raise MedleyError(f"slice {count} (counted from 0) holds NaN or infinite values; nothing was written")
-        yield values
-    if count + 1 != data.shape[0]:
-        raise ValueError(f"{count + 1} slices came, but the volume has shape {data.shape}")
 
 
 def _reason(error: BaseException) -> str | None:

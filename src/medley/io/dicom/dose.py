@@ -17,7 +17,8 @@ from medley.io.dicom.image import short
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import check_frame, images_of, new_object, read_whole, reference_to
 from medley.io.dicom.series import reading
-from medley.runtime.atomic import one_line, replacing, slices_to_write
+from medley.io.writing import slices_to_write
+from medley.runtime.atomic import one_line, replacing
 from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 

@@ -43,6 +43,11 @@ class DicomSource:
     factor: float
     extracted: Extracted | None
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, each once."""
+        return tuple(dict.fromkeys(frame.path for frame in self.frames))
+
 
 def open_series(files: Iterable[Path], where: object, extracted: Extracted | None = None) -> Volume:
     """The images of one series as a volume whose slices are decoded when they are asked for.

@@ -7,6 +7,7 @@ source becomes a classic series too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from medley.io.dicom.frames import finders
 from medley.io.dicom.image import CLASSES, Origin, Plan, derived_image
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.series import read_header, reading
-from medley.runtime.atomic import replacing, slices_to_write
+from medley.io.writing import Append
+from medley.runtime.atomic import replacing
 from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 
@@ -27,10 +29,19 @@ from medley.volume import Volume
 _SAME_MM = 1e-3
 
 
-def write_dicom(
-    volume: Volume, folder: Path, *, derivation: str = "", mark: str = "medley", overwrite: bool = False
-) -> Path:
-    """Write a volume that was read from DICOM to a folder of IM-0001.dcm ..., whole or not at all.
+@contextmanager
+def dicom_writer(
+    volume: Volume,
+    folder: Path,
+    *,
+    derivation: str = "",
+    mark: str = "medley",
+    overwrite: bool = False,
+    mode: int = 0o777,
+) -> Iterator[Append]:
+    """Write a volume that was read from DICOM to a folder of IM-0001.dcm ..., completely or not at all.
+
+    The given function is to be called with each slice.
 
     Values go back to the unit of the source (PET: Bq/ml where it had that); every value is right to half a stored
     unit. Where slice, row or column distances changed, the geometry follows `volume.affine`.
@@ -49,14 +60,18 @@ def write_dicom(
     _check_replaceable(folder, source)
     same = _same_depth(volume, source)
     plan = Plan(volume, source, same, generate_uid(prefix=None), derivation, mark, datetime.now())
-    with replacing(folder, folder=True, overwrite=overwrite) as temporary:
+    with replacing(folder, folder=True, overwrite=overwrite, mode=mode) as temporary:
         temporary.mkdir()
-        for k, (origin, values) in enumerate(zip(_origins(plan), slices_to_write(volume.data), strict=True)):
+        origins = enumerate(_origins(plan))
+
+        def append(values: np.ndarray) -> None:
+            k, origin = next(origins)
             with reading(origin.frame.path):
                 image = derived_image(plan, k, values, origin)
             with without_warnings():
                 image.save_as(temporary / f"IM-{k + 1:04d}.dcm", enforce_file_format=True)
-    return folder
+
+        yield append
 
 
 def _check_replaceable(folder: Path, source: DicomSource) -> None:
