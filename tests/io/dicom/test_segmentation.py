@@ -153,5 +153,5 @@ def test_without_highdicom_the_extra_is_named(ct_folder, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "highdicom"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(MedleyError, match=r'pip install "medley\[radiotherapy\]"'):
+    with pytest.raises(MedleyError, match=r'pip install "\.\[radiotherapy\]"'):
         write_segmentation(masks(ct_folder.shape), tmp_path / "seg.dcm", reference=ct_folder)
