@@ -1,0 +1,75 @@
+"""The commands `models`, `tasks`, `convert`, `export` and `doctor`: their options and help texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medley.apps import options
+from medley.tasks import TASKS
+
+app = typer.Typer()
+PANEL = "Models and installation"  # the heading of `medley --help`
+
+
+@app.command(rich_help_panel=PANEL)
+def models(json: options.AsJson = False) -> None:
+    """List the packaged models and the networks that can be trained."""
+    from medley.apps.listing import models as run
+
+    run(as_json=json)
+
+
+@app.command(rich_help_panel=PANEL)
+def tasks(json: options.AsJson = False) -> None:
+    """List the restoration tasks and what the packaged models predict."""
+    from medley.apps.listing import tasks as run
+
+    run(as_json=json)
+
+
+@app.command(rich_help_panel=PANEL)
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth, .ckpt or .safetensors file of the authors' program.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="The weights file to write.")
+    ],
+    network: Annotated[str, typer.Option("--network", help="tat, amir or restormer.")],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            "--task", "-t", callback=options.one_of(tuple(TASKS)), help="A task of the network; can be repeated."
+        ),
+    ],
+    settings: options.Settings = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Convert a checkpoint of the authors' programs into a weights file of medley."""
+    from medley.apps.convert import convert as run
+
+    run(checkpoint, output, network, task, settings=settings or [], overwrite=overwrite)
+
+
+@app.command(rich_help_panel=PANEL)
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A packaged model, or a .safetensors file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.onnx|FILE.pt2", help="ONNX, or a file of torch.export.")
+    ],
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Export a restoration network for other programs, and compare the file's output with the network's."""
+    from medley.apps.export import export as run
+
+    run(model, output, overwrite=overwrite, quiet=quiet)
+
+
+@app.command(rich_help_panel=PANEL)
+def doctor(json: options.AsJson = False) -> None:
+    """Check the installation: versions, DICOM decoders, packaged weights, optional packages."""
+    from medley.apps.doctor import doctor as run
+
+    raise typer.Exit(0 if run(as_json=json) else 1)

@@ -1,0 +1,150 @@
+"""The commands `prepare`, `train`, `evaluate`, `compare` and `report`: their options and help texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medley.apps import options
+
+app = typer.Typer()
+PANEL = "Research"  # the heading of `medley --help`
+
+
+@app.command(rich_help_panel=PANEL)
+def prepare(
+    layout: Annotated[
+        str, typer.Argument(help="The layout of the data set: folder, openkbp, ham10000, stoic or dicom_rt.")
+    ],
+    source: Annotated[Path, typer.Argument(help="The folder of the data set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="STORE", help="The store to make or to continue.")],
+    table: Annotated[Path | None, typer.Option(help="The table of the layout, if it is not with the data.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Leave out matching files; can be repeated.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TASK.NAME=VALUE", help="Change a degradation; can be repeated."),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, help="Pixels or voxels along each axis; by default the size that the layout suggests."),
+    ] = None,
+    seed: options.Seed = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Convert a data set into a store for training and evaluation."""
+    from medley.apps.research import prepare as run
+
+    run(
+        layout,
+        source,
+        output,
+        table=table,
+        exclude=exclude or [],
+        settings=settings or [],
+        size=size,
+        seed=seed,
+        quiet=quiet,
+    )
+
+
+@app.command(rich_help_panel=PANEL)
+def train(
+    recipe: options.Recipe,
+    settings: options.Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the output folder of the recipe.")
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a network with the settings of a recipe."""
+    from medley.apps.research import train as run
+
+    run(recipe, settings or [], resume=resume, quiet=quiet)
+
+
+@app.command(rich_help_panel=PANEL)
+def evaluate(
+    data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store made by medley prepare.")],
+    output: options.Csv,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Packaged models or files with weights.")
+    ] = None,
+    classical: Annotated[
+        bool, typer.Option("--classical", help="Also classical methods, tuned on the training subjects.")
+    ] = False,
+    split: Annotated[
+        str, typer.Option(callback=options.one_of(options.SPLITS), help="train, valid or test.")
+    ] = "valid",
+    task: options.Tasks = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a picture of one record of each task.")
+    ] = None,
+    device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Score models on a store with the papers' protocol; the unchanged input is scored for comparison."""
+    from medley.apps.research import evaluate as run
+
+    run(
+        models or [],
+        data,
+        output,
+        classical=classical,
+        split=split,
+        tasks=task or None,
+        pictures=pictures,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+
+
+@app.command(rich_help_panel=PANEL)
+def compare(
+    recipe: options.Recipe,
+    output: options.Csv,
+    panels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write pictures of one record for all methods.")
+    ] = None,
+    settings: options.Settings = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Number of runs at the same time; they share the cores.")
+    ] = 1,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train and score several methods with several random seeds.
+
+    After an interrupt the same command continues; finished runs are not repeated.
+    """
+    from medley.apps.compare import compare as run
+
+    run(recipe, output, panels=panels, settings=settings or [], jobs=jobs, overwrite=overwrite, quiet=quiet)
+
+
+@app.command(rich_help_panel=PANEL)
+def report(
+    scores: Annotated[
+        list[Path], typer.Argument(metavar="SCORES.csv...", help="Tables of medley evaluate or compare.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER|FILE.html", help="A page; a folder gets tables and charts too."),
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="Compare with this method; by default the one named in the table."),
+    ] = None,
+    panels: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder of PNG pictures for the page.")] = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Turn tables of scores into tables with confidence intervals, charts and a page."""
+    from medley.apps.report_scores import report as run
+
+    run(scores, output, baseline=baseline, panels=panels, overwrite=overwrite, quiet=quiet)

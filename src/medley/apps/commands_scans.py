@@ -1,0 +1,148 @@
+"""The commands `restore`, `predict` and `degrade`: their options and help texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medley.apps import options
+from medley.tasks import TASKS
+
+app = typer.Typer()
+PANEL = "Scans"  # the heading of `medley --help`
+
+
+@app.command(rich_help_panel=PANEL)
+def restore(
+    source: options.Input,
+    output: options.Output,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A packaged model, or a file: .safetensors or .onnx.")
+    ] = "tat-tiny",
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task", "-t", callback=options.one_of(("auto", *TASKS)), help="auto chooses by the scan's modality."
+        ),
+    ] = "auto",
+    strength: Annotated[
+        float, typer.Option(min=0, max=1, help="1: the restored scan; 0: the input; between: a blend of both.")
+    ] = 1.0,
+    scale: Annotated[
+        int, typer.Option(callback=options.one_of((1, 2, 4)), help="MR: a grid that is 2 or 4 times finer in-plane.")
+    ] = 1,
+    keep_measured: Annotated[
+        bool, typer.Option("--keep-measured", help="MR: keep the measured part of k-space unchanged.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a report of what was changed; a folder for several.")
+    ] = None,
+    record: options.Record = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            callback=options.one_of(options.FORMATS),
+            help="dicom, nifti, mha or nrrd; by default the format of the input.",
+        ),
+    ] = None,
+    device: options.Device = "cpu",
+    precision: options.Precision = "float32",
+    backend: options.Backend = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Restore scans. The result has the geometry, unit and data type of the input.
+
+    OUT is a file or a DICOM folder for one scan, and a folder for several scans.
+    """
+    from medley.apps.restore import restore as run
+
+    code = run(
+        source,
+        output,
+        model=model,
+        device=device,
+        precision=precision,
+        backend=backend,
+        options={"task": task, "strength": strength, "scale": scale, "keep_measured": keep_measured},
+        page=report,
+        record=record,
+        form=form,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=PANEL)
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A CT or a photograph, or a folder of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The folder for the results.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A packaged model, or a .safetensors file.")],
+    structures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RTSTRUCT.dcm", help="Structures of the scan: input of models that need them, or for comparison."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures; a folder for several.")
+    ] = None,
+    record: options.Record = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            callback=options.one_of(options.FORMATS[:2]),
+            help="dicom or nifti only; by default all formats that are possible.",
+        ),
+    ] = None,
+    device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Predict doses, structures and diagnoses from a scan with one network.
+
+    Doses and structures are written as NIfTI, and as RTDOSE and SEG for a DICOM scan; all numbers as prediction.json.
+    """
+    from medley.apps.predict import predict as run
+
+    code = run(
+        source,
+        output,
+        model=model,
+        structures=structures,
+        device=device,
+        page=report,
+        record=record,
+        form=form,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=PANEL)
+def degrade(
+    source: options.Input,
+    output: options.Output,
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task", "-t", callback=options.one_of(tuple(TASKS)), help="The task whose degradation is applied."
+        ),
+    ],
+    seed: options.Seed = 0,
+    settings: options.Settings = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the parameters too.")] = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Degrade a good scan, for tests and training; the parameters are written to OUT.json."""
+    from medley.apps.degrade import degrade as run
+
+    code = run(source, output, task, seed=seed, settings=settings or [], show=json, overwrite=overwrite, quiet=quiet)
+    raise typer.Exit(code)

@@ -1,0 +1,62 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medley.runtime.text import did_you_mean
+from medley.tasks import TASKS
+
+FORMATS = ("dicom", "nifti", "mha", "nrrd")
+PRECISIONS = ("float32", "bfloat16")
+BACKENDS = ("torch", "onnx")
+SPLITS = ("train", "valid", "test")
+
+
+def one_of(allowed: tuple[object, ...]):  # type: ignore[no-untyped-def]  # typer would parse with its annotations
+    """A callback that accepts these values only, for an option with one value or a list of them."""
+
+    def check(value):  # type: ignore[no-untyped-def]
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and one not in allowed:
+                options = [str(option) for option in allowed]
+                raise typer.BadParameter(f"{one!r} is not one of {', '.join(options)}{did_you_mean(one, options)}")
+        return value
+
+    return check
+
+
+Input = Annotated[Path, typer.Argument(metavar="IN", help="A file, a DICOM series, a zip, or a folder of them.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The path of the result.")]
+Csv = Annotated[Path, typer.Option("--output", "-o", metavar="FILE.csv", help="The table of scores to write.")]
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The recipe, a YAML file.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Record = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE|-", help="Write a record of what was done; - prints it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps ...")]
+Precision = Annotated[
+    str,
+    typer.Option("--precision", callback=one_of(PRECISIONS), help="float32; or bfloat16, faster and with less memory."),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        callback=one_of(BACKENDS),
+        help="torch, or onnx for onnxruntime on the CPU; by default the one that the model's file is made for.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting; can be repeated.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The random seed; the same seed gives the same result.")]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", callback=one_of(tuple(TASKS)), help="Only this task; can be repeated."),
+]
