@@ -2,16 +2,13 @@
 
 import csv
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from typer.testing import CliRunner
 
 import medley
-from medley.apps.cli import app
 from medley.experiments.report_tables import tables
 from medley.models import weights
 from medley.physics import create_degradation
@@ -104,23 +101,6 @@ def test_the_card_of_a_predictor_has_its_numbers_and_says_what_a_card_must(model
     for word in ("licence", "Limits", "Not for diagnosis", "steps"):
         assert word.lower() in card.lower()
     assert [line for line in written(PREDICTORS[model]) if line not in card] == []
-
-
-def commands() -> list[str]:
-    """The lines of the README that run medley."""
-    lines = re.findall(r"^    (medley .*)$", README, flags=re.MULTILINE)
-    assert len(lines) > 6
-    return lines
-
-
-@pytest.mark.parametrize("line", commands())
-def test_every_command_in_the_readme_knows_its_options(line):
-    _, command, *words = shlex.split(line, comments=True)
-    known = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
-    assert known.exit_code == 0, known.output
-    for word in words:
-        if word.startswith("-"):
-            assert re.search(rf"(^|[\s,]){re.escape(word)}\b", known.output, flags=re.MULTILINE), word
 
 
 def test_every_recipe_and_page_the_readme_names_is_there():
