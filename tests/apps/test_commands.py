@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 import medley as package
 from medley.apps import convert as convert_app
 from medley.apps import demo as demo_app
-from medley.apps.settings import parse_settings
+from medley.apps._settings import parse_settings
 from medley.errors import MedleyError
 from medley.io.files import read
 from medley.models import weights

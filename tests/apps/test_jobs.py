@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from medley.apps._terminal import DEBUG
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
-from medley.apps.terminal import DEBUG
 from medley.errors import MedleyError
 from medley.io.files import Scan
 

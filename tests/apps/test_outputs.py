@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medley.apps.outputs import check_outputs, write_json, write_text
+from medley.apps._outputs import check_outputs, write_json, write_text
 from medley.errors import MedleyError
 
 

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 from medley.apps import predict_files
-from medley.apps.predict_pictures import dose_scale, hottest
+from medley.apps._predict_pictures import dose_scale, hottest
 from medley.io.dicom.dose import read_dose
 from medley.io.files import read
 from medley.models import weights

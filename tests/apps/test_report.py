@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from medley.apps.report import histogram
-from medley.apps.survey import Survey, noise, tissue
+from medley.apps._restore_report import histogram
+from medley.apps._survey import Survey, noise, tissue
 from medley.inference.restorer import Plan
 from medley.tasks import TASKS, Normalisation
 from medley.volume import Volume

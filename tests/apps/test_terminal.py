@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from medley.apps._terminal import DEBUG, complain, explain, progress, say
 from medley.apps.cli import main
-from medley.apps.terminal import DEBUG, complain, explain, progress, say
 from medley.errors import MedleyError
 
 

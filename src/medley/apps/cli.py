@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 import medley
-from medley.apps import commands_models, commands_research, commands_scans
-from medley.apps.terminal import DEBUG, complain, explain, say
+from medley.apps import _commands_models, _commands_research, _commands_scans
+from medley.apps._terminal import DEBUG, complain, explain, say
 from medley.errors import MedleyNotice
 from medley.runtime.allocator import keep_buffers
 from medley.runtime.signals import exit_code, raise_on_termination
@@ -54,7 +54,7 @@ app = typer.Typer(
 )
 
 
-for commands in (commands_scans, commands_research, commands_models):
+for commands in (_commands_scans, _commands_research, _commands_models):
     app.add_typer(commands.app)
 
 

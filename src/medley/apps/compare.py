@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medley.apps.outputs import check_outputs
-from medley.apps.terminal import counted, progress, say
+from medley.apps._outputs import check_outputs
+from medley.apps._terminal import counted, progress, say
 from medley.runtime.extras import require_extra
 
 

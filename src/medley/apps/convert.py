@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import medley
-from medley.apps.outputs import check_outputs
-from medley.apps.settings import parse_settings
-from medley.apps.terminal import say
+from medley.apps._outputs import check_outputs
+from medley.apps._settings import parse_settings
+from medley.apps._terminal import say
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.models.convert import convert_original

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import medley
+from medley.apps._outputs import check_outputs, output_paths, write_json
+from medley.apps._settings import parse_settings
+from medley.apps._terminal import Update, counted, watched
 from medley.apps.jobs import Job, make_jobs, run_jobs
-from medley.apps.outputs import check_outputs, output_paths, write_json
-from medley.apps.settings import parse_settings
-from medley.apps.terminal import Update, counted, watched
 from medley.errors import MedleyError
 from medley.io.files import find_scans, open_scan, write
 from medley.physics import create_degradation

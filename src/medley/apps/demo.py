@@ -12,10 +12,10 @@ import numpy as np
 import pydicom
 
 import medley
+from medley.apps._tables import new_table, show
+from medley.apps._terminal import complain, say
 from medley.apps.jobs import Job
-from medley.apps.listing import new_table, show
 from medley.apps.restore import restore_one
-from medley.apps.terminal import complain, say
 from medley.errors import MedleyError
 from medley.inference.restorer import load
 from medley.io.files import Scan, read, write

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.text import Text
 
 import medley
-from medley.apps.listing import new_table, show
+from medley.apps._tables import new_table, show
 from medley.errors import MedleyError
 from medley.runtime.extras import EXTRAS, install_hint, installed_version, missing_packages, packages_of
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medley.apps.outputs import check_outputs
-from medley.apps.terminal import say
+from medley.apps._outputs import check_outputs
+from medley.apps._terminal import say
 from medley.errors import MedleyError
 from medley.models import export as files
 from medley.models import loading

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import medley
-from medley.apps.outputs import check_outputs, is_stdout, write_json, write_text
-from medley.apps.terminal import Update, complain, explain, progress, say
+from medley.apps._outputs import check_outputs, is_stdout, write_json, write_text
+from medley.apps._terminal import Update, complain, explain, progress, say
 from medley.errors import MedleyError
 from medley.io.files import Scan
 from medley.runtime.atomic import mode_of

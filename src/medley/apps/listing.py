@@ -7,35 +7,30 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
-
+from medley.apps._tables import new_table, show
 from medley.models import weights, zoo
 from medley.models.weights import Description
 from medley.problems import Problem, Target
-from medley.runtime.text import printable
 from medley.tasks import TASKS
 
 
 def tasks(*, as_json: bool = False) -> None:
-    """Print the tasks of restoration, and what the packaged models predict."""
+    """Print the restoration tasks, and what the packaged models predict."""
     found = {name: weights.describe(path) for name, path in weights.packaged().items()}
     problems = {name: Problem.model_validate(one.problem).only(one.tasks) for name, one in found.items() if one.problem}
     if as_json:
         listed = {name: asdict(task) for name, task in TASKS.items()}
         print(json.dumps(listed | {name: one.model_dump(mode="json") for name, one in problems.items()}, indent=2))
         return
-    table = new_table("task", "what it does", "modality", "unit", "range", "scored in", "undoes")
+    table = new_table("task", "what it does", "modality", "unit", "range", "scored in", "degradation")
     for task in TASKS.values():
         spec = dict(task.degradation)
-        undone = f"{spec.pop('name')} ({', '.join(f'{key} {value:g}' for key, value in spec.items())})"
+        degradation = f"{spec.pop('name')} ({', '.join(f'{key} {value:g}' for key, value in spec.items())})"
         span = "0 to 99.9th percentile" if task.scaled else _span(task.range)
-        table.add_row(task.name, task.title, task.modality, task.unit, span, _span(task.window), undone)
+        table.add_row(task.name, task.title, task.modality, task.unit, span, _span(task.window), degradation)
     show(table)
     if problems:
-        table = new_table("model", "what it predicts from", "answer", "what it is")
+        table = new_table("model", "input", "target", "output")
         for name, problem in problems.items():
             for k, target in enumerate(problem.targets):
                 table.add_row(*(("", "") if k else (name, _input(problem))), target.name, _meaning(target))
@@ -43,12 +38,12 @@ def tasks(*, as_json: bool = False) -> None:
 
 
 def models(*, as_json: bool = False) -> None:
-    """Print the packaged models and the networks."""
+    """Print the packaged models and the networks that can be trained."""
     found = {name: weights.describe(path) for name, path in weights.packaged().items()}
     if as_json:
         print(json.dumps({name: asdict(description) for name, description in found.items()}, indent=2))
         return
-    table = new_table("model", "command", "network", "tasks", "steps", "on other people")
+    table = new_table("model", "command", "network", "tasks or targets", "steps", "validation scores")
     for name, description in found.items():
         command = "predict" if description.problem else "restore"
         steps = f"{description.training['steps']:,}" if "steps" in description.training else ""
@@ -61,34 +56,12 @@ def models(*, as_json: bool = False) -> None:
     print(f"Networks to train: {', '.join(zoo.CONFIGURATIONS)}")
 
 
-class _PlainTable(Table):
-    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
-        plain = (Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells)
-        super().add_row(*plain, **options)
-
-
-def new_table(*columns: str) -> Table:
-    """A table with these headings. Its cells are plain text without markup; control characters are written out."""
-    table = _PlainTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def show(table: Table) -> None:
-    """Print a table on stdout; where that is not a terminal, in its full width."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 400
-    console.print(table)
-
-
 def _span(span: tuple[float, float]) -> str:
     return f"{span[0]:g} to {span[1]:g}"
 
 
 def _scores(description: Description) -> str:
-    """What the training record says of people whom the network had not seen."""
+    """The validation scores in the training record."""
     record: Mapping[str, Any] = description.training
     scores = {f"{task} PSNR": f"{value:.2f} dB" for task, value in record.get("validation_psnr", {}).items()}
     scores |= {score.replace("_", " "): f"{value:.3g}" for score, value in record.get("validation", {}).items()}

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 import medley
-from medley.apps import predict_report
+from medley.apps import _predict_report
+from medley.apps._outputs import write_json
+from medley.apps._predict_numbers import answers, of_structures
+from medley.apps._terminal import Update, counted, no_update
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
-from medley.apps.outputs import write_json
 from medley.apps.predict_files import PHOTOGRAPHS, read_photograph, write_answers
-from medley.apps.predict_numbers import answers, of_structures
-from medley.apps.terminal import Update, counted, no_update
 from medley.errors import MedleyError
 from medley.inference.predictor import Prediction, Predictor, load, matched
 from medley.io.dicom.structures import read_structures
@@ -186,7 +186,7 @@ def predict_one(
         record |= {"files": written, "seconds": round(time.perf_counter() - begun, 3)}
         write_json(folder / RECORD, record)
     if job.page is not None:
-        write_page(job, predict_report.page(record, prediction, given.masks, predictor), overwrite=overwrite)
+        write_page(job, _predict_report.page(record, prediction, given.masks, predictor), overwrite=overwrite)
     return record
 
 

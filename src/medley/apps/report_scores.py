@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from medley.apps.listing import new_table, show
-from medley.apps.terminal import say
+from medley.apps._tables import new_table, show
+from medley.apps._terminal import say
 from medley.errors import MedleyError
 from medley.experiments.report import Experiment, write_report
 from medley.experiments.report_tables import Cell, tables

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medley
-from medley.apps.listing import new_table, show
-from medley.apps.outputs import check_outputs
-from medley.apps.settings import parse_settings
-from medley.apps.terminal import counted, progress, say
+from medley.apps._outputs import check_outputs
+from medley.apps._settings import parse_settings
+from medley.apps._tables import new_table, show
+from medley.apps._terminal import counted, progress, say
 from medley.errors import MedleyError
 from medley.inference.restorer import load
 from medley.runtime.extras import require_extra

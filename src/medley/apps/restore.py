@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import medley
-from medley.apps import report
+from medley.apps import _restore_report
+from medley.apps._outputs import output_paths
+from medley.apps._survey import Survey
+from medley.apps._terminal import Update, counted, no_update, watched
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
-from medley.apps.outputs import output_paths
-from medley.apps.survey import Survey
-from medley.apps.terminal import Update, counted, no_update, watched
 from medley.inference.restorer import Plan, Restorer, load
 from medley.io.files import find_scans, open_scan, write
 from medley.models import loading
@@ -107,7 +107,7 @@ def restore_one(
         "padding": survey.padding,
     }
     if job.page is not None:
-        write_page(job, report.page(record, survey, restorer.description), overwrite=overwrite)
+        write_page(job, _restore_report.page(record, survey, restorer.description), overwrite=overwrite)
     return record
 
 

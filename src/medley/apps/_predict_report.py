@@ -8,9 +8,9 @@ from html import escape
 from typing import Any
 
 import medley
-from medley.apps.page import figures, fill, minus, table_rows
-from medley.apps.predict_numbers import Masks, dose_of
-from medley.apps.predict_pictures import Line, histogram, lines_of, photograph, planes, swatch
+from medley.apps._page import figures, fill, minus, table_rows
+from medley.apps._predict_numbers import Masks, dose_of
+from medley.apps._predict_pictures import Line, histogram, lines_of, photograph, planes, swatch
 from medley.inference.predictor import Prediction, Predictor
 from medley.volume import Volume
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medley.apps import options
+from medley.apps import _options as options
 
 app = typer.Typer()
 PANEL = "Research"  # the heading of `medley --help`

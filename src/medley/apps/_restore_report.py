@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 import medley
-from medley.apps.page import figures, fill, minus, picture, table_rows
-from medley.apps.survey import Survey
-from medley.apps.terminal import counted
+from medley.apps._page import figures, fill, minus, picture, table_rows
+from medley.apps._survey import Survey
+from medley.apps._terminal import counted
 from medley.models.weights import Description
 from medley.plots.pictures import blue_red, display_window, grey, rounded_up, upright
 
@@ -54,7 +54,7 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
         "done": table_rows(_done(record, survey)),
         "model": table_rows(_model(description, record["model"]["sha256"])),
     }
-    return fill("report.html", text, blocks)
+    return fill("restore.html", text, blocks)
 
 
 def _figures(record: Mapping[str, Any], survey: Survey) -> str:

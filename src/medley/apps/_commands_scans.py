@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medley.apps import options
+from medley.apps import _options as options
 from medley.tasks import TASKS
 
 app = typer.Typer()

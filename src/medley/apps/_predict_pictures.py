@@ -7,8 +7,8 @@ from html import escape
 
 import numpy as np
 
-from medley.apps.page import picture
-from medley.apps.predict_numbers import Masks
+from medley.apps._page import picture
+from medley.apps._predict_numbers import Masks
 from medley.inference.predictor import Prediction
 from medley.metrics.dose import dvh_curve
 from medley.plots.pictures import COLOURS, SHOWN_FROM, Contour, dose_colour, overlaid, rounded_up, section
