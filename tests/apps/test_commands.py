@@ -107,12 +107,12 @@ def test_a_checkpoint_becomes_a_weights_file(medley, tmp_path, monkeypatch: pyte
     assert "does not fit restormer with this configuration" in done.err
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path) -> None:
+def test_other_files_are_refused_as_checkpoints(tmp_path) -> None:
     (tmp_path / "words.pth").write_text("these are words")
     torch.save({"epoch": 3, "name": "x"}, tmp_path / "empty.pth")
     torch.save({"state_dict": {"weight": np.float64}}, tmp_path / "code.pth")
     for name, message in (
-        ("missing.pth", "there is no such file"),
+        ("missing.pth", "does not exist"),
         ("words.pth", "cannot be read as a checkpoint"),
         ("empty.pth", "holds no state dict"),
         ("code.pth", "cannot be read as a checkpoint|holds no state dict"),

@@ -1,4 +1,4 @@
-"""What the reports share: pages with nothing to fetch from elsewhere, in one style, light and dark."""
+"""Parts of all reports: HTML files without links, with one style sheet for light and dark mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from string import Template
 
 
 def fill(template: str, text: Mapping[str, str], blocks: Mapping[str, str]) -> str:
-    """A page of this package with `text`, which is escaped, and `blocks` of HTML in their places, and its style."""
+    """A template of this package, filled with `text`, which is escaped, and `blocks` of HTML."""
     place = files("medley.apps")
     page = Template(place.joinpath(template).read_text(encoding="utf-8"))
     style = place.joinpath("page.css").read_text(encoding="utf-8")
@@ -18,7 +18,7 @@ def fill(template: str, text: Mapping[str, str], blocks: Mapping[str, str]) -> s
 
 
 def figures(numbers: Iterable[tuple[str, str]]) -> str:
-    """Cards of a value and what it is."""
+    """A row of (value, name) pairs in large print."""
     return "\n".join(
         f'<div class="figure"><b>{escape(value)}</b><span class="soft small">{escape(name)}</span></div>'
         for value, name in numbers
@@ -26,12 +26,12 @@ def figures(numbers: Iterable[tuple[str, str]]) -> str:
 
 
 def picture(png: bytes, title: str, shape: str = "") -> str:
-    """An image that lies in the page itself; `shape` is CSS."""
+    """An image that is embedded in the page; `shape` is CSS."""
     return f'<img alt="{escape(title)}" style="{shape}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def minus(text: str) -> str:
-    """With minus signs in place of hyphens."""
+    """The text with minus signs instead of hyphens."""
     return text.replace("-", "−")
 
 

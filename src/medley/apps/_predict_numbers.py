@@ -1,4 +1,4 @@
-"""What a prediction says in numbers: volumes and doses of structures, probabilities; plain JSON values."""
+"""The numbers of a prediction as plain JSON values: volumes and doses of structures, probabilities."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Masks = Mapping[str, np.ndarray]
 
 
 def answers(prediction: Prediction, targets: tuple[Target, ...]) -> dict[str, Any]:
-    """The answers to each target, by its name.
+    """The numbers of each target, by its name.
 
-    A map has its largest value and its unit; structures have what `of_structure` gives, each; classes the likeliest one
-    and all probabilities.
+    For a map its maximum and unit, for each structure those of `of_structure`, for classes the most probable class and
+    all probabilities.
     """
     result: dict[str, Any] = {}
     for target in targets:
@@ -39,11 +39,11 @@ def answers(prediction: Prediction, targets: tuple[Target, ...]) -> dict[str, An
 
 
 def of_structures(prediction: Prediction, masks: Masks, beside: Masks | None = None) -> dict[str, dict[str, Any]]:
-    """The numbers of each mask, which lies on the grid of the scan.
+    """The numbers of each mask; masks are on the grid of the scan.
 
     Parameters
     ----------
-    beside: predicted masks; where one has the same name, "dice" says how well the two agree.
+    beside: predicted masks; "dice" is the Dice coefficient with the predicted mask of the same name.
     """
     dose = dose_of(prediction)
     numbers = {name: of_structure(prediction.scan, name, mask, dose) for name, mask in masks.items()}
@@ -58,8 +58,8 @@ def of_structure(scan: Volume | np.ndarray, name: str, mask: np.ndarray, dose: n
 
     Returns
     -------
-    In a volume "volume_ml" and, where there is a dose, in Gy: "D_mean", and "D99", "D95", "D1" of a target or "D_0.1cc"
-    of an organ (`medley.metrics.dose`). In a photograph "share", of its pixels.
+    For a volume "volume_ml" and, where there is a dose, in Gy: "D_mean", and "D99", "D95", "D1" for a target or
+    "D_0.1cc" for an organ (`medley.metrics.dose`). For a photograph "share", the fraction of its pixels.
     """
     if not isinstance(scan, Volume):
         return {"share": _rounded(mask.mean())}
@@ -75,10 +75,10 @@ def of_structure(scan: Volume | np.ndarray, name: str, mask: np.ndarray, dose: n
 
 
 def dose_of(prediction: Prediction) -> np.ndarray | None:
-    """The predicted dose in Gy, the first where there are several; None where there is none."""
+    """The first predicted dose in Gy; None if there is none."""
     return next((np.asarray(one.data) for one in prediction.maps.values() if one.unit == "Gy"), None)
 
 
 def _rounded(value: float) -> float:
-    """Four digits are more than a network knows."""
+    """Four digits; a network is not more precise."""
     return float(f"{value:.4g}")

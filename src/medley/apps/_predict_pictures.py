@@ -15,15 +15,15 @@ from medley.plots.pictures import COLOURS, SHOWN_FROM, Contour, dose_colour, ove
 from medley.volume import Volume
 
 WINDOW = (-160.0, 240.0)  # HU: soft tissue
-AIR = -500.0  # HU; pictures show what is denser
+_CROP_ABOVE = -500.0  # HU; pictures are cropped to what is denser
 _WIDTH, _HEIGHT = 1100, 340  # of the dose-volume histogram
-_LEFT, _TOP, _BELOW = 46, 12, 28  # for its numbers
-_PLANES = ("sagittal", "coronal", "axial")  # by the axis that they are at a right angle to: right, anterior, superior
+_LEFT, _TOP, _BELOW = 46, 12, 28  # for its labels
+_PLANES = ("sagittal", "coronal", "axial")  # by the axis that is perpendicular to them: right, anterior, superior
 
 
 @dataclass(frozen=True)
 class Line:
-    """A structure of the page: its name, colour, mask, and whether it was given rather than predicted."""
+    """A structure in the pictures: its name, colour, mask, and whether the user gave it."""
 
     name: str
     colour: str
@@ -32,7 +32,7 @@ class Line:
 
 
 def lines_of(prediction: Prediction, given: Masks) -> list[Line]:
-    """Predicted and given structures that have a voxel; those of one name share a colour."""
+    """The predicted and the given structures that are not empty; structures of the same name have the same colour."""
     predicted = {name: mask for masks in prediction.masks.values() for name, mask in masks.items()}
     names = list(dict.fromkeys([*predicted, *given]))
     lines = []
@@ -44,11 +44,12 @@ def lines_of(prediction: Prediction, given: Masks) -> list[Line]:
 
 
 def planes(scan: Volume, dose: np.ndarray | None, lines: list[Line]) -> str:
-    """Axial, coronal and sagittal sections through the hottest region, or the largest structure, or the middle."""
+    """Axial, coronal and sagittal sections through the region of the highest dose, else the largest structure, else the
+    centre of the scan."""
     at, through = _middle(scan, dose, lines)
     highest = float(dose_scale(dose)[-1]) if dose is not None and dose.any() else 0.0
     data = np.asarray(scan.data)
-    around = _around(data > AIR)
+    around = _around(data > _CROP_ABOVE)
     corner = np.eye(4)
     corner[:3, 3] = [part.start for part in around]
     shown = {}
@@ -66,7 +67,7 @@ def planes(scan: Volume, dose: np.ndarray | None, lines: list[Line]) -> str:
         caption = f"{plane}, {('slice', 'row', 'column')[axis]} {index + 1} of {scan.shape[axis]}"
         wide, high = image.shape[1] * mm[1], image.shape[0] * mm[0]
         shown[plane] = (
-            f'<figure style="flex: {wide / high:.4f} 1 0">'  # so that all three are of one height
+            f'<figure style="flex: {wide / high:.4f} 1 0">'  # so that all three have the same height
             f"{picture(png, caption, f'aspect-ratio: {wide:.5g} / {high:.5g}')}"
             f'<figcaption class="soft small">{caption}</figcaption></figure>'
         )
@@ -75,25 +76,26 @@ def planes(scan: Volume, dose: np.ndarray | None, lines: list[Line]) -> str:
     return f'<h2>Through {escape(through)}</h2>\n<div class="planes">{ordered}</div>\n{scale}{_key(lines)}'
 
 
-def photograph(image: np.ndarray, lines: list[Line]) -> str:
-    """The photograph with its outlines."""
+def photograph(pixels: np.ndarray, lines: list[Line]) -> str:
+    """The photograph with the outlines of the structures."""
     contours = [Contour(line.mask, line.colour, line.given) for line in lines]
-    png = overlaid(image.astype(np.float32), (1.0, 1.0), contours)
-    return f'<h2>The picture</h2>\n<div class="planes photo">{picture(png, "the picture")}</div>\n{_key(lines)}'
+    png = overlaid(pixels.astype(np.float32), (1.0, 1.0), contours)
+    image = picture(png, "photograph with outlines")
+    return f'<h2>Photograph</h2>\n<div class="planes photo">{image}</div>\n{_key(lines)}'
 
 
 def _middle(scan: Volume, dose: np.ndarray | None, lines: list[Line]) -> tuple[tuple[int, ...], str]:
-    """The voxel that the sections go through (slice, row, column), and what is there."""
+    """The voxel that the sections go through (slice, row, column), and a name for it."""
     if dose is not None and dose.any():
-        return hottest(dose), "the hottest region"
+        return hottest(dose), "the region of the highest dose"
     if lines:
         largest = max(lines, key=lambda line: np.count_nonzero(line.mask))
         return tuple(np.argwhere(largest.mask).mean(axis=0).round().astype(int).tolist()), largest.name
-    return tuple(n // 2 for n in scan.shape), "the middle"
+    return tuple(n // 2 for n in scan.shape), "the centre"
 
 
 def _around(dense: np.ndarray) -> tuple[slice, ...]:
-    """The box of what is no air; everything where there is nothing else."""
+    """The bounding box of the True voxels; the whole scan if there are none."""
     box = []
     for axis in range(3):
         there = np.flatnonzero(dense.any(axis=tuple(k for k in range(3) if k != axis)))
@@ -102,7 +104,7 @@ def _around(dense: np.ndarray) -> tuple[slice, ...]:
 
 
 def _scale(highest: float) -> str:
-    """The colours of the dose."""
+    """The legend of the dose colours."""
     stops = np.linspace(SHOWN_FROM, 1, 12)
     colours = ", ".join("rgb({:.0f} {:.0f} {:.0f})".format(*dose_colour(np.array(stop))) for stop in stops)
     return (
@@ -113,10 +115,10 @@ def _scale(highest: float) -> str:
 
 
 def _key(lines: list[Line]) -> str:
-    """Which colour is which structure."""
+    """The legend of the structures."""
     names = {line.name: line.colour for line in lines}
     items = "".join(f"<span>{swatch(colour)}{escape(name)}</span>" for name, colour in names.items())
-    dotted = "<span>dotted: as given</span>" if any(line.given for line in lines) else ""
+    dotted = "<span>dotted: given structures</span>" if any(line.given for line in lines) else ""
     return f'<div class="key soft small">{items}{dotted}</div>' if lines else ""
 
 
@@ -139,29 +141,29 @@ def histogram(dose: np.ndarray, lines: list[Line]) -> str:
         heights = _TOP + _HEIGHT * (1 - share)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, heights, strict=True))
         dash = ";stroke-dasharray:7 5" if line.given else ""
-        said = f"{line.name}, as given" if line.given else line.name
+        said = f"{line.name}, given" if line.given else line.name
         parts.append(
             f'<polyline points="{points}" style="fill:none;stroke:{line.colour};stroke-width:2.2{dash}">'
             f"<title>{escape(said)}</title></polyline>"
         )
-    dashed = ", dashed those that were given" if any(line.given for line in lines) else ""
+    dashed = "; dashed lines: given structures" if any(line.given for line in lines) else ""
     return (
-        "<h2>Dose and volume</h2>\n"
+        "<h2>Dose-volume histogram</h2>\n"
         f'<svg viewBox="0 0 {_WIDTH} {_TOP + _HEIGHT + _BELOW}" role="img" aria-label="dose-volume histogram">'
         f"{''.join(parts)}</svg>"
-        f'<p class="soft small">Share of each structure that gets at least a dose{dashed}.</p>'
+        f'<p class="soft small">Share of the volume of each structure that receives at least this dose{dashed}.</p>'
     )
 
 
 def hottest(dose: np.ndarray) -> tuple[int, int, int]:
-    """The voxel in the middle of those that get at least 90 % of the highest dose (slice, row, column)."""
+    """The central voxel of those that receive at least 90 % of the maximum dose (slice, row, column)."""
     hot = np.argwhere(dose >= 0.9 * dose.max())
-    middle = hot[np.linalg.norm(hot - hot.mean(axis=0), axis=1).argmin()]  # one of them, also where they form a ring
+    middle = hot[np.linalg.norm(hot - hot.mean(axis=0), axis=1).argmin()]  # one of them, even if they form a ring
     return tuple(int(k) for k in middle)  # type: ignore[return-value]
 
 
 def dose_scale(dose: np.ndarray) -> np.ndarray:
-    """Round doses from 0 to just above the highest, five to ten steps."""
+    """Round doses from 0 to just above the maximum, in five to ten steps."""
     highest = float(dose.max())
     step = rounded_up(highest / 10)
     return step * np.arange(max(1, np.ceil(highest / step - 1e-6)) + 1)

@@ -1,4 +1,4 @@
-"""The prediction report: one page with the answers to one scan, with nothing to fetch from elsewhere."""
+"""The prediction report: one HTML file without links that shows the predictions for one scan."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from medley.apps._predict_pictures import Line, histogram, lines_of, photograph,
 from medley.inference.predictor import Prediction, Predictor
 from medley.volume import Volume
 
-# How the numbers of structures are told, in the order of the table.
+# The columns of the table of structures.
 _COLUMNS = {
     "volume_ml": "volume, ml",
-    "share": "share of the picture, %",
+    "share": "share of the image, %",
     "D_mean": "mean, Gy",
-    "D_0.1cc": "hottest 0.1 ml, Gy",
+    "D_0.1cc": "D0.1cc, Gy",
     "D99": "D99, Gy",
     "D95": "D95, Gy",
     "D1": "D1, Gy",
     "dice": "Dice",
 }
-_GUESSED = "A neural network guessed all of this from the image, and nobody checked it."
-_NO_PLAN = " No dose was calculated and no plan was made."
-_TURNED = (
-    "Slices are turned as radiologists look at them: the patient's right is at the left of the picture, in the "
-    "sagittal one the front. Volumes and doses are those of the voxels of the scan."
+_PREDICTED = "A neural network predicted all of this from the image. Nobody has checked it."
+_NO_PLAN = " The dose is a prediction: no plan was made and no dose was calculated."
+_ORIENTATION = (
+    "Slices are shown in radiological orientation: the patient's right is on the left of the picture; in sagittal "
+    "slices the front is on the left. Volumes and doses are computed on the voxels of the scan."
 )
 
 
@@ -38,15 +38,15 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
 
     Parameters
     ----------
-    record: what `medley.apps.predict` notes of a scan; only names of files and structures are shown, nothing about the
-        patient.
-    given: masks that came with the scan, by the problem's names.
+    record: the record of `medley.apps.predict.predict_one`; names of files and structures are shown, but nothing about
+        the patient.
+    given: masks of structures that the user gave, by the names that the network uses.
     """
     lines = lines_of(prediction, given)
     text = {
         "scan": record["name"],
         "headline": f"{predictor.problem.title}, by {record['model']['name']}",
-        "notice": _GUESSED + (_NO_PLAN if dose_of(prediction) is not None else ""),
+        "notice": _PREDICTED + (_NO_PLAN if dose_of(prediction) is not None else ""),
         "version": medley.__version__,
         "date": date.today().isoformat(),
     }
@@ -60,16 +60,16 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
         "structures": _table(record, lines) if (isinstance(scan, Volume) and lines) or len(lines) > 1 else "",
         "done": table_rows(_done(record)),
         "model": table_rows(_model(predictor, record)),
-        "small_print": f"<p>{_TURNED}</p>" if isinstance(scan, Volume) else "",
+        "small_print": f"<p>{_ORIENTATION}</p>" if isinstance(scan, Volume) else "",
     }
     return fill("predict.html", text, blocks)
 
 
 def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The cards on top."""
+    """The numbers at the top of the page."""
     for target, answer in record["answers"].items():
         if "maximum" in answer:
-            yield f"{answer['maximum']:.3g} {answer['unit']}", f"highest {target}"
+            yield f"{answer['maximum']:.3g} {answer['unit']}", f"maximum {target}"
         elif "probabilities" in answer:
             yield answer["answer"], f"{target}, {100 * answer['probabilities'][answer['answer']]:.0f} %"
         elif len(answer) > 1:
@@ -79,12 +79,12 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             for name, numbers in answer.items():
                 volume = "volume_ml" in numbers
                 size = f"{numbers['volume_ml']:.3g} ml" if volume else f"{100 * numbers['share']:.3g} %"
-                yield size, name if volume else f"{name}, of the picture"
-    yield f"{record['seconds']:.1f} s", "from file to answer"
+                yield size, name if volume else f"{name}, share of the image"
+    yield f"{record['seconds']:.1f} s", "computing time"
 
 
 def _bars(target: str, probabilities: Mapping[str, float]) -> str:
-    """The probabilities of classes, the likeliest first."""
+    """The probabilities of the classes in descending order."""
     rows = []
     for k, (name, value) in enumerate(sorted(probabilities.items(), key=lambda item: -item[1])):
         kind = ' class="likeliest"' if k == 0 else ""
@@ -111,7 +111,7 @@ def _table(record: Mapping[str, Any], lines: list[Line]) -> str:
     for line in lines:
         found = numbers[line.given][line.name]
         cells = "".join(f"<td>{_cell(key, found)}</td>" for key in columns)
-        name = f"{swatch(line.colour)}{escape(line.name)}" if not line.given else f"{escape(line.name)}, as given"
+        name = f"{swatch(line.colour)}{escape(line.name)}" if not line.given else f"{escape(line.name)}, given"
         rows.append(f"<tr{' class=given' if line.given else ''}><th>{name}</th>{cells}</tr>")
     absent = [name for name, found in predicted.items() if not any(found.values())]
     missing = f'<p class="soft small">Not found: {escape(", ".join(absent))}.</p>' if absent else ""
@@ -134,7 +134,7 @@ def _done(record: Mapping[str, Any]) -> dict[str, str]:
     axes = "slices, rows, columns" if record["spacing"] else "rows, columns, colours"
     return {
         "input": record["name"],
-        "answers to": record["problem"],
+        "predicts": record["problem"],
         "size": " × ".join(str(n) for n in record["shape"]) + f" ({axes})",
         **({"spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm"} if record["spacing"] else {}),
         "files": ", ".join(dict.fromkeys(name.partition("/")[0] for name in record["files"])),
@@ -143,7 +143,7 @@ def _done(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _model(predictor: Predictor, record: Mapping[str, Any]) -> dict[str, str]:
-    """The model card in a few rows; rows for what the training record does not say are left out."""
+    """The most important rows of the model card; what the training record does not contain is left out."""
     description, problem = predictor.description, predictor.problem
     training = description.training
     grid = " × ".join(map(str, problem.grid))
@@ -152,14 +152,14 @@ def _model(predictor: Predictor, record: Mapping[str, Any]) -> dict[str, str]:
     rows = {
         "name": description.name,
         "network": description.architecture,
-        "looks at": ", ".join(description.inputs),
+        "inputs": ", ".join(description.inputs),
         "grid": f"{grid} of {spacing} mm" if spacing else f"{grid} pixels",
         "range": f"{low} to {high} {problem.unit}".strip(),
     }
     if "steps" in training:
         rows["training"] = f"{training['steps']:,} steps"
     if "train_subjects" in training:
-        rows["learnt from"] = f"{training['train_subjects']} subjects"
+        rows["trained on"] = f"{training['train_subjects']} subjects"
     for score, value in training.get("validation", {}).items():
-        rows[f"on others: {score.replace('_', ' ')}"] = f"{value:.3g}"
+        rows[f"validation: {score.replace('_', ' ')}"] = f"{value:.3g}"
     return {**rows, "weights, sha256": record["model"]["sha256"]}

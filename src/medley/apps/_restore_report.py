@@ -1,4 +1,4 @@
-"""The restoration report: one page that shows what was changed, with nothing to fetch from elsewhere."""
+"""The restoration report: one HTML file without links that shows what was changed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
 
     Parameters
     ----------
-    record: what `medley.apps.restore` notes of a scan; only names of files are shown, nothing about the patient.
-    survey: what passed.
-    description: of the network.
+    record: the record of `medley.apps.restore.restore_one`; names of files are shown, but nothing about the patient.
+    survey: the measurements. description: of the network.
     """
     plan = survey.plan
     shown = list(survey.shown.values())
@@ -42,8 +41,8 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
         "window_high": f"{window[1]:.4g} {unit}",
         "grey_ends": "#fff, #000" if plan.task.modality == "PT" else "#000, #fff",
         "limit": f"{limit:g} {unit}",
-        "noise_note": "Noise is estimated as the median absolute diagonal Haar detail over 0.6745, slice by slice, "
-        f"where the scan before lies between {low} and {high}; noise that a smooth kernel has blurred counts less.",
+        "noise_note": "The noise of a slice is estimated as the median absolute diagonal Haar coefficient divided by "
+        f"0.6745, where the input lies between {low} and {high}; this underestimates noise that was smoothed.",
         "version": medley.__version__,
         "date": date.today().isoformat(),
     }
@@ -61,9 +60,9 @@ def _figures(record: Mapping[str, Any], survey: Survey) -> str:
     unit = survey.plan.task.unit
     noise = survey.noise
     numbers = [
-        (f"{noise[0]:.3g} → {noise[1]:.3g} {unit}" if noise else "not known", "noise, before → after"),
-        (f"{survey.change:.3g} {unit}", "changed, root mean square"),
-        (f"{record['kept_outside_range']:,}", "voxels outside the range, not changed"),
+        (f"{noise[0]:.3g} → {noise[1]:.3g} {unit}" if noise else "unknown", "noise, before → after"),
+        (f"{survey.change:.3g} {unit}", "root mean square change"),
+        (f"{record['kept_outside_range']:,}", "voxels outside the range, unchanged"),
         (
             f"{record['seconds']:.1f} s",
             f"for {counted(record['shape'][0], 'slice')}",
@@ -93,9 +92,9 @@ def _slice_row(survey: Survey, k: int, window: tuple[float, float], limit: float
 
 
 def histogram(survey: Survey) -> str:
-    """The values before and after as an SVG: an area and a line over one axis, the height logarithmic."""
+    """The histograms before (area) and after (line) as SVG, with a logarithmic vertical axis."""
     first, last = _bulk(survey)
-    group = -(-(last - first) // _COLUMNS)  # whole bins, so that no column holds more values than its neighbour
+    group = -(-(last - first) // _COLUMNS)  # whole bins, so that every column covers the same range of values
     last = first + (last - first) // group * group
     low, high = survey.edges[first], survey.edges[last]
     shares = [counts[first:last].reshape(-1, group).sum(axis=1) for counts in (survey.before, survey.after)]
@@ -118,7 +117,7 @@ def histogram(survey: Survey) -> str:
 
 
 def _bulk(survey: Survey) -> tuple[int, int]:
-    """The bins worth drawing: the task's window for CT, else up to the one that 99.9 % of the voxels do not exceed."""
+    """The range of bins to draw: the window of the task for CT, else up to the 99.9th percentile of the voxels."""
     if survey.plan.task.modality == "CT":
         first, last = np.searchsorted(survey.edges, survey.plan.task.window)
         return int(first), int(last)
@@ -129,7 +128,7 @@ def _bulk(survey: Survey) -> tuple[int, int]:
 def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
     plan = survey.plan
     unit = plan.task.unit
-    measured = "no" if plan.keep is None else f"yes, the central {plan.keep:.4g} of each axis of k-space"
+    measured = "no" if plan.keep is None else f"the central {plan.keep:.4g} of each axis of k-space"
     return {
         "input": record["name"],
         "output": Path(record["output"]).name,
@@ -142,19 +141,19 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         "size": " × ".join(str(n) for n in record["shape"]) + " (slices, rows, columns)",
         "spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm",
         "range of the network": minus(f"{plan.normalisation.low:.5g} to {plan.normalisation.high:.5g} {unit}")
-        + (", values beyond it kept" if plan.normalisation.clip else ", from this scan, nothing clipped"),
+        + (", values outside are unchanged" if plan.normalisation.clip else ", estimated from this scan, not clipped"),
         "medley": record["version"],
     }
 
 
 def _model(description: Description, sha256: str) -> dict[str, str]:
-    """The model card in a few rows; rows for what the training record does not say are left out."""
+    """The most important rows of the model card; what the training record does not contain is left out."""
     training = description.training
     rows = {"name": description.name, "network": description.architecture, "tasks": ", ".join(description.tasks)}
     if "steps" in training:
         rows["training"] = f"{training['steps']:,} steps"
     for task, people in training.get("train_subjects", {}).items():
-        rows[f"{task}: learnt from"] = f"{people} {'person' if people == 1 else 'people'}"
+        rows[f"{task}: trained on"] = counted(people, "subject")
     for task, psnr in training.get("validation_psnr", {}).items():
-        rows[f"{task}: on others"] = f"PSNR {psnr:.2f} dB"
+        rows[f"{task}: validation"] = f"PSNR {psnr:.2f} dB"
     return {**rows, "weights, sha256": sha256}

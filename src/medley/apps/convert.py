@@ -1,4 +1,4 @@
-"""`medley convert`: a checkpoint of the authors' programs as a weights file of medley."""
+"""`medley convert`: converts a checkpoint of the authors' programs into a weights file of medley."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from medley.models import weights
 from medley.models.convert import convert_original
 from medley.models.zoo import create_model
 
-# Where training programs put the state dict in a checkpoint; the running mean of the weights is what they publish.
-_PLACES = ("params_ema", "params", "state_dict", "model")
+# The keys under which training programs store the state dict; they publish the running mean of the weights.
+_KEYS = ("params_ema", "params", "state_dict", "model")
 
 
 def convert(
@@ -32,16 +32,16 @@ def convert(
     settings: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
-    """Read a checkpoint, rename what is in it, see that it fits the network, and write it.
+    """Read a checkpoint, rename its tensors, check that they fit the network, and write a weights file.
 
     Parameters
     ----------
-    network: "tat", "amir" or "restormer"; `settings` change its configuration, which is the paper's.
-    tasks: what the network has learnt; a checkpoint does not say.
+    network: "tat", "amir" or "restormer"; `settings` change its configuration, by default that of the paper.
+    tasks: of the network, because a checkpoint does not contain them.
 
     Raises
     ------
-    MedleyError: the file holds no state dict, or one of another network or configuration.
+    MedleyError: the file has no state dict, or one of another network or configuration.
     """
     check_outputs(checkpoint, [output], overwrite=overwrite)
     model = create_model(network, **parse_settings(settings))
@@ -64,27 +64,27 @@ def convert(
 
 
 def state_dict_in(checkpoint: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint; nothing in it is executed.
+    """The tensors of a checkpoint. Code in the file is not executed.
 
     Raises
     ------
-    MedleyError: no such file; no checkpoint; no state dict in it.
+    MedleyError: there is no such file, it is not a checkpoint, or it has no state dict.
     """
     if not checkpoint.is_file():
-        raise MedleyError(f"{checkpoint}: there is no such file")
+        raise MedleyError(f"{checkpoint}: does not exist")
     try:
         if checkpoint.suffix == ".safetensors":
             return load_file(checkpoint)
         content: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file makes torch raise nearly anything
+    except Exception as error:  # for a broken file torch can raise nearly any exception
         raise MedleyError(
             f"{checkpoint}: cannot be read as a checkpoint; expected a state dict of tensors that torch.save or "
             f"safetensors wrote ({type(error).__name__})"
         ) from error
-    for place in _PLACES:
-        if isinstance(content, Mapping) and isinstance(content.get(place), Mapping):
-            content = content[place]
+    for key in _KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
             break
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise MedleyError(f"{checkpoint}: holds no state dict at the top nor under {', '.join(_PLACES)}")
+        raise MedleyError(f"{checkpoint}: has no state dict, neither at the top level nor under {', '.join(_KEYS)}")
     return dict(content)

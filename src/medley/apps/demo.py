@@ -1,4 +1,4 @@
-"""`make demo`: a real CT slice made worse and restored, with everything a person would look at.
+"""`make demo`: degrades and restores a real CT slice, with report, pictures and scores.
 
 The slice is the one in pydicom's own package (CT_small.dcm, 128 x 128, GE). Run as `python -m medley.apps.demo FOLDER`.
 """
@@ -29,11 +29,11 @@ TASK = "ct-denoise"
 
 
 def demo(folder: Path, model: str = "tat-tiny") -> dict[str, dict[str, float]]:
-    """Write the demo into `folder` (what it wrote before is replaced) and print the scores before and after.
+    """Write the demo into `folder`, replacing an earlier one, and print the scores before and after restoration.
 
     Returns
     -------
-    {"before" and "after": {"psnr", "ssim", "rmse"}} against the slice as it was, in the papers' protocol.
+    {"before" and "after": {"psnr", "ssim", "rmse"}}, compared with the original slice, with the papers' protocol.
     """
     original = read(Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm")
     task = task_named(TASK)
@@ -62,7 +62,7 @@ def demo(folder: Path, model: str = "tat-tiny") -> dict[str, dict[str, float]]:
     for name, values in scores.items():
         table.add_row(name, f"{values['psnr']:.2f}", f"{values['ssim']:.4f}", f"{values['rmse']:.2f}")
     show(table)
-    say(f"Look at {folder / 'report.html'}; DICOM, NIfTI and PNG are beside it.")
+    say(f"The report is {folder / 'report.html'}; the DICOM, NIfTI and PNG files are in the same folder.")
     return scores
 
 

@@ -1,4 +1,4 @@
-"""`medley export`: a restorer as a file for other programs."""
+"""`medley export`: writes a restoration network as a file for other programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medley.runtime.atomic import replacing
 
 
 def export(model: str, output: Path, *, overwrite: bool = False, quiet: bool = False) -> None:
-    """Write a restorer as ONNX or for torch.export, compare the file with the network, then let it take its name.
+    """Write a restoration network as ONNX or for torch.export, after comparing the file's output with the network's.
 
     Parameters
     ----------
@@ -22,16 +22,16 @@ def export(model: str, output: Path, *, overwrite: bool = False, quiet: bool = F
 
     Raises
     ------
-    MedleyError: no such model, or one that predicts; another suffix; the file does not give what the network gives.
+    MedleyError: there is no such model, or it predicts; another suffix; the output of the file differs.
     """
     if output.suffix not in files.SUFFIXES:
-        raise MedleyError(f"{output}: expected a name that ends in {' or '.join(files.SUFFIXES)}")
+        raise MedleyError(f"{output}: the name must end in {' or '.join(files.SUFFIXES)}")
     source = loading.find(model)
     check_outputs(source, [output], overwrite=overwrite)
     if source.suffix == ".onnx":
-        raise MedleyError(f"{source}: is exported already; give the weights file it was made from")
+        raise MedleyError(f"{source}: is an exported file already; give the weights file it was made from")
     loaded = loading.load(model)
     with replacing(output, overwrite=overwrite) as temporary:
         difference = files.write(temporary, loaded.model, loaded.description, loaded.sha256)
         size = temporary.stat().st_size / 1e6
-    say(f"{loaded.description.name}: {size:.1f} MB, off by {difference:.1g} at most -> {output}", quiet=quiet)
+    say(f"{loaded.description.name}: {size:.1f} MB, largest difference {difference:.1g} -> {output}", quiet=quiet)
