@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medley.errors import MedleyError
+from medley.io.archive import Extracted
 from medley.io.dicom.read import UNITS, open_series
-from medley.io.dicom.series import Extracted, Series, looks_like_dicom, series_among
+from medley.io.dicom.series import Series, looks_like_dicom, series_among
 from medley.io.dicom.write import dicom_writer
 from medley.io.nifti import SUFFIXES as NIFTI_SUFFIXES
 from medley.io.nifti import nifti_writer, open_nifti
@@ -31,11 +32,13 @@ class Scan:
     series_uid: which series of the folder or zip; None for a file.
     name: a short name without suffix, for people and for output; parts are joined by "/", and no two scans found
         together have the same.
+    extracted: the content of a zip that was given by its path, so that it is unpacked once.
     """
 
     path: Path
     series_uid: str | None = None
     name: str = ""
+    extracted: Extracted | None = field(default=None, repr=False, compare=False)
 
 
 def read(path: str | Path | Scan, *, modality: str | None = None, unit: str | None = None) -> Volume:
@@ -82,7 +85,7 @@ def find_scans(path: str | Path) -> list[Scan]:
     if not path.exists():
         raise MedleyError(f"{path}: does not exist")
     if path.is_file():
-        scans = _scans_of_zip(path) if path.suffix.lower() == ".zip" else [Scan(path, None, _stem(path))]
+        scans = _scans_of_zip(path, keep=True) if path.suffix.lower() == ".zip" else [Scan(path, None, _stem(path))]
     else:
         scans = [scan for folder in [path, *_folders_below(path)] for scan in _scans_in(folder, path)]
     if not scans:
@@ -163,8 +166,8 @@ def _open(scan: Scan) -> Volume:
         return _open_series(_files_in(path), scan)
     name = path.name.lower()
     if name.endswith(".zip"):
-        extracted = Extracted(path)
-        return _open_series(_files_of(extracted), scan, extracted)
+        extracted = scan.extracted or Extracted(path)
+        return _open_series(extracted.files, scan, extracted)
     if name.endswith(NIFTI_SUFFIXES):
         return open_nifti(path)
     if name.endswith(SITK_READS):
@@ -204,15 +207,17 @@ def _scans_in(folder: Path, root: Path) -> list[Scan]:
     return scans if series else scans + [Scan(file, None, place + _stem(file)) for file in broken]
 
 
-def _scans_of_zip(path: Path) -> list[Scan]:
+def _scans_of_zip(path: Path, keep: bool = False) -> list[Scan]:
+    """The scans of a zip; `keep`: with its unpacked content, which takes space as long as they exist."""
     try:
         extracted = Extracted(path)
     except MedleyError:
-        return [Scan(path, None, _stem(path))]  # opening it says what is wrong
-    series, _ = series_among(_files_of(extracted))
+        return [Scan(path, None, _stem(path))]  # opening it gives the error
+    kept = extracted if keep else None
+    series, _ = series_among(extracted.files)
     if len(series) < 2:
-        return [Scan(path, series[0].uid if series else None, _stem(path))]
-    return [Scan(path, one.uid, f"{_stem(path)}/{_label(one)}") for one in series]
+        return [Scan(path, series[0].uid if series else None, _stem(path), kept)]
+    return [Scan(path, one.uid, f"{_stem(path)}/{_label(one)}", kept) for one in series]
 
 
 def _series_name(one: Series, series: list[Series], place: str, folder: Path) -> str:
@@ -254,8 +259,3 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _folders_below(folder: Path) -> list[Path]:
     return sorted(one for one in folder.rglob("*") if one.is_dir() and not _hidden_below(one, folder))
-
-
-def _files_of(extracted: Extracted) -> list[Path]:
-    folder = extracted.folder
-    return sorted(one for one in folder.rglob("*") if one.is_file() and not _hidden_below(one, folder))

@@ -12,8 +12,8 @@ from medley.errors import MedleyError
 
 HEAD_BYTES = 544  # enough for the header of either version
 PADDING = 16  # bytes that may follow the last voxel
-# By the first field (sizeof_hdr): the parser, the first byte a voxel may have, and the marks of a single file.
-_VERSIONS = {348: (nib.Nifti1Header, 352, b"n+1"), 540: (nib.Nifti2Header, 544, b"n+2\0\r\n\x1a\n")}
+# By the first field (sizeof_hdr): the parser, the first byte a voxel may have, and the magic of a single file.
+_VERSIONS = {348: (nib.Nifti1Header, 352, b"n+1"), 540: (nib.Nifti2Header, 544, b"n+2")}
 # mm per unit of length, by its code (0: unknown, 1: metre, 2: mm, 3: micrometre).
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
@@ -83,7 +83,7 @@ def parse_header(head: bytes, path: Path) -> tuple[Header, Layout]:
         raise ValueError("it does not begin with a NIfTI header")
     kind, first, magic = _VERSIONS[size]
     header = kind(head[:size], order, check=False)
-    if header["magic"].item().rstrip(b"\0") != magic.rstrip(b"\0"):
+    if header["magic"].item().rstrip(b"\0") != magic:
         raise MedleyError(
             f"{path}: is not a NIfTI file of one piece (magic {header['magic'].item()!r}); convert it to .nii"
         )
@@ -142,7 +142,10 @@ def _geometry(header: nib.Nifti1Header, path: Path) -> Header:
     if header["pixdim"][0] == 0:  # the standard: read it as 1
         header["pixdim"][0] = 1
     try:
-        qform = to_mm @ header.get_qform()
+        with np.errstate(over="ignore", invalid="ignore"):
+            qform = to_mm @ header.get_qform()
+        if not np.isfinite(qform).all():
+            raise ValueError("it is not finite")
     except (ValueError, nib.spatialimages.HeaderDataError) as error:
         if codes[1] and not codes[0]:
             raise MedleyError(

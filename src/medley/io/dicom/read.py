@@ -14,8 +14,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medley.errors import MedleyError
 from medley.geometry.orientation import stack
+from medley.io.archive import Extracted
 from medley.io.dicom.frames import Frame, finders, frames_of
-from medley.io.dicom.series import Extracted, read_header, reading, transfer_syntax
+from medley.io.dicom.series import read_header, reading, transfer_syntax
 from medley.io.dicom.suv import suv_factor
 from medley.runtime.atomic import one_line
 from medley.runtime.guard import without_warnings

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
-import zipfile
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,7 +13,6 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from medley.errors import MedleyError
 from medley.runtime import guard
-from medley.runtime.atomic import one_line
 
 _SUFFIXES = {".dcm", ".dicom", ".ima"}
 # Objects that are made of a scan and are none: they may lie beside it and are passed over. What to do with one that is
@@ -125,26 +120,3 @@ def _is_scan(header: FileDataset) -> bool:
     if "Rows" not in header and "Image Storage" in kind.name:
         raise MedleyError("an image without Rows: the header is cut off")
     return "Rows" in header
-
-
-class Extracted:
-    """A zip unpacked to a temporary folder that is removed when nobody holds this object any more.
-
-    Raises
-    ------
-    MedleyError: the zip is broken, encrypted, or larger than the free space.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="medley-"))
-        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
-                if any(one.flag_bits & 1 for one in members):
-                    raise MedleyError(f"{path}: is encrypted; unpack it first and give the folder")
-                if sum(one.file_size for one in members) > shutil.disk_usage(self.folder).free:
-                    raise MedleyError(f"{path}: does not fit unpacked into {self.folder.parent}")
-                archive.extractall(self.folder)  # keeps every member below the folder
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
-            raise MedleyError(f"{path}: cannot be unpacked, it is broken or no zip ({one_line(error)})") from error
