@@ -114,8 +114,8 @@ def test_other_files_are_refused_as_checkpoints(tmp_path) -> None:
     for name, message in (
         ("missing.pth", "does not exist"),
         ("words.pth", "cannot be read as a checkpoint"),
-        ("empty.pth", "holds no state dict"),
-        ("code.pth", "cannot be read as a checkpoint|holds no state dict"),
+        ("empty.pth", "has no state dict"),
+        ("code.pth", "cannot be read as a checkpoint|has no state dict"),
     ):
         with pytest.raises(MedleyError, match=f"{name}: ({message})"):
             convert_app.state_dict_in(tmp_path / name)

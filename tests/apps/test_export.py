@@ -70,7 +70,7 @@ def test_what_onnx_cannot_do_is_said(medley, onnx_file, ct_nifti, tmp_path, opti
 
 def test_export_refuses_before_any_work(medley, model, onnx_file, predictors, tmp_path):
     assert "the name must end in .onnx or .pt2" in medley("export", model, "-o", tmp_path / "x.txt").err
-    assert "is exported already" in medley("export", onnx_file, "-o", tmp_path / "x.pt2").err
+    assert "is an exported file already" in medley("export", onnx_file, "-o", tmp_path / "x.pt2").err
     assert "there is no model 'nobody'" in medley("export", "nobody", "-o", tmp_path / "x.onnx").err
     assert "predicts and does not restore" in medley("export", predictors["plans"], "-o", tmp_path / "x.onnx").err
     assert list(tmp_path.iterdir()) == []
