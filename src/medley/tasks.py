@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medley.errors import MedleyError
+from medley.runtime.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def task_named(name: str) -> Task:
     MedleyError: no such task; the message lists those there are.
     """
     if name not in TASKS:
-        raise MedleyError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}")
+        raise MedleyError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}{did_you_mean(name, TASKS)}")
     return TASKS[name]
 
 

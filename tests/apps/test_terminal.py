@@ -119,6 +119,9 @@ def test_a_closed_pipe_is_no_error() -> None:
         (["restore", "x", "-o", "y", "--rport", "z"], "--report"),
         (["restore", "x", "-o", "y", "-t", "ct-denoising"], "did you mean 'ct-denoise'?"),
         (["restore", "x", "-o", "y", "--precision", "bfloat"], "did you mean 'bfloat16'?"),
+        (["degrade", "x", "-o", "y", "-t", "ct-denoise", "--set", "doze=1"], "did you mean 'dose'?"),
+        (["prepare", "folders", "x", "-o", "y"], "did you mean 'folder'?"),
+        (["prepare", "folder", "x", "-o", "y", "--set", "ct-denoising.dose=1"], "did you mean 'ct-denoise'?"),
         (["restore", "x", "-o", "y", "-m", "tat-tny", "-t", "auto"], "did you mean 'tat-tiny'?"),
     ],
 )

@@ -24,6 +24,7 @@ from medley.inference.restorer import normalisation_for
 from medley.io.files import read
 from medley.physics import create_degradation
 from medley.problems import Problem
+from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS, Task, task_for_modality
 
 Found = TypeVar("Found", Study, CaseFiles)
@@ -69,7 +70,8 @@ def prepare(
         any target.
     """
     if layout not in LAYOUTS:
-        raise MedleyError(f"there is no layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
+        known = f"{', '.join(LAYOUTS)}{did_you_mean(layout, LAYOUTS)}"
+        raise MedleyError(f"there is no layout {layout!r}; the layouts are {known}")
     source, table = Path(source), Path(table) if table else None
     if layout in CASES:
         if degradations:

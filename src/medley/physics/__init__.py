@@ -9,6 +9,7 @@ from medley.physics.base import Degradation
 from medley.physics.ct import LowDoseCT
 from medley.physics.mr import TruncatedMR
 from medley.physics.pet import LowCountPET
+from medley.runtime.text import did_you_mean
 
 DEGRADATIONS: dict[str, type[Degradation]] = {kind.name: kind for kind in (TruncatedMR, LowDoseCT, LowCountPET)}
 
@@ -23,5 +24,6 @@ def create_degradation(name: str, **parameters: Any) -> Degradation:
     MedleyError: no such degradation, no such parameter, or a value out of its range.
     """
     if name not in DEGRADATIONS:
-        raise MedleyError(f"there is no degradation {name!r}; there are {', '.join(DEGRADATIONS)}")
+        known = f"{', '.join(DEGRADATIONS)}{did_you_mean(name, DEGRADATIONS)}"
+        raise MedleyError(f"there is no degradation {name!r}; there are {known}")
     return DEGRADATIONS[name](**parameters)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from medley.errors import MedleyError
+from medley.runtime.text import did_you_mean
 from medley.volume import Slices, Volume
 
 Image = TypeVar("Image", Volume, np.ndarray)
@@ -71,7 +72,8 @@ class Degradation(ABC):
     def __init__(self, **parameters: Any) -> None:
         unknown = [name for name in parameters if name not in self.limits]
         if unknown:
-            raise MedleyError(f"{self.name} has no parameter {unknown[0]!r}; it has {', '.join(self.limits)}")
+            known = f"{', '.join(self.limits)}{did_you_mean(unknown[0], self.limits)}"
+            raise MedleyError(f"{self.name} has no parameter {unknown[0]!r}; it has {known}")
         self.parameters = {name: parameters.get(name, limits.default) for name, limits in self.limits.items()}
         for name, value in self.parameters.items():
             if isinstance(value, list | tuple):
