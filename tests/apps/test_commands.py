@@ -64,7 +64,7 @@ def test_the_doctor_finds_damaged_weights(medley, model, tmp_path, monkeypatch: 
     assert "broken" in done.out
 
 
-def test_degrade_writes_how_and_the_same_seed_makes_the_same(medley, ct_nifti, tmp_path) -> None:
+def test_degrade_writes_its_parameters_and_a_seed_gives_the_same_scan_again(medley, ct_nifti, tmp_path) -> None:
     for name in ("a", "b"):
         done = medley("degrade", ct_nifti, "-o", tmp_path / f"{name}.nii.gz", "-t", "ct-denoise", "--set", "dose=0.1")
         assert done.code == 0, done.err
@@ -121,7 +121,7 @@ def test_other_files_are_refused_as_checkpoints(tmp_path) -> None:
             convert_app.state_dict_in(tmp_path / name)
 
 
-def test_evaluate_writes_a_case_a_line_and_prints_means(medley, model, small_store, tmp_path) -> None:
+def test_evaluate_writes_a_line_for_each_record_and_prints_means(medley, model, small_store, tmp_path) -> None:
     out = tmp_path / "scores.csv"
     done = medley("evaluate", model, "--data", small_store.path, "-o", out, "--pictures", tmp_path / "pictures")
     assert done.code == 0, done.err
@@ -146,10 +146,10 @@ def test_prepare_makes_a_store(medley, ct_nifti, tmp_path) -> None:
     assert entry["degradation"]["parameters"]["dose"] == 0.5
     assert "there is no layout 'kits'" in medley("prepare", "kits", tmp_path / "data", "-o", store).err
     done = medley("prepare", "folder", tmp_path / "data", "-o", store, "--set", "dose=1")
-    assert "expected task.name=value" in done.err
+    assert "expected TASK.NAME=VALUE" in done.err
 
 
-def test_train_tells_what_is_wrong_with_a_recipe(medley, tmp_path) -> None:
+def test_train_explains_what_is_wrong_with_a_recipe(medley, tmp_path) -> None:
     done = medley("train", tmp_path / "none.yaml")
     assert done.code == 1
     assert "none.yaml cannot be read" in done.err
@@ -162,7 +162,7 @@ def test_settings_are_yaml_values() -> None:
             parse_settings([wrong])
 
 
-def test_the_demo_restores_a_real_slice_and_writes_everything(model, tmp_path, capsys) -> None:
+def test_the_demo_restores_a_real_slice_and_writes_all_files(model, tmp_path, capsys) -> None:
     for _ in range(2):  # a second run replaces the first
         scores = demo_app.demo(tmp_path / "demo-output", str(model))
     assert scores["before"]["psnr"] > 15
@@ -174,7 +174,7 @@ def test_the_demo_restores_a_real_slice_and_writes_everything(model, tmp_path, c
     }  # fmt: skip
 
 
-def test_what_the_task_says_of_a_nameless_scan_is_remembered(medley, model, ct_nifti, tmp_path) -> None:
+def test_modality_and_unit_of_the_task_are_written_to_the_degraded_scan(medley, model, ct_nifti, tmp_path) -> None:
     low = tmp_path / "low.nii.gz"
     assert medley("degrade", ct_nifti, "-o", low, "-t", "ct-denoise").code == 0
     assert (read(low).modality, read(low).unit) == ("CT", "HU")

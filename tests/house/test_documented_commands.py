@@ -17,13 +17,15 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def commands(text: str) -> list[list[str]]:
     """The words of every medley command: in indented blocks (also continued lines) and between backquotes.
 
-    Commands with placeholders such as LAYOUT or [OPTION] are left out, and so are bare names such as `medley train`.
+    Commands with placeholders such as LAYOUT or [OPTION] are left out, and so are bare names such as `medley train` and
+    those that only show help or install completion.
     """
     lines = re.sub(r"\\\n\s*", " ", text).splitlines()
     found = [line.strip() for line in lines if re.match(r"(    |\t)(\$ )?medley ", line)]
     found += [match[1] for match in re.finditer(r"`(medley [^`\n]*)`", text)]
     words = [shlex.split(one.removeprefix("$ "), comments=True)[1:] for one in found]
-    return [one for one in words if len(one) > 1 and not re.search(r"\[|\.\.\.|LAYOUT|MODEL\b", " ".join(one))]
+    runs = [one for one in words if len(one) > 1 and not one[0].startswith("-") and one[1] not in ("-h", "--help")]
+    return [one for one in runs if not re.search(r"\[|\.\.\.|LAYOUT|MODEL\b", " ".join(one))]
 
 
 DOCUMENTED = [

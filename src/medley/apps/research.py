@@ -1,4 +1,4 @@
-"""`medley prepare`, `train` and `evaluate`: the rooms of research, with a progress bar."""
+"""`medley prepare`, `train` and `evaluate`, with a progress bar."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ def prepare(
     seed: int = 0,
     quiet: bool = False,
 ) -> None:
-    """Make a store; `settings` are "task.name=value" and change the degradation of a task, `size` is that of cases."""
+    """Make a store from a data set.
+
+    Parameters
+    ----------
+    layout, source, store, table, exclude, size, seed: see `medley.data.prepare.prepare`.
+    settings: "TASK.NAME=VALUE", changes of the degradations.
+    """
     require_extra("train")
     from medley.data.prepare import prepare as run
 
@@ -41,7 +47,7 @@ def prepare(
     for key, value in parse_settings(settings).items():
         task, dot, name = key.partition(".")
         if not dot:
-            raise MedleyError(f"--set {key}: expected task.name=value, such as ct-denoise.dose=0.1")
+            raise MedleyError(f"--set {key}: expected TASK.NAME=VALUE, such as ct-denoise.dose=0.1")
         changed[task_named(task).name][name] = value
     with progress("preparing", quiet=quiet) as update:
         made = run(
@@ -60,27 +66,27 @@ def prepare(
 
 
 def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, quiet: bool = False) -> None:
-    """Train as a recipe says; the bar tells the loss, and every validation is a line that stays."""
+    """Train with the settings of a recipe; the progress bar shows the loss, and every validation prints a line."""
     require_extra("train")
     from medley.training.loop import Progress
     from medley.training.loop import train as run
     from medley.training.recipe import read_recipe
 
     with progress("training", quiet=quiet) as update:
-        told: dict[str, float] = {}
+        shown: dict[str, float] = {}
 
-        def tell(now: Progress) -> None:
-            nonlocal told
+        def report(now: Progress) -> None:
+            nonlocal shown
             update(now.step, now.steps, f"loss {now.loss:.5f}")
-            if now.scores != told:
-                told = now.scores
-                scores = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+            if now.scores != shown:
+                shown = now.scores
+                scores = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
                 say(f"step {now.step}: {scores}", quiet=quiet)
 
         try:
-            weights = run(read_recipe(recipe, settings), resume=resume, progress=tell)
+            weights = run(read_recipe(recipe, settings), resume=resume, progress=report)
         except KeyboardInterrupt:
-            say("the last finished step is in the checkpoint: go on with --resume", quiet=quiet)
+            say("the checkpoint has the last finished step; continue with --resume", quiet=quiet)
             raise
     say(f"weights -> {weights}", quiet=quiet)
 
