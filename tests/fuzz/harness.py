@@ -49,8 +49,7 @@ class Harness:
         try:
             result = self._read()
         except MedleyError as error:
-            message = str(error)
-            return ("raw exception", f"a message of several lines: {message!r}") if "\n" in message else ("refused", message)
+            return "refused", str(error)
         except Exception as error:
             return "raw exception", "".join(traceback.format_exception(error, limit=-4)).strip()
         if isinstance(result, Volume):

@@ -16,7 +16,19 @@ _EXTREME = [
     *(struct.pack("<d", value) for value in (np.nan, np.inf, 1e300, 1e-300)),
 ]
 _TEXTS = [b"0", b"-1", b"nan", b"inf", b"1e300", b"1e-300", b"1e30", b"99999999999999999999", b"", b"x", b"'", b'"']
-_INSERTED = [b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xe9", b"\n", b"=1+1", b"[" * 2000, b"{" * 2000, b"a: " * 1000, b",", b"\x1b[2J"]
+_INSERTED = [
+    b"\0",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\xe9",
+    b"\n",
+    b"=1+1",
+    b"[" * 2000,
+    b"{" * 2000,
+    b"a: " * 1000,
+    b",",
+    b"\x1b[2J",
+]
 
 
 def flip_one_bit(data: bytearray, rng: np.random.Generator) -> bytearray:

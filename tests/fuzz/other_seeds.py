@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seeds import Seed
+
 import made_scores
 import made_store
-from seeds import Seed
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SMALL = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1}

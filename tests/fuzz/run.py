@@ -20,9 +20,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
-from harness import FAULTS, OUTCOMES, Harness
-from other_seeds import OTHERS
-from seeds import SCANS, SELF_TEST
+from harness import FAULTS, OUTCOMES, Harness  # noqa: E402
+from other_seeds import OTHERS  # noqa: E402
+from seeds import SCANS, SELF_TEST  # noqa: E402
 
 SEEDS = {**SCANS, **OTHERS}
 ALL = {**SEEDS, **SELF_TEST}

@@ -11,11 +11,11 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import phantoms
-import rt_phantoms
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
+import phantoms
+import rt_phantoms
 from medley.io.files import find_scans, open_scan, read, write
 from medley.volume import Volume
 
