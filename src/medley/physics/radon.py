@@ -1,33 +1,36 @@
 """Parallel-beam tomography of slices: line integrals, their adjoint, and filtered back-projection.
 
-A slice has its origin in its middle; x runs along the columns, y along the rows, in mm. The ray of angle t and offset s
-is the line x cos t + y sin t = s, s in mm.
+The origin of a slice is at its centre; x runs along the columns and y along the rows, in mm. The ray with angle t and
+offset s is the line x cos t + y sin t = s, with s in mm.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import groupby
 
 import torch
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 from torch.nn.functional import grid_sample
 
-# So many points are interpolated at once: enough to keep every core busy, few enough to stay in the processor's cache.
+# Number of points interpolated at once: enough to keep all cores busy, few enough to stay in the processor's cache.
 _POINTS = 1 << 17
-# With up to so many weights the operator is kept as a sparse matrix (16 bytes a weight), many times faster. All views
-# of 128 x 128 pixels have ten million.
-_KEPT_WEIGHTS = 15_000_000
+# Up to this number of weights, the operator is stored as a sparse matrix (8 bytes per weight), which is many times
+# faster. All views of 128 x 128 pixels have ten million weights.
+_STORED_WEIGHTS = 15_000_000
 
 
 class ParallelBeam:
-    """Joseph's projector for one grid and one set of views; a batch of slices goes through together.
+    """Joseph's projector for one grid and one set of views; it takes slices in batches.
 
-    A ray crosses one row after the other (or one column after the other, whichever it crosses more squarely); in each
-    the image is interpolated linearly between two pixels, and the sum is multiplied by the length of a step.
+    A ray is followed through the rows, or through the columns if its angle to them is larger. In each row the image is
+    interpolated linearly between two pixels; the sum of these values is multiplied by the length of a step.
+
+    The results for a slice do not depend on the other slices of the batch nor on the number of threads: for the same
+    processor and the same versions of scipy and PyTorch they are bit-identical. Other processors or versions may round
+    differently (relative differences of about 1e-6).
 
     Source: Joseph, IEEE Trans. Med. Imaging 1 (1982) 192.
 
@@ -36,8 +39,8 @@ class ParallelBeam:
     shape: (rows, columns) of a slice.
     spacing: (row_mm, column_mm), distance between neighbouring rows and between neighbouring columns.
     angles: (views,), in radians.
-    bin_mm: distance between neighbouring rays of a view; the smaller pixel side when not given. A view has `bins` rays,
-        as many as the slice's diagonal needs.
+    bin_mm: distance between neighbouring rays of a view; by default the smaller pixel side. A view has `bins` rays,
+        enough to cover the diagonal of the slice.
     """
 
     def __init__(
@@ -54,30 +57,31 @@ class ParallelBeam:
     def project(self, images: torch.Tensor) -> torch.Tensor:
         """Line integrals: (N, rows, columns) in any unit per mm -> (N, views, bins) in that unit."""
         if not self._small:
-            return self._walk(images)
-        rays = self._matrices[0] @ images.flatten(1).T.contiguous()  # (views * bins, N)
-        return rays.T.reshape(len(images), len(self.angles), self.bins)
+            return self._interpolate(images)
+        return _multiply(self._matrix, images).reshape(len(images), len(self.angles), self.bins)
 
     def back_project(self, sinograms: torch.Tensor) -> torch.Tensor:
         """The adjoint of `project`: (N, views, bins) -> (N, rows, columns)."""
         if not self._small:
-            zero = sinograms.new_zeros(len(sinograms), *self.shape)
-            return torch.func.vjp(self._walk, zero)[1](sinograms)[0]
-        pixels = self._matrices[1] @ sinograms.flatten(1).T.contiguous()  # (pixels, N)
-        return pixels.T.reshape(len(sinograms), *self.shape)
+            adjoint = torch.func.vjp(self._interpolate, sinograms.new_zeros(1, *self.shape))[1]
+            # Slice by slice, because the rounding of PyTorch's sums over views could depend on N.
+            return torch.cat([adjoint(one[None])[0] for one in sinograms])
+        return _multiply(self._matrix.T, sinograms).reshape(len(sinograms), *self.shape)
 
     def filtered_back_projection(self, sinograms: torch.Tensor) -> torch.Tensor:
-        """The image of line integrals: (N, views, bins) -> (N, rows, columns), per mm.
+        """The image with the given line integrals: (N, views, bins) -> (N, rows, columns), per mm.
 
-        The views must be spread evenly over half a turn. The ramp filter is sampled in space, so that the mean is
-        right, and the filtered views are interpolated linearly.
+        The views must be spaced evenly over half a turn. The ramp filter is sampled in space, so that the mean is
+        correct, and the filtered views are interpolated linearly.
 
         Source: Kak and Slaney, Principles of Computerized Tomographic Imaging (1988), sec. 3.3.3, eq. 61.
         """
         length = 1 << (2 * self.bins - 1).bit_length()  # long enough that the convolution does not wrap around
         ramp = torch.fft.rfft(_ramp(length, self.bin_mm)).real
-        filtered = torch.fft.irfft(torch.fft.rfft(sinograms.double(), length) * ramp, length)[..., : self.bins]
-        filtered = (filtered * (math.pi / len(self.angles))).to(sinograms).transpose(0, 1)  # (views, N, bins)
+        filtered = torch.empty_like(sinograms)
+        for result, one in zip(filtered, sinograms, strict=True):  # the rounding of a larger FFT could depend on N
+            result[...] = torch.fft.irfft(torch.fft.rfft(one.double(), length) * ramp, length)[:, : self.bins]
+        filtered = (filtered * (math.pi / len(self.angles))).transpose(0, 1)  # (views, N, bins)
         rows, columns = (_centred(n) * mm for n, mm in zip(self.shape, self.spacing, strict=True))
         size = max(2, _POINTS // math.prod(self.shape))
         image = sinograms.new_zeros(len(sinograms), *self.shape)
@@ -85,10 +89,10 @@ class ParallelBeam:
             offset = columns * torch.cos(angles)[:, None, None] + rows[:, None] * torch.sin(angles)[:, None, None]
             grid = _grid(offset / self.bin_mm, self.bins, torch.zeros(len(rows), 1), 1, views.dtype)
             for view in grid_sample(views[:, :, None], grid, align_corners=False):
-                image += view  # one after the other: the rounding of a sum over views would depend on N
+                image += view  # one by one: the rounding of a sum over views would depend on N
         return image
 
-    def _walk(self, images: torch.Tensor) -> torch.Tensor:
+    def _interpolate(self, images: torch.Tensor) -> torch.Tensor:
         """`project` without the matrix, a block of views at a time."""
         turned = images.transpose(1, 2).contiguous()
         parts = []
@@ -101,9 +105,9 @@ class ParallelBeam:
         return torch.cat(parts).transpose(0, 1)
 
     def _places(self, angles: torch.Tensor, through_rows: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where rays cross rows (or columns), in pixels from the middle, (views, bins, steps); mm a step, (views,)."""
+        """Where rays cross rows (or columns), pixels from the centre, (views, bins, steps); mm per step, (views,)."""
         row_mm, column_mm = self.spacing
-        x, y = column_mm * torch.cos(angles), row_mm * torch.sin(angles)  # mm of offset a column, a row
+        x, y = column_mm * torch.cos(angles), row_mm * torch.sin(angles)  # mm of offset per column and per row
         across, along = (x, y) if through_rows else (y, x)
         steps = _centred(self.shape[0 if through_rows else 1])
         place = self.offsets[:, None] / across[:, None, None] - steps * (along / across)[:, None, None]
@@ -111,11 +115,11 @@ class ParallelBeam:
 
     @property
     def _small(self) -> bool:
-        return 2 * len(self.angles) * self.bins * max(self.shape) <= _KEPT_WEIGHTS
+        return 2 * len(self.angles) * self.bins * max(self.shape) <= _STORED_WEIGHTS
 
     @cached_property
-    def _matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """`project` as a sparse matrix, (views * bins, pixels), and its transpose; float32."""
+    def _matrix(self) -> csr_matrix:
+        """`project` as a sparse matrix, (views * bins, pixels), float32."""
         rays, pixels, weights = [], [], []
         first = 0
         for angles, through_rows in self._blocks():
@@ -132,13 +136,11 @@ class ParallelBeam:
                 rays.append(ray[inside])
                 pixels.append(pixel[0] * self.shape[1] + pixel[1])
                 weights.append(((1 - (place - neighbour).abs()) * length[:, None, None])[inside].float())
-        size = (first, math.prod(self.shape))
-        indices = (torch.cat(rays), torch.cat(pixels))
-        value = torch.cat(weights)
-        return _sparse(*indices, value, size), _sparse(*indices[::-1], value, size[::-1])
+        indices = (torch.cat(rays).numpy(), torch.cat(pixels).numpy())
+        return csr_matrix((torch.cat(weights).numpy(), indices), (first, math.prod(self.shape)))
 
     def _blocks(self) -> Iterator[tuple[torch.Tensor, bool]]:
-        """The views in their order, cut into runs that step through the same axis; and whether that is the rows."""
+        """Consecutive views that step through the same axis, and whether that axis is the rows."""
         row_mm, column_mm = self.spacing
         through_rows = column_mm * torch.cos(self.angles).abs() >= row_mm * torch.sin(self.angles).abs()
         size = max(2, _POINTS // (self.bins * max(self.shape)))
@@ -148,25 +150,27 @@ class ParallelBeam:
 
 
 def half_turn(views: int) -> torch.Tensor:
-    """Angles of so many views spread evenly over half a turn, in radians."""
+    """Angles of `views` views spaced evenly over half a turn, in radians."""
     return torch.arange(views, dtype=torch.float64) * (math.pi / views)
 
 
 def _centred(count: int) -> torch.Tensor:
-    """Places 0 .. count - 1, counted from their middle."""
+    """Positions 0 .. count - 1 relative to their centre."""
     return torch.arange(count, dtype=torch.float64) - (count - 1) / 2
 
 
-def _sparse(row: torch.Tensor, column: torch.Tensor, value: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    matrix = csr_matrix((value.numpy(), (row.numpy(), column.numpy())), size)  # sorts faster than torch does
-    start, index, weight = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-        return torch.sparse_csr_tensor(start, index, weight, size=size, check_invariants=False)
+def _multiply(matrix: csr_matrix | csc_matrix, images: torch.Tensor) -> torch.Tensor:
+    """(N, ...) -> (N, rows of the matrix).
+
+    By scipy, because it adds the terms of each value in a fixed order. MKL, which PyTorch uses, chooses the order by
+    the size of the batch and the type of processor.
+    """
+    columns = images.flatten(1).T.contiguous().numpy()
+    return torch.from_numpy(matrix @ columns).to(images).T.contiguous()
 
 
 def _grid(x: torch.Tensor, width: int, y: torch.Tensor, height: int, dtype: torch.dtype) -> torch.Tensor:
-    """Places in pixels from the middle -> (..., 2), the places as `grid_sample` wants them: the edges at -1 and 1."""
+    """Positions in pixels from the centre -> (..., 2), in the units of `grid_sample`: the edges are at -1 and 1."""
     grid = torch.empty(*x.shape, 2, dtype=dtype)
     grid[..., 0] = x * (2 / width)
     grid[..., 1] = y * (2 / height)
