@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from medley.errors import MedleyError
-from medley.io.dicom.structures import fill, read_structures
+from medley.io.dicom.contours import fill
+from medley.io.dicom.structures import read_structures
 from medley.io.files import read
 from medley.volume import Volume
 
@@ -96,17 +98,18 @@ def test_polygons_that_reach_over_the_edge_of_the_image_are_cut_off():
     np.testing.assert_array_equal(fill([square, square], (6, 7)), False)
 
 
-def test_contours_between_slices_go_to_the_nearest_and_the_nearest_plane_counts(rt, ct, tmp_path):
+def test_of_several_planes_the_nearest_gives_the_contours_of_a_slice(rt, ct, tmp_path):
     def at(height, low, high):
         corners = rt.rectangle(low, high)
         return np.column_stack([np.full(4, height), corners])
 
-    planes = [at(3.3, (2.5, 2.5), (6.5, 6.5)), at(3.0 + 0.45, (1.5, 1.5), (9.5, 9.5)), at(4.2, (2.5, 2.5), (7.5, 7.5))]
+    heights = (2.8, 3.3, 3.7, 4.2)
+    planes = [at(height, (2.5, 2.5), (6.5 + k, 6.5)) for k, height in enumerate(heights)]
     mask = masks_of(rt, tmp_path / "rs.dcm", ct, {"x": {0: planes}})["x"]
-    assert mask.sum(axis=(1, 2)).tolist() == [0, 0, 0, 16, 25] + [0] * 11
+    assert mask.sum(axis=(1, 2)).tolist() == [0, 0, 0, 16, 28] + [0] * 11
 
 
-def test_what_is_not_drawn_or_not_closed_is_told(rt, ct, tmp_path):
+def test_structures_without_closed_contours_are_listed(rt, ct, tmp_path):
     point, line = np.array([[4.0, 5.0]]), np.array([[4.0, 5.0], [6.0, 7.0]])
     given = {"iso": {3: [point]}, "wire": {3: [line], 4: [line]}, "none": {}, "box": rt.box((2, 2, 2), (4, 6, 6))}
     masks = masks_of(
@@ -119,11 +122,6 @@ def test_what_is_not_drawn_or_not_closed_is_told(rt, ct, tmp_path):
     assert masks.ignored == {"iso": 1, "wire": 2}
     with pytest.raises(KeyError):
         masks["iso"]
-
-
-def test_a_contour_of_two_points_encloses_nothing(rt, ct, tmp_path):
-    masks = masks_of(rt, tmp_path / "rs.dcm", ct, {"x": {3: [np.array([[4.0, 5.0], [9.0, 8.0]])]}})
-    assert not masks["x"].any()
 
 
 @pytest.mark.parametrize(
@@ -209,3 +207,121 @@ def test_a_file_of_structures_is_no_scan(rt, ct, tmp_path):
     path = rt.write_structures(tmp_path / "rs.dcm", ct, {"box": rt.box((2, 2, 2), (4, 6, 6))})
     with pytest.raises(MedleyError, match="is a set of drawn structures, no scan; give its CT"):
         read(path)
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+@pytest.mark.parametrize("offset", [-0.5, -0.499, -0.3, 0.0, 0.3, 0.499, 0.5])
+def test_contours_between_slices_keep_their_volume(rt, tmp_path, name, offset):
+    """Contours half way between slices once lost half of their volume."""
+    ct = rt.write_ct(tmp_path / "ct", orientation=ORIENTATIONS[name] or rt.phantoms.OBLIQUE)
+    square = rt.rectangle((2.5, 3.5), (8.5, 9.5))
+    mask = masks_of(rt, tmp_path / "rs.dcm", ct, {"x": {k + offset: [square] for k in range(4, 10)}})["x"]
+    assert mask.sum() == 6 * 36
+
+
+def split_contours(ds):
+    """One item of ROIContourSequence for each contour."""
+    whole = ds.ROIContourSequence[0]
+    ds.ROIContourSequence = [
+        rt_item(ReferencedROINumber=whole.ReferencedROINumber, ContourSequence=[one]) for one in whole.ContourSequence
+    ]
+
+
+def rt_item(**elements):
+    item = Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def repeat_contours(ds):
+    ds.ROIContourSequence[0].ContourSequence = 2 * list(ds.ROIContourSequence[0].ContourSequence)
+
+
+def repeat_items(ds):
+    ds.ROIContourSequence = 2 * list(ds.ROIContourSequence)
+
+
+@pytest.mark.parametrize("change", [split_contours, repeat_contours, repeat_items])
+def test_contours_in_several_items_are_put_together_and_repeated_ones_count_once(rt, ct, tmp_path, change):
+    drawn = {"x": rt.box((2, 2, 2), (5, 6, 7))}
+    expected = masks_of(rt, tmp_path / "one.dcm", ct, drawn)["x"]
+    assert expected.any()
+    np.testing.assert_array_equal(masks_of(rt, tmp_path / "rs.dcm", ct, drawn, change=change)["x"], expected)
+
+
+def test_contours_that_cancel_each_other_are_refused(rt, ct, tmp_path):
+    box, shifted = rt.rectangle((2.5, 2.5), (6.5, 6.5)), rt.rectangle((2.5, 2.6), (6.5, 6.6))
+    masks = masks_of(rt, tmp_path / "rs.dcm", ct, {"x": {4: [box], 5: [box, shifted]}})
+    with pytest.raises(MedleyError, match="the contours of x on slice 6 cancel each other"):
+        masks["x"]
+
+
+@pytest.mark.parametrize("corners", [[[4.0, 5.0], [9.0, 8.0]], [[4.0, 5.0], [4.0, 9.0], [4.0, 7.0]]])
+def test_contours_that_enclose_nothing_are_refused(rt, ct, tmp_path, corners):
+    line = np.array(corners)
+    with pytest.raises(MedleyError, match="the contours of x enclose nothing"):
+        masks_of(rt, tmp_path / "rs.dcm", ct, {"x": {4: [line]}})["x"]
+
+
+def test_a_structure_smaller_than_a_voxel_gets_the_voxels_it_touches(rt, ct, tmp_path):
+    small = rt.rectangle((3.6, 5.6), (4.4, 6.4)) * 0.3 + np.array([3.0, 4.6])
+    mask = masks_of(rt, tmp_path / "rs.dcm", ct, {"clip": {4: [small]}})["clip"]
+    assert np.argwhere(mask).tolist() == [[4, 4, 6]]
+
+
+def one_number(ds):
+    for sequence in (ds.StructureSetROISequence, ds.ROIContourSequence):
+        for item in sequence:
+            for keyword in {"ROINumber", "ReferencedROINumber"} & set(item.dir()):
+                setattr(item, keyword, 7)
+
+
+def no_number(ds):
+    del ds.StructureSetROISequence[0].ROINumber
+    del ds.ROIContourSequence[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [(one_number, "'a' shares its ROINumber 7 with another"), (no_number, "'a' has no ROINumber")],
+)
+def test_a_structure_without_its_own_number_is_refused_when_it_is_used(rt, ct, tmp_path, change, sentence):
+    masks = masks_of(
+        rt,
+        tmp_path / "rs.dcm",
+        ct,
+        {"a": rt.box((2, 2, 2), (5, 6, 7)), "b": rt.box((3, 3, 3), (5, 6, 7))},
+        change=change,
+    )
+    assert "a" in masks
+    with pytest.raises(MedleyError, match=sentence):
+        masks["a"]
+    if change is no_number:
+        assert masks["b"].any()
+
+
+def unnumbered(ds):
+    del ds.ROIContourSequence[0].ReferencedROINumber
+
+
+def orphaned(ds):
+    ds.ROIContourSequence[0].ReferencedROINumber = 99
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [(unnumbered, "contours without a ReferencedROINumber"), (orphaned, "contours of ROI number 99, but no structure")],
+)
+def test_contours_that_belong_to_no_structure_are_refused(rt, ct, tmp_path, change, sentence):
+    with pytest.raises(MedleyError, match=sentence):
+        masks_of(rt, tmp_path / "rs.dcm", ct, {"a": rt.box((2, 2, 2), (5, 6, 7))}, change=change)
+
+
+def test_contradicting_types_of_a_structure_are_no_type(rt, ct, tmp_path):
+    def contradict(ds):
+        ds.RTROIObservationsSequence.append(rt_item(ReferencedROINumber=7, RTROIInterpretedType="ORGAN"))
+
+    drawn = {"a": rt.box((2, 2, 2), (5, 6, 7))}
+    masks = masks_of(rt, tmp_path / "rs.dcm", ct, drawn, interpreted={"a": "EXTERNAL"}, change=contradict)
+    assert masks.interpreted == {"a": ""}

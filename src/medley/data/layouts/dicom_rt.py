@@ -26,8 +26,9 @@ from medley.geometry.orientation import RAS_FROM_LPS
 from medley.geometry.resampling import resample, to_size
 from medley.io.dicom.dose import covered, dose_on_grid, read_dose
 from medley.io.dicom.read import open_series
+from medley.io.dicom.rois import Roi, read_rois, series_of
 from medley.io.dicom.series import looks_like_dicom, read_header, reading
-from medley.io.dicom.structures import Roi, read_rois, read_structures, series_of
+from medley.io.dicom.structures import read_structures
 from medley.problems import Problem, Target
 from medley.volume import Volume
 
@@ -144,12 +145,12 @@ def _patients(source: Path) -> list[Patient]:
 
 
 def _drawn(one: Patient) -> list[Roi]:
-    return [roi for path in one.structures for roi in read_rois(path) if roi.contours]
+    return [roi for path in one.structures for roi in read_rois(path) if roi.drawn]
 
 
 def _extent(one: Patient, rois: Sequence[Roi], table: Table) -> np.ndarray:
     """Size in mm along (slice, row, column) of the body as drawn, else of the scan."""
-    bodies = [roi for roi in rois if table.structure(roi.name, roi.interpreted) == BODY]
+    bodies = [roi for roi in rois if roi.contours and table.structure(roi.name, roi.interpreted) == BODY]
     if bodies:
         with reading(one.where):
             points = [np.array(contour.ContourData, np.float64).reshape(-1, 3) for contour in bodies[0].contours]
