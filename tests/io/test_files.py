@@ -1,6 +1,7 @@
 """Which scans lie at a path, and the right reader and writer for each."""
 
 import gc
+import os
 import tempfile
 import tracemalloc
 import zipfile
@@ -12,6 +13,7 @@ import pytest
 import medley
 from medley.errors import MedleyError
 from medley.io.files import Scan, find_scans, open_scan, read, write
+from medley.runtime import limits
 from medley.volume import Volume
 
 VOLUME = Volume(np.arange(24, dtype=np.float32).reshape(2, 3, 4), np.diag([2, 1, 1, 1]), "CT", "HU")
@@ -183,3 +185,30 @@ def test_memory_does_not_grow_with_the_number_of_slices(tmp_path, phantoms, kind
     tracemalloc.stop()
     assert peak < 16 * one_slice
     assert Path(target).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", b"a\nb", b"\x1b[31mred", b" ", b"-o", "\u202ename".encode()])
+def test_scans_with_odd_names_are_found_and_read_among_others(tmp_path, phantoms, name):
+    odd = tmp_path / os.fsdecode(name)
+    phantoms.write_ct_series(odd)
+    write(VOLUME, tmp_path / "good.nii")
+    (tmp_path / "bad.nii").write_bytes(b"no scan")
+    write(VOLUME, odd.with_name(odd.name + ".nii.gz"))
+    read_, refused = [], []
+    for scan in find_scans(tmp_path):
+        try:
+            read_.append(open_scan(scan).load().shape)
+        except MedleyError as error:
+            refused.append(str(error))
+    assert sorted(read_) == [(2, 3, 4), (2, 3, 4), (5, 12, 16)]
+    assert len(refused) == 1
+    assert "bad.nii: cannot be read as NIfTI" in refused[0]
+
+
+def test_a_volume_larger_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    write(Volume(np.zeros((200, 100, 100), np.float32), np.eye(4)), tmp_path / "a.nii.gz")
+    monkeypatch.setattr(limits, "free_memory", lambda: 4 * 10**6)
+    assert open_scan(tmp_path / "a.nii.gz").shape == (200, 100, 100)
+    with pytest.raises(MedleyError, match=r"a\.nii\.gz: it needs 8 MB of memory, but 4 MB are free"):
+        read(tmp_path / "a.nii.gz")

@@ -159,7 +159,7 @@ def test_modality_and_unit_by_medleys_note_by_a_sidecar_or_by_the_user(tmp_path)
         (tmp_path / "plain.json").write_text(json.dumps(said))
         assert (read(plain).modality, read(plain).unit) == expected
     (tmp_path / "plain.json").write_text(json.dumps({"Modality": "MR"}))
-    with pytest.raises(MedleyError, match="its modality is MR, but CT was asked for"):
+    with pytest.raises(MedleyError, match="its modality is MR, not CT"):
         open_scan(plain, modality="CT")
     (tmp_path / "plain.json").write_text("{")
     with pytest.raises(MedleyError, match=r"plain\.json: cannot be read as JSON"):

@@ -1,7 +1,8 @@
-"""Read and write scans of any format: the right reader and writer for a path."""
+"""Find, read and write scans of any format."""
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ from medley.io.sitk import SUFFIXES as SITK_SUFFIXES
 from medley.io.sitk import open_sitk, sitk_writer
 from medley.io.writing import Writer, in_background
 from medley.runtime.atomic import mode_of
+from medley.runtime.guard import reading
+from medley.runtime.limits import check_memory
 from medley.volume import Volume
 
 
@@ -30,8 +33,8 @@ class Scan:
     ----------
     path: a file, a zip with DICOM, or the folder that holds the files of a DICOM series.
     series_uid: which series of the folder or zip; None for a file.
-    name: a short name without suffix, for people and for output; parts are joined by "/", and no two scans found
-        together have the same.
+    name: a short name without suffix, for messages and output files; parts are joined by "/". It is unique among the
+        scans that were found together.
     extracted: the content of a zip that was given by its path, so that it is unpacked once.
     """
 
@@ -42,44 +45,49 @@ class Scan:
 
 
 def read(path: str | Path | Scan, *, modality: str | None = None, unit: str | None = None) -> Volume:
-    """Read a scan into memory; everything else as `open_scan`."""
-    return open_scan(path, modality=modality, unit=unit).load()
+    """Read a scan into memory; parameters and errors as of `open_scan`."""
+    volume = open_scan(path, modality=modality, unit=unit)
+    check_memory(path.path if isinstance(path, Scan) else path, 4 * math.prod(volume.shape))
+    return volume.load()
 
 
 def open_scan(scan: str | Path | Scan, *, modality: str | None = None, unit: str | None = None) -> Volume:
-    """Open a scan; its slices are read one at a time whenever `volume.data` is iterated. Headers are checked now.
+    """Open a scan. Headers are checked now; slices are read one at a time during iteration of `volume.data`.
 
     Parameters
     ----------
-    scan: a NIfTI, MHA, NRRD or DICOM file, a zip or folder with one DICOM series, or a `Scan` that says which of
-        several. MHA and NRRD are read as a whole.
-    modality, unit: said by the user where the file does not say ("CT", "MR", "PT"; "HU", "a.u.", "SUV").
+    scan: a NIfTI, MHA, NRRD or DICOM file, a zip or folder with one DICOM series, or one of several scans that
+        `find_scans` returned. MHA and NRRD are read as a whole.
+    modality, unit: for files without this information ("CT", "MR", "PT"; "HU", "a.u.", "SUV").
 
     Raises
     ------
-    MedleyError: not there, not readable, not one even stack of grey slices, or the file says another modality or unit.
+    MedleyError: the file is missing or damaged, is not one evenly spaced greyscale volume, or has another modality or
+        unit.
     """
     if not isinstance(scan, Scan):
         scan = _only_scan(Path(scan))
     volume = _open(scan)
-    for what, said, found in (("modality", modality, volume.modality), ("unit", unit, volume.unit)):
-        if said and found and said != found:
-            raise MedleyError(f"{scan.path}: its {what} is {found}, but {said} was asked for")
+    for what, given, found in (("modality", modality, volume.modality), ("unit", unit, volume.unit)):
+        if given and found and given != found:
+            raise MedleyError(
+                f"{scan.path}: its {what} is {found}, not {given}; leave out {given} or choose another scan"
+            )
     modality = volume.modality or modality or ""
-    # A PET file that does not say its unit may hold Bq/ml: SUV is never assumed.
+    # A PET file without a unit may hold Bq/ml: SUV is never assumed.
     assumed = UNITS[modality] if modality in ("CT", "MR") else ""
     return volume.with_data(volume.data, modality=modality, unit=volume.unit or unit or assumed)
 
 
 def find_scans(path: str | Path) -> list[Scan]:
-    """All scans at a path: one file, a zip, or a folder with all below it; sorted by name, hidden files left out.
+    """All scans at a path: a file, a zip, or a folder with its subfolders; sorted by name, without hidden files.
 
-    DICOM images of one series in one folder are one scan. A file that claims to be DICOM and cannot be read is a scan
-    of its own where its folder holds no other, so that opening it says what is wrong.
+    DICOM images of one series in one folder are one scan. A damaged DICOM file is a scan of its own if its folder holds
+    no other, so that opening it gives the error.
 
     Raises
     ------
-    MedleyError: nothing is there, or nothing that is a scan.
+    MedleyError: the path does not exist, or there is no scan.
     """
     path = Path(path)
     if not path.exists():
@@ -87,7 +95,8 @@ def find_scans(path: str | Path) -> list[Scan]:
     if path.is_file():
         scans = _scans_of_zip(path, keep=True) if path.suffix.lower() == ".zip" else [Scan(path, None, _stem(path))]
     else:
-        scans = [scan for folder in [path, *_folders_below(path)] for scan in _scans_in(folder, path)]
+        with reading(path, "a folder of scans"):
+            scans = [scan for folder in [path, *_folders_below(path)] for scan in _scans_in(folder, path)]
     if not scans:
         raise MedleyError(f"{path}: holds no scan; expected DICOM images, NIfTI, MHA or NRRD files")
     return sorted(_with_own_names(scans), key=lambda scan: scan.name)
@@ -173,7 +182,7 @@ def _open(scan: Scan) -> Volume:
     if name.endswith(SITK_READS):
         return open_sitk(path)
     if not looks_like_dicom(path):
-        raise MedleyError(f"{path}: is not a scan medley reads; expected DICOM, NIfTI, MHA, NRRD, or a zip with DICOM")
+        raise MedleyError(f"{path}: is not a scan; expected DICOM, NIfTI, MHA, NRRD, or a zip with DICOM")
     return open_series([path], path)
 
 
@@ -181,7 +190,7 @@ def _open_series(files: list[Path], scan: Scan, extracted: Extracted | None = No
     found, broken = series_among(files)
     if broken:
         raise MedleyError(
-            f"{broken[0]}: is no readable DICOM file, so {scan.path} may lack a slice; remove or replace it"
+            f"{broken[0]}: cannot be read as DICOM, so a slice of {scan.path} may be missing; replace or remove it"
         )
     chosen = [one for one in found if scan.series_uid in (None, one.uid)]
     if not chosen:
@@ -194,7 +203,7 @@ def _open_series(files: list[Path], scan: Scan, extracted: Extracted | None = No
 
 
 def _scans_in(folder: Path, root: Path) -> list[Scan]:
-    """The scans of one folder, without those of the folders in it; named by their place below `root`."""
+    """The scans of one folder, without its subfolders; named by their path relative to `root`."""
     files = _files_in(folder)
     place = "" if folder == root else folder.relative_to(root).as_posix() + "/"
     others = [file for file in files if file.name.lower().endswith((*NIFTI_SUFFIXES, *SITK_READS, ".zip"))]
@@ -208,7 +217,7 @@ def _scans_in(folder: Path, root: Path) -> list[Scan]:
 
 
 def _scans_of_zip(path: Path, keep: bool = False) -> list[Scan]:
-    """The scans of a zip; `keep`: with its unpacked content, which takes space as long as they exist."""
+    """The scans of a zip; `keep`: with its unpacked content, which takes disk space as long as they exist."""
     try:
         extracted = Extracted(path)
     except MedleyError:
@@ -221,7 +230,7 @@ def _scans_of_zip(path: Path, keep: bool = False) -> list[Scan]:
 
 
 def _series_name(one: Series, series: list[Series], place: str, folder: Path) -> str:
-    """A series alone in its folder is called like it."""
+    """The name of the folder, if it holds only this series."""
     if len(series) == 1:
         return place.rstrip("/") or folder.resolve().name
     return place + _label(one)
@@ -233,7 +242,7 @@ def _label(series: Series) -> str:
 
 
 def _with_own_names(scans: list[Scan]) -> list[Scan]:
-    """Names that occur again get a number."""
+    """Add a number to names that occur again."""
     named: dict[str, Scan] = {}
     for scan in scans:
         name, again = scan.name, 1
@@ -249,7 +258,7 @@ def _stem(path: Path) -> str:
 
 
 def _hidden_below(path: Path, root: Path) -> bool:
-    """Whether a part of the path below `root` is hidden, or what macOS adds to zips."""
+    """Whether a part of the path below `root` is hidden, or was added to a zip by macOS."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
 
 
