@@ -1,5 +1,6 @@
 """The child process for native code: results, exceptions, crashes, threads, and the end of its parent."""
 
+import importlib
 import itertools
 import math
 import operator
@@ -116,3 +117,34 @@ def test_a_script_without_a_main_guard_may_call_and_the_child_ends_with_it(tmp_p
         if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
             return
     pytest.fail("the child outlived its parent")
+
+
+def test_one_child_is_prepared_and_then_used():
+    worker.prepare("medley.runtime.limits")
+    (child,) = worker._idle
+    worker.prepare("medley.runtime.limits")
+    assert worker._idle == [child]
+    assert call(abs, -1, path="a") == 1
+    assert child.unread == 0
+
+
+def test_an_import_that_fails_while_preparing_does_not_disturb_later_calls():
+    worker.prepare("medley.there_is_no_such_module")
+    assert call(abs, -1, path="a") == 1
+
+
+def test_a_crash_after_a_stream_was_left_is_not_blamed_on_the_next_file():
+    other = stream(map, abs, [1, 2], path="good")
+    assert next(other) == 1
+    child = worker._take()
+    child.send("call", os._exit, (4,), path="bad")
+    child.unread = 1
+    worker._give_back(child)
+    assert call(abs, -1, path="good") == 1
+    other.close()
+
+
+def test_a_result_that_cannot_be_transferred_is_an_error_of_that_call_only():
+    with pytest.raises(WorkerError, match="TypeError: cannot pickle"):
+        call(importlib.import_module, "json", path="a")
+    assert call(abs, -1, path="a") == 1

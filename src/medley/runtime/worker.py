@@ -51,7 +51,7 @@ def call(function: Callable[..., Any], *arguments: Any, path: object) -> Any:
     child = _take()
     try:
         result = child.ask("call", function, arguments, path=path)
-    except (MedleyError, WorkerError):
+    except (MedleyError, WorkerError, MemoryError):
         _give_back(child)
         raise
     except BaseException:
@@ -62,29 +62,46 @@ def call(function: Callable[..., Any], *arguments: Any, path: object) -> Any:
 
 
 def stream(function: Callable[..., Iterator[Any]], *arguments: Any, path: object) -> Iterator[Any]:
-    """Yield the items of the generator `function(*arguments)`, which runs in a child process; otherwise as `call`."""
+    """Yield the items of the generator `function(*arguments)`, which runs in a child process; otherwise as `call`.
+
+    The child is one item ahead of the caller.
+    """
     child = _take()
-    done = False
+    reusable = False
     try:
         child.ask("open", function, arguments, path=path)
+        child.send("next", path=path)
         while True:
-            more, item = child.ask("next", path=path)
+            more, item = child.receive(path)
             if not more:
                 break
+            child.send("next", path=path)  # the child computes it while the caller uses this one
             yield item
-        done = True
-    except (MedleyError, WorkerError):
-        done = True
+        reusable = True
+    except (MedleyError, WorkerError, MemoryError):
+        reusable = True
         raise
     except GeneratorExit:
-        child.ask("close", path=path)
-        done = True
+        child.send("close", path=path)
+        child.unread = 2
+        reusable = True
         raise
     finally:
-        if done:
+        if reusable:
             _give_back(child)
         else:
             child.stop()
+
+
+def prepare(module: str) -> None:
+    """Start a child that imports a module, without waiting for it, so that the first call does not wait either."""
+    with _lock:
+        if any(child.usable() for child in _idle):
+            return
+    child = _Child()
+    child.send("call", _import, (module,), path=module)
+    child.unread = 1
+    _give_back(child)
 
 
 def stop_all() -> None:
@@ -99,7 +116,7 @@ def _take() -> _Child:
     with _lock:
         while _idle:
             child = _idle.pop()
-            if child.usable():
+            if child.usable() and child.discard_unread():
                 return child
     return _Child()
 
@@ -111,10 +128,16 @@ def _give_back(child: _Child) -> None:
 
 
 class _Child:
-    """The parent's end of one child process: pickled requests through its stdin, pickled answers through its stdout."""
+    """The parent's end of one child process: pickled requests through its stdin, pickled answers through its stdout.
+
+    Attributes
+    ----------
+    unread: answers to requests whose caller has gone; they are discarded before the next request.
+    """
 
     def __init__(self) -> None:
         self._owner = os.getpid()
+        self.unread = 0
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START.format(path=sys.path)],
@@ -129,15 +152,35 @@ class _Child:
         """Whether it lives, and belongs to this process and not to the one that this was forked from."""
         return self._owner == os.getpid() and self._process.poll() is None
 
+    def discard_unread(self) -> bool:
+        """Read the answers that nobody waits for; False if the child has crashed meanwhile."""
+        while self.unread:
+            self.unread -= 1
+            with suppress(WorkerError, MemoryError):
+                try:
+                    self.receive("")
+                except MedleyError:
+                    return self.usable()
+        return True
+
     def ask(self, *request: Any, path: object) -> Any:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin
-        assert stdout
+        """Send a request and return its answer."""
+        self.send(*request, path=path)
+        return self.receive(path)
+
+    def send(self, *request: Any, path: object) -> None:
+        assert self._process.stdin
         try:
-            _send(stdin, request)
-            ok, result = _receive(stdout)
-        except (OSError, EOFError, ValueError):
-            raise MedleyError(f"{path}: the decoder crashed on it ({self._ending()}); the file is damaged") from None
+            _write(self._process.stdin, _packed(request))
+        except (OSError, ValueError):
+            raise self._crash(path) from None
+
+    def receive(self, path: object) -> Any:
+        assert self._process.stdout
+        try:
+            ok, result = _receive(self._process.stdout)
+        except (OSError, EOFError, ValueError, struct.error):
+            raise self._crash(path) from None
         if ok:
             return result
         kind, message = result
@@ -146,6 +189,9 @@ class _Child:
         if kind == "MemoryError":
             raise MemoryError(message)
         raise WorkerError(f"{kind}: {message}" if message != kind else kind)
+
+    def _crash(self, path: object) -> MedleyError:
+        return MedleyError(f"{path}: the decoder crashed on it ({self._ending()}); the file is damaged")
 
     def stop(self) -> None:
         if self._owner != os.getpid():
@@ -169,11 +215,15 @@ class _Child:
         return f"signal {-code}"
 
 
-def _send(pipe: IO[bytes], message: Any) -> None:
-    """One message: the number of parts, their lengths, the pickle, and the memory of its arrays."""
+def _packed(message: Any) -> list[Any]:
+    """The parts of a message: the pickle, and the memory of its arrays."""
     buffers: list[pickle.PickleBuffer] = []
-    parts: list[Any] = [pickle.dumps(message, protocol=5, buffer_callback=buffers.append)]
-    parts += [buffer.raw() for buffer in buffers]
+    pickled = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
+    return [pickled, *(buffer.raw() for buffer in buffers)]
+
+
+def _write(pipe: IO[bytes], parts: list[Any]) -> None:
+    """Write the number of parts, their lengths, and the parts."""
     pipe.write(struct.pack(f"<Q{len(parts)}Q", len(parts), *(len(part) for part in parts)))
     for part in parts:
         pipe.write(part)
@@ -223,11 +273,15 @@ def _serve() -> None:
                 result = _next(items)
             elif action == "close":
                 items = iter(())
-            answer = (True, result)
+            message = _packed((True, result))
         except Exception as error:
             items = iter(())
-            answer = (False, (type(error).__name__, one_line(error)))
-        _send(answers, answer)
+            message = _packed((False, (type(error).__name__, one_line(error))))
+        _write(answers, message)
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _next(items: Iterator[Any]) -> tuple[bool, Any]:
