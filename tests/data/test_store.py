@@ -66,3 +66,28 @@ def test_no_store_and_a_broken_manifest_are_said(tmp_path, small_store):
     manifest.write_text(json.dumps({**content, "format": 99}))
     with pytest.raises(MedleyError, match="format 99"):
         Store(small_store.path)
+
+
+@pytest.mark.parametrize("name", [".", "..", "", "../other", "/absolute", ".hidden", "a/b", "C:\\x"])
+def test_an_id_from_data_never_reaches_out_of_its_folder(small_store, name):
+    """A PatientID may be anything; removing what a stopped run left must not remove other records."""
+    before = sorted(one.relative_to(small_store.path) for one in small_store.path.rglob("*"))
+    writer = StoreWriter(small_store.path, small_store.manifest.settings)
+    entry = small_store.manifest.volumes[0].model_copy(update={"id": name})
+    with pytest.raises(MedleyError, match=r"the id .* cannot be used as a file name"):
+        writer.add(entry, iter([]))
+    assert sorted(one.relative_to(small_store.path) for one in small_store.path.rglob("*")) == before
+
+
+def test_a_store_that_was_stopped_in_its_first_record_can_be_continued(small_store, tmp_path):
+    def stopped():
+        yield from [(np.zeros((40, 36), np.float32),) * 2]
+        raise KeyboardInterrupt
+
+    entry = small_store.manifest.volumes[0]
+    with pytest.raises(KeyboardInterrupt):
+        StoreWriter(tmp_path / "new", {"made": "by hand"}).add(entry, stopped())
+    writer = StoreWriter(tmp_path / "new", {"made": "by hand"})
+    assert entry.id not in writer
+    writer.add(entry, ((np.zeros((40, 36), np.float32),) * 2 for _ in range(3)))
+    assert entry.id in StoreWriter(tmp_path / "new", {"made": "by hand"})

@@ -24,6 +24,7 @@ from medley.inference.restorer import normalisation_for
 from medley.io.files import read
 from medley.physics import create_degradation
 from medley.problems import Problem
+from medley.runtime.locks import locked
 from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS, Task, task_for_modality
 
@@ -87,11 +88,12 @@ def prepare(
     named = _with_ids(studies)
     specs = {name: {**task.degradation, **(degradations or {}).get(name, {})} for name, task in TASKS.items()}
     settings = {"layout": layout, "exclude": sorted(exclude), "degradations": specs, "seed": seed}
-    writer = StoreWriter(store, settings)
-    for k, (identifier, study) in enumerate(named.items()):
-        progress(k, len(named), study.source)
-        if identifier not in writer:
-            _add(writer, identifier, study, specs, seed)
+    with locked(Path(store), "preparing"):
+        writer = StoreWriter(store, settings)
+        for k, (identifier, study) in enumerate(named.items()):
+            progress(k, len(named), study.source)
+            if identifier not in writer:
+                _add(writer, identifier, study, specs, seed)
     progress(len(named), len(named), "")
     return Store(store)
 
@@ -111,11 +113,12 @@ def _prepare_cases(
         raise MedleyError(f"{source} holds no case to prepare but those that were left out")
     _check_splits(files)
     _check_ids(files)
-    writer = StoreWriter(store, {"layout": layout, "exclude": sorted(exclude), "size": size}, problem)
-    for k, one in enumerate(files):
-        progress(k, len(files), one.source)
-        if one.id not in writer:
-            _add_case(writer, problem, one)
+    with locked(Path(store), "preparing"):
+        writer = StoreWriter(store, {"layout": layout, "exclude": sorted(exclude), "size": size}, problem)
+        for k, one in enumerate(files):
+            progress(k, len(files), one.source)
+            if one.id not in writer:
+                _add_case(writer, problem, one)
     progress(len(files), len(files), "")
     return Store(store)
 

@@ -35,6 +35,8 @@ from zarr.codecs import BloscCodec
 from medley.data.record import Case, Entry, Manifest, read_manifest, write_manifest
 from medley.errors import MedleyError
 from medley.problems import Problem
+from medley.runtime.locks import is_empty
+from medley.runtime.names import child
 
 # A third of zstd's size is lost, but a case is decoded in a third of its time; training decodes it again and again.
 COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
@@ -110,7 +112,7 @@ class StoreWriter:
                     f"{self.path} was prepared with other settings ({differing}); use the same ones to go on with it, "
                     f"or another folder"
                 )
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and not is_empty(self.path):
             raise MedleyError(f"{self.path} is not empty and holds no medley store; choose an empty or a new folder")
         else:
             self.manifest = Manifest(settings=settings, problem=problem)
@@ -185,10 +187,12 @@ class StoreWriter:
     @contextmanager
     def _new_group(self, kind: str, identifier: str) -> Iterator[zarr.Group]:
         """A group to fill; it takes its name when it is full."""
-        final = self.path / kind / identifier
+        final = child(self.path / kind, identifier, "the id")
         partial = final.with_name(f".{identifier}.partial")
         for leftover in (partial, final):  # of a run that was cut off: the manifest does not name it
             shutil.rmtree(leftover, ignore_errors=True)
+        if not (self.path / "manifest.json").exists():  # a run that is stopped in its first record can be continued
+            write_manifest(self.path, self.manifest)
         yield zarr.open_group(partial, mode="w")
         os.replace(partial, final)
 

@@ -23,6 +23,7 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.runtime.allocator import keep_buffers
+from medley.runtime.locks import locked
 from medley.scoring.networks import score_network
 from medley.scoring.scores import ScoreRow, read_scores, write_scores
 from medley.training.loop import train
@@ -116,9 +117,10 @@ def compare(
     waiting = [one for one in entrants if not _finished(one)]
     done = len(entrants) - len(waiting)
     progress(done, len(entrants), "")
-    for name in _each_done(waiting, partial(_take_part, split=comparison.split), jobs):
-        done += 1
-        progress(done, len(entrants), name)
+    with locked(comparison.output, "comparing"):
+        for name in _each_done(waiting, partial(_take_part, split=comparison.split), jobs):
+            done += 1
+            progress(done, len(entrants), name)
     return [row for one in entrants for row in read_scores(one.rows)[0]]
 
 

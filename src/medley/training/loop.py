@@ -10,7 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +27,7 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.models.zoo import CONFIGURATIONS
+from medley.runtime.locks import locked
 from medley.training.balance import backward_aggregated, create_aggregator, create_weighting
 from medley.training.checkpoint import load_checkpoint, save_checkpoint
 from medley.training.lesson import Lesson
@@ -65,6 +66,11 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
     """
     fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices, precision=recipe.precision)
     fabric.launch()
+    with locked(recipe.output, "training") if fabric.is_global_zero else nullcontext():
+        return _train(recipe, fabric, resume, progress)
+
+
+def _train(recipe: Recipe, fabric: Fabric, resume: bool, progress: Callable[[Progress], None]) -> Path:
     run = Run(recipe, fabric)
     checkpoint = recipe.output / "last.ckpt"
     if resume:

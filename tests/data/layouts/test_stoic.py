@@ -101,7 +101,7 @@ def test_a_wrong_table_is_said(source, tmp_path, table, message):
 def test_what_is_missing_or_broken_is_said(source, tmp_path):
     file = source / "data" / "mha" / "2.mha"
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(MedleyError, match=r"2\.mha: cannot be read"):
+    with pytest.raises(MedleyError, match=r"2\.mha: has no DimSize"):
         prepare("stoic", source, tmp_path / "store", size=4)
     assert len(prepare("stoic", source, tmp_path / "other", size=4, exclude=["*/2.mha"]).cases()) == 3
     (source / "metadata" / "reference.csv").unlink()
