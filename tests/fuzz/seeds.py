@@ -30,12 +30,13 @@ class Seed:
     ----------
     make: writes the seed into an empty folder and returns the file to damage.
     read: reads it, to its end; what it returns is checked if it is a volume.
-    verified: whether the format has checksums, so that every accepted mutant must give the values of the seed.
+    verified: what a flipped bit must not change because checksums protect it: nothing "", the "values" (the header is
+        plain text), or the "volume" (everything).
     """
 
     make: Callable[[Path], Path]
     read: Callable[[Path], Any]
-    verified: bool = False
+    verified: str = ""
 
 
 def _volume() -> Volume:
@@ -151,6 +152,27 @@ def _read_dose(path: Path) -> Any:
     return dose.with_data(np.asarray(dose.data))
 
 
+def _segmentation(folder: Path) -> Path:
+    """A SEG beside the scan that it was made on: reading the folder must give the scan."""
+    from medley.io.dicom.segmentation import write_segmentation
+
+    phantoms.write_ct_series(folder, (3, 12, 16))
+    scan = open_scan(folder)
+    write_segmentation({"liver": np.indices(scan.shape).sum(0) % 2 == 0}, folder / "seg.dcm", reference=scan)
+    return folder / "seg.dcm"
+
+
+def _names(folder: Path) -> Path:
+    (folder / "structures.csv").write_text("name,structure,side\nProstate,Prostate,\nRectum,Rectum,\n")
+    return folder / "structures.csv"
+
+
+def _read_names(path: Path) -> Any:
+    from medley.data.layouts.structure_table import read_table
+
+    return read_table(path, lambda: ["Prostate"])
+
+
 def _sidecar(folder: Path) -> Path:
     write(_volume(), folder / "a.nii.gz")
     (folder / "a.json").write_text(json.dumps({"Modality": "MR", "EchoTime": 0.08, "nested": [{"a": [1, 2]}]}))
@@ -168,16 +190,18 @@ SCANS = {
     "deflated CT": Seed(_deflated, _series),
     "RTSTRUCT": Seed(_patient("RS.dcm"), _read_structures),
     "RTDOSE": Seed(_patient("RD.dcm"), _read_dose),
-    "zip": Seed(_zip, _scan, verified=True),
+    "SEG": Seed(_segmentation, _series),
+    "structure names": Seed(_names, _read_names),
+    "zip": Seed(_zip, _scan, "volume"),
     "NIfTI-1": Seed(_nifti(1, False), _scan),
     "NIfTI-2": Seed(_nifti(2, False), _scan),
-    "NIfTI-1 gz": Seed(_nifti(1, True), _scan, verified=True),
-    "NIfTI-2 gz": Seed(_nifti(2, True), _scan, verified=True),
+    "NIfTI-1 gz": Seed(_nifti(1, True), _scan, "volume"),
+    "NIfTI-2 gz": Seed(_nifti(2, True), _scan, "volume"),
     "NIfTI sidecar": Seed(_sidecar, lambda path: _scan(path.with_name("a.nii.gz"))),
     "MHA": Seed(_plain("a.mha"), _scan),
-    "MHA compressed": Seed(_written("a.mha"), _scan),
+    "MHA compressed": Seed(_written("a.mha"), _scan, "values"),
     "NRRD": Seed(_plain("a.nrrd"), _scan),
-    "NRRD compressed": Seed(_written("a.nrrd"), _scan),
+    "NRRD compressed": Seed(_written("a.nrrd"), _scan, "values"),
 }
 
 
@@ -204,6 +228,6 @@ def _fails(fault: str) -> Callable[[Path], Any]:
 
 # For the test of the harness itself.
 SELF_TEST = {
-    f"always: {fault}": Seed(_two_bytes, _fails(fault), verified=True)
+    f"always: {fault}": Seed(_two_bytes, _fails(fault), "volume")
     for fault in ("raw exception", "absurd", "changed", "process death")
 }
