@@ -13,6 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medley.runtime.locks import LOCK, locked
+
 from .conftest import save_nifti
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and permissions of POSIX systems")
@@ -141,3 +143,17 @@ def test_results_that_would_replace_each_other_are_refused_before_any_work(
     assert done.code == 1
     assert refusal in done.err
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.exists()} == content
+
+
+def test_two_processes_never_prepare_one_store(medley, ct_nifti, tmp_path):
+    data = tmp_path / "data" / "ct"
+    data.mkdir(parents=True)
+    ct_nifti.rename(data / "one.nii.gz")
+    store = tmp_path / "store"
+    with locked(store, "preparing"):
+        done = medley("prepare", "folder", tmp_path / "data", "-o", store)
+        assert done.code == 1
+        assert f"{store}: is in use by another medley (process {os.getpid()}, preparing)" in done.err
+        assert [one.name for one in store.iterdir()] == [LOCK]
+    assert medley("prepare", "folder", tmp_path / "data", "-o", store).code == 0
+    assert not (store / LOCK).exists()

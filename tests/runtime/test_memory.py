@@ -23,18 +23,18 @@ def contain(cgroup, limit: str, used: int, cache: int) -> None:
     (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {cache}\n")
 
 
-def test_what_the_system_says_is_free(system):
+def test_the_free_memory_of_the_system(system):
     assert memory.free_memory() == 8_192_000_000
 
 
 @pytest.mark.parametrize("version", [0, 1])
-def test_a_container_may_have_less(system, version):
+def test_a_container_can_have_less(system, version):
     contain(system[version], "1000000", used=700_000, cache=200_000)
     assert memory.free_memory() == 500_000
 
 
 @pytest.mark.parametrize(("limit", "version"), [("max", 0), ("9223372036854771712", 1)])
-def test_a_container_without_a_limit_has_what_the_system_has(system, limit, version):
+def test_a_container_without_a_limit_has_the_memory_of_the_system(system, limit, version):
     contain(system[version], limit, used=1, cache=0)
     assert memory.free_memory() == 8_192_000_000
 
@@ -44,12 +44,12 @@ def test_a_container_that_is_full_has_nothing(system):
     assert memory.free_memory() == 0
 
 
-def test_a_system_that_does_not_tell(system, tmp_path, monkeypatch):
+def test_a_system_that_does_not_say(system, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "not there")
     monkeypatch.setattr(memory.os, "sysconf", lambda _: (_ for _ in ()).throw(ValueError()), raising=False)
     assert memory.free_memory() is None
 
 
-def test_this_system_tells_a_plausible_number():
+def test_the_number_of_this_system_is_plausible():
     free = memory.free_memory()
     assert free is None or 0 <= free < 2**60

@@ -1,4 +1,4 @@
-"""Keep the memory that large buffers had: on Linux, half of a network's time on a CPU can go into getting it back."""
+"""Reuse of large buffers: on Linux, allocating them again can take half of a network's time on a CPU."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 
 # glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-_KEEP = 1 << 30  # bytes of free memory that stay with the process
+_KEEP = 1 << 30  # bytes of freed memory that the process keeps
 
 
 def keep_buffers() -> bool:
-    """Tell glibc not to hand freed buffers back to the kernel; True where that could be told.
+    """Configure glibc's malloc to keep freed buffers; returns whether that was possible.
 
     By default every buffer of more than a few hundred kB is mapped anew, and the kernel clears each page at its first
-    touch. A network makes hundreds of such buffers a second. Other C libraries are left as they are.
+    use. A network allocates hundreds of such buffers per second. Other C libraries are not changed.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""How much memory is free, as far as the system tells."""
+"""How much memory is free."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
-# What a container may use and what it uses, with the file cache that it would give up: cgroups, version 2 and 1.
+# Limit and use of a container in cgroups version 2 and 1; the file cache in the use would be given up.
 _CGROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -14,7 +14,7 @@ _CGROUPS = (
 
 
 def free_memory() -> int | None:
-    """Bytes that this process can still have without pushing others out; None where the system does not tell."""
+    """Bytes that this process can allocate without swapping; None if the system does not say."""
     found = [free for free in (_of_system(), *(_of_container(*cgroup) for cgroup in _CGROUPS)) if free is not None]
     return min(found, default=None)
 
@@ -22,10 +22,10 @@ def free_memory() -> int | None:
 def _of_system() -> int | None:
     try:
         if _MEMINFO.exists():
-            told = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
-            return int(told["MemAvailable"].removesuffix("kB")) * 1024
+            fields = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
+            return int(fields["MemAvailable"].removesuffix("kB")) * 1024
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, KeyError, AttributeError):  # other systems lack the one or the other
+    except (OSError, ValueError, KeyError, AttributeError):  # systems without these sources
         return None
 
 
