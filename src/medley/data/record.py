@@ -95,7 +95,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     file = path / "manifest.json"
     try:
-        text = file.read_text()
+        text = file.read_bytes()
     except OSError:
         raise MedleyError(
             f"{path} is no medley store (it has no manifest.json); make one with `medley prepare`"
