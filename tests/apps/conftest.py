@@ -1,4 +1,4 @@
-"""The command line as a person meets it: arguments in, exit code and words out."""
+"""Runs of the command line, small models and small scans."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def medley(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a tiny network that has learnt nothing."""
+    """Weights of a tiny untrained restoration network."""
     torch.manual_seed(0)
     network = create_model("tat", dim=4, blocks=(1, 1, 1, 1), refinement=1, heads=(1, 1, 1, 1), generator_width=4)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
@@ -75,13 +75,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ct_nifti(tmp_path: Path) -> Path:
-    """A scan of 3 x 24 x 20 whole HU, without a word about its modality."""
+    """A scan of 3 x 24 x 20 voxels with integer HU; the file does not state its modality."""
     return save_nifti(tmp_path / "head.nii.gz", np.random.default_rng(0).integers(-1000, 900, (20, 24, 3)))
 
 
 @pytest.fixture
 def ct_series(tmp_path: Path) -> Path:
-    """Four slices of a DICOM series, made of the real one in pydicom's package."""
+    """A DICOM series of four slices, made from the real one in pydicom's package."""
     folder = tmp_path / "series"
     folder.mkdir()
     image = pydicom.dcmread(Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm")
@@ -103,7 +103,7 @@ def save_nifti(path: Path, values: np.ndarray) -> Path:
 
 
 def save_predictor(folder: Path, name: str, problem: Problem, tasks: tuple[str, ...] = (), inputs=("image",)) -> Path:
-    """Weights of a small network that has learnt nothing."""
+    """Weights of a small untrained prediction network."""
     torch.manual_seed(0)
     tasks = tasks or tuple(target.name for target in problem.targets)
     targets = {name: (problem.target(name).level, problem.target(name).channels) for name in tasks}

@@ -19,7 +19,7 @@ from medley.models.zoo import create_model
 from medley.tasks import TASKS
 
 
-def test_help_names_every_command_and_the_version_is_the_packages(medley) -> None:
+def test_help_lists_every_command_and_the_version_is_that_of_the_package(medley) -> None:
     done = medley("--help")
     assert done.code == 0
     commands = "restore predict degrade prepare train evaluate models tasks convert doctor"
@@ -29,18 +29,18 @@ def test_help_names_every_command_and_the_version_is_the_packages(medley) -> Non
     assert medley("--version").out == f"medley {package.__version__}\n"
 
 
-def test_without_a_command_it_shows_help(medley) -> None:
+def test_without_a_command_the_help_is_shown(medley) -> None:
     done = medley()
     assert done.code == 2
     assert "restore" in done.out + done.err
 
 
-def test_tasks_for_people_and_machines(medley) -> None:
+def test_tasks_are_listed_as_table_and_json(medley) -> None:
     assert all(name in medley("tasks").out for name in TASKS)
     assert json.loads(medley("tasks", "--json").out)["ct-denoise"]["window"] == [-160, 240]
 
 
-def test_models_lists_what_is_packaged(medley, model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_lists_the_packaged_models(medley, model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "packaged", lambda: {"tiny": model})
     assert "ct-denoise PSNR 30.00 dB" in medley("models").out
     assert json.loads(medley("models", "--json").out)["tiny"]["architecture"] == "tat"
@@ -77,7 +77,9 @@ def test_degrade_writes_its_parameters_and_a_seed_gives_the_same_scan_again(medl
     assert "seed" in record["degradation"]["parameters"]
 
 
-def test_degrade_refuses_what_does_not_fit(medley, ct_series, ct_nifti, tmp_path) -> None:
+def test_degrade_refuses_other_modalities_several_scans_and_unknown_settings(
+    medley, ct_series, ct_nifti, tmp_path
+) -> None:
     out = tmp_path / "out"
     assert "of modality CT, but mr-sr is for MR" in medley("degrade", ct_series, "-o", out, "-t", "mr-sr").err
     assert "holds 2 scans" in medley("degrade", tmp_path, "-o", tmp_path.parent / "o", "-t", "ct-denoise").err

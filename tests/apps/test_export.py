@@ -22,7 +22,7 @@ def onnx_file(model, tmp_path_factory):
     return path
 
 
-def test_the_command_writes_a_file_that_restores_alone(medley, model, ct_nifti, tmp_path):
+def test_the_exported_file_restores_without_the_weights(medley, model, ct_nifti, tmp_path):
     file = tmp_path / "tiny.onnx"
     done = medley("export", model, "-o", file)
     assert done.code == 0, done.err
@@ -60,7 +60,7 @@ def test_restorers_of_both_backends_agree(model, onnx_file):
         (["--precision", "bfloat16"], "onnxruntime works in float32"),
     ],
 )
-def test_what_onnx_cannot_do_is_said(medley, onnx_file, ct_nifti, tmp_path, options, words):
+def test_options_that_onnx_does_not_support_are_refused(medley, onnx_file, ct_nifti, tmp_path, options, words):
     out = tmp_path / "o.nii.gz"
     done = medley("restore", ct_nifti, "-o", out, "-t", "ct-denoise", "-m", onnx_file, *options)
     assert done.code == 1
@@ -79,7 +79,7 @@ def test_export_refuses_before_any_work(medley, model, onnx_file, predictors, tm
     assert (tmp_path / "x.onnx").read_text() == "kept"
 
 
-def test_a_file_that_differs_does_not_get_its_name(medley, model, tmp_path, monkeypatch):
+def test_a_file_with_a_different_output_is_not_written(medley, model, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "TOLERANCE", -1.0)
     done = medley("export", model, "-o", tmp_path / "x.onnx")
     assert done.code == 1

@@ -1,4 +1,4 @@
-"""`medley predict` as a person meets it."""
+"""`medley predict`: results, reports and refusals."""
 
 import json
 import re
@@ -25,11 +25,11 @@ def record_of(folder: Path) -> dict:
     return json.loads((folder / "prediction.json").read_text())
 
 
-def test_a_dicom_scan_gets_nifti_dicom_numbers_and_a_page(medley, predictors, patient, tmp_path) -> None:
+def test_a_dicom_scan_gives_nifti_dicom_numbers_and_a_report(medley, predictors, patient, tmp_path) -> None:
     out, page = tmp_path / "out", tmp_path / "pages" / "report.html"
     done = medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"], "--report", page)
     assert done.code == 0, done.err
-    assert re.search(r"CT: dose up to .* Gy, segmentation: \d structures?, stage (early|late) ", done.err)
+    assert re.search(r"CT: dose: maximum .* Gy, segmentation: \d structures?, stage: (early|late) ", done.err)
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     names = ("Larynx", "PTV70", "SpinalCord")
     masks = [f"segmentation/{name}.nii.gz" for name in names]
@@ -90,7 +90,9 @@ def test_an_rtstruct_is_compared_and_its_unknown_names_are_listed(medley, predic
     assert not list(out.glob("*.dcm"))
 
 
-def test_a_network_that_needs_structures_takes_them_or_says_so(medley, predictors, rt, patient, tmp_path) -> None:
+def test_a_network_that_needs_structures_uses_them_or_reports_that_they_are_missing(
+    medley, predictors, rt, patient, tmp_path
+) -> None:
     def predict(*arguments: object) -> str:
         done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", predictors["needy"], *arguments)
         assert done.code == 1
@@ -112,7 +114,7 @@ def test_a_network_that_needs_structures_takes_them_or_says_so(medley, predictor
     assert scan["given"]["structures"]["PTV70"]["D95"] >= 0
 
 
-def test_a_nifti_scan_keeps_its_place(medley, predictors, patient, tmp_path) -> None:
+def test_results_of_a_nifti_scan_have_its_geometry(medley, predictors, patient, tmp_path) -> None:
     ct = read(patient / "CT")
     affine = ct.affine[:, [2, 1, 0, 3]]
     header = nib.Nifti1Image(ct.data.transpose(2, 1, 0).astype(np.int16), affine)
@@ -137,7 +139,9 @@ def test_a_nifti_scan_keeps_its_place(medley, predictors, patient, tmp_path) -> 
     assert not (tmp_path / "three").exists()
 
 
-def test_without_highdicom_there_is_nifti_and_a_word(medley, predictors, patient, tmp_path, monkeypatch) -> None:
+def test_without_highdicom_nifti_is_written_and_a_note_printed(
+    medley, predictors, patient, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)
     out = tmp_path / "out"
     done = medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"])
@@ -152,13 +156,13 @@ def test_without_highdicom_there_is_nifti_and_a_word(medley, predictors, patient
     assert not (tmp_path / "two").exists()
 
 
-def test_dicom_alone(medley, predictors, patient, tmp_path) -> None:
+def test_dicom_files_only(medley, predictors, patient, tmp_path) -> None:
     out = tmp_path / "out"
     assert medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"], "--format", "dicom").code == 0
     assert sorted(path.name for path in out.iterdir()) == ["dose.dcm", "prediction.json", "segmentation.dcm"]
 
 
-def test_what_the_grid_does_not_reach_is_told(medley, predictors, patient, tmp_path) -> None:
+def test_the_part_of_the_body_outside_the_grid_is_reported(medley, predictors, patient, tmp_path) -> None:
     out, page = tmp_path / "out", tmp_path / "r.html"
     done = medley(
         "predict", patient / "CT", "-o", out, "-m", predictors["narrow"], "--report", page, "--format", "nifti"
@@ -176,7 +180,7 @@ def test_what_the_grid_does_not_reach_is_told(medley, predictors, patient, tmp_p
 @pytest.mark.parametrize(("model", "shown", "absent"), [
     ("outlines", ["Structures"], ["Dose and volume", "80 Gy"]), ("stages", ['class="bars"'], ["<h2>Structures"]),
 ])  # fmt: skip
-def test_a_page_shows_what_there_is(medley, predictors, patient, tmp_path, model, shown, absent) -> None:
+def test_a_report_shows_the_targets_of_the_network(medley, predictors, patient, tmp_path, model, shown, absent) -> None:
     page = tmp_path / "r.html"
     wishes = ("-m", predictors[model], "--report", page, "--format", "nifti")
     assert medley("predict", patient / "CT", "-o", tmp_path / "out", *wishes).code == 0
@@ -185,7 +189,7 @@ def test_a_page_shows_what_there_is(medley, predictors, patient, tmp_path, model
     assert not any(word in page.read_text() for word in absent)
 
 
-def test_scans_of_other_kinds_are_one_clear_line(medley, predictors, phantoms, patient, photograph, tmp_path):
+def test_scans_of_other_kinds_are_refused_in_one_line(medley, predictors, phantoms, patient, photograph, tmp_path):
     def predict(source: Path, model: str, *arguments: object) -> str:
         done = medley("predict", source, "-o", tmp_path / "out", "-m", predictors[model], *arguments)
         assert done.code == 1
@@ -205,7 +209,7 @@ def test_scans_of_other_kinds_are_one_clear_line(medley, predictors, phantoms, p
     assert "does not use structures" in predict(photograph, "skin", "--structures", patient / "RS.dcm")
 
 
-def test_each_command_names_the_other(medley, predictors, patient, tmp_path) -> None:
+def test_a_model_for_the_other_command_is_refused_with_its_name(medley, predictors, patient, tmp_path) -> None:
     done = medley("restore", patient / "CT", "-o", tmp_path / "out", "-m", predictors["plans"])
     assert done.code == 1
     assert "plans does not restore scans, it predicts dose, segmentation, stage; use it with medley predict" in done.err
@@ -224,14 +228,14 @@ def test_each_command_names_the_other(medley, predictors, patient, tmp_path) -> 
         ((), "Missing option '--model'"),
     ],
 )
-def test_wrong_usage_leaves_with_2(medley, patient, tmp_path, arguments, message) -> None:
+def test_wrong_usage_exits_with_2(medley, patient, tmp_path, arguments, message) -> None:
     model = ("-m", "x") if arguments else ()
     done = medley("predict", patient / "CT", "-o", tmp_path / "out", *model, *arguments)
     assert done.code == 2
     assert message in " ".join(done.err.replace("│", " ").split())
 
 
-def test_results_are_never_written_over_anything_unasked(medley, predictors, photograph, tmp_path) -> None:
+def test_nothing_is_overwritten_without_the_option(medley, predictors, photograph, tmp_path) -> None:
     out = tmp_path / "out"
 
     def predict(*arguments: object) -> tuple[int, str]:
@@ -276,7 +280,7 @@ def test_packaged_predictors_are_listed(medley, predictors, monkeypatch) -> None
     assert "checksum correct, segmentation, diagnosis" in medley("doctor").out
 
 
-def test_the_hottest_voxel_lies_in_the_hot_region() -> None:
+def test_the_section_goes_through_the_region_of_the_highest_dose() -> None:
     dose = np.zeros((5, 20, 20))
     row, column = np.mgrid[:20, :20]
     ring = abs(np.hypot(row - 10, column - 10) - 6) < 1

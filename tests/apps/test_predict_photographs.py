@@ -11,7 +11,7 @@ from PIL import Image
 from medley.apps.predict_files import read_photograph
 
 
-def test_a_photograph_gets_a_mask_and_a_diagnosis(medley, predictors, photograph, tmp_path) -> None:
+def test_a_photograph_gives_a_mask_and_a_diagnosis(medley, predictors, photograph, tmp_path) -> None:
     out, page = tmp_path / "out", tmp_path / "r.html"
     done = medley("predict", photograph, "-o", out, "-m", predictors["skin"], "--report", page)
     assert done.code == 0, done.err
@@ -25,7 +25,7 @@ def test_a_photograph_gets_a_mask_and_a_diagnosis(medley, predictors, photograph
     assert 'class="bars"' in page.read_text()
 
 
-def test_a_photograph_taken_upright_is_seen_upright(tmp_path) -> None:
+def test_the_orientation_of_the_camera_is_respected(tmp_path) -> None:
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[:5] = 255
     exif = Image.Exif()
@@ -57,7 +57,7 @@ def spoilt(tmp_path: Path, kind: str) -> Path:
         ("missing", "missing.png: does not exist"),
     ],
 )
-def test_bad_photographs_are_one_clear_line(medley, predictors, tmp_path, kind, message) -> None:
+def test_bad_photographs_are_refused_in_one_line(medley, predictors, tmp_path, kind, message) -> None:
     done = medley("predict", spoilt(tmp_path, kind), "-o", tmp_path / "out", "-m", predictors["skin"])
     assert done.code == 1
     assert len(done.err.splitlines()) == 1
@@ -65,7 +65,7 @@ def test_bad_photographs_are_one_clear_line(medley, predictors, tmp_path, kind, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_scans_goes_on_past_a_broken_one(medley, predictors, photograph, tmp_path) -> None:
+def test_a_broken_photograph_does_not_stop_the_others(medley, predictors, photograph, tmp_path) -> None:
     folder = tmp_path / "photographs"
     (folder / "more").mkdir(parents=True)
     photograph.rename(folder / "more" / "b.png")

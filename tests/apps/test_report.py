@@ -14,7 +14,7 @@ def plan(data: np.ndarray, task: str = "ct-denoise") -> Plan:
 
 
 @pytest.mark.parametrize("sigma", [5.0, 40.0])
-def test_noise_is_found_on_top_of_structure(sigma: float) -> None:
+def test_noise_is_estimated_in_an_image_with_structure(sigma: float) -> None:
     row, column = np.mgrid[:256, :256]
     smooth = 60 * np.sin(row / 20) + 80 * (column > 128)  # ramps and one edge
     image = smooth + np.random.default_rng(0).normal(0, sigma, smooth.shape)
@@ -67,7 +67,7 @@ def test_padding_is_not_counted_as_outside_the_range(change, outside, padding) -
     assert (survey.outside, survey.padding) == (outside, padding)
 
 
-def test_a_survey_of_one_flat_slice_knows_no_noise() -> None:
+def test_a_survey_of_one_flat_slice_has_no_noise() -> None:
     survey = Survey(plan(np.zeros((1, 16, 16), np.float32)))
     survey(0, np.zeros((16, 16), np.float32), np.zeros((16, 16), np.float32))
     assert survey.noise is None

@@ -15,7 +15,7 @@ from medley.io.files import read
 from .conftest import save_nifti
 
 
-def test_a_nifti_scan_keeps_its_place_and_type(medley, model, ct_nifti, tmp_path) -> None:
+def test_a_nifti_scan_keeps_its_geometry_and_data_type(medley, model, ct_nifti, tmp_path) -> None:
     out = tmp_path / "out.nii.gz"
     done = medley("restore", ct_nifti, "-o", out, "-m", model, "--task", "ct-denoise")
     assert (done.code, done.out) == (0, "")
@@ -58,7 +58,7 @@ def test_a_dicom_series_becomes_a_derived_series_with_a_report_and_a_record(medl
     assert str(tmp_path) not in html
 
 
-def test_the_precision_is_noted_wherever_people_look(medley, model, ct_series, tmp_path) -> None:
+def test_the_precision_is_in_the_record_the_report_and_the_header(medley, model, ct_series, tmp_path) -> None:
     scans, data = [], []
     for precision in ("float32", "bfloat16"):
         out, page, record = (tmp_path / f"{precision}{end}" for end in ("", ".html", ".json"))
@@ -75,12 +75,12 @@ def test_the_precision_is_noted_wherever_people_look(medley, model, ct_series, t
     assert medley("restore", ct_series, "-o", tmp_path / "o", "--precision", "float16").code == 2
 
 
-def test_json_on_stdout_is_json_alone(medley, model, ct_nifti, tmp_path) -> None:
+def test_only_json_is_printed_on_stdout(medley, model, ct_nifti, tmp_path) -> None:
     done = medley("restore", ct_nifti, "-o", tmp_path / "o.nii.gz", "-m", model, "-t", "ct-denoise", "--json", "-")
     assert json.loads(done.out)["scans"][0]["output"] == str(tmp_path / "o.nii.gz")
 
 
-def test_a_folder_of_scans_goes_on_past_a_broken_one(medley, model, ct_series, tmp_path) -> None:
+def test_a_broken_scan_does_not_stop_the_others(medley, model, ct_series, tmp_path) -> None:
     scans = tmp_path / "scans"
     (scans / "a").mkdir(parents=True)
     ct_series.rename(scans / "a" / "chest")
@@ -110,7 +110,7 @@ def test_an_mr_scan_on_a_finer_grid(medley, model, tmp_path) -> None:
     np.testing.assert_allclose(nib.load(out).header.get_zooms(), (0.4, 0.45, 3), rtol=1e-5)
 
 
-def test_a_scan_of_20_x_20_simply_works(medley, model, tmp_path) -> None:
+def test_a_scan_of_20_x_20_is_restored(medley, model, tmp_path) -> None:
     scan = save_nifti(tmp_path / "small.nii", np.random.default_rng(0).integers(-1000, 900, (20, 20, 1)))
     page = tmp_path / "r.html"
     assert (
@@ -164,7 +164,7 @@ def in_bq(tmp_path: Path) -> Path:
         (in_bq, (), "pet.nii.gz: the file does not say its modality.*--task"),
     ],
 )
-def test_bad_input_is_one_clear_line(medley, model, tmp_path, make, arguments, message) -> None:
+def test_bad_input_is_refused_in_one_line(medley, model, tmp_path, make, arguments, message) -> None:
     out = tmp_path / "out.nii.gz"
     done = medley("restore", make(tmp_path), "-o", out, "-m", model, *arguments)
     assert done.code == 1
@@ -173,7 +173,7 @@ def test_bad_input_is_one_clear_line(medley, model, tmp_path, make, arguments, m
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_a_missing_slice_is_seen(medley, model, ct_series, tmp_path) -> None:
+def test_a_missing_slice_is_detected(medley, model, ct_series, tmp_path) -> None:
     (ct_series / "2.dcm").unlink()
     done = medley("restore", ct_series, "-o", tmp_path / "out", "-m", model)
     assert done.code == 1
@@ -197,13 +197,13 @@ def test_a_task_for_another_modality_is_refused(medley, model, ct_series, tmp_pa
         (("--what",), "No such option"),
     ],
 )
-def test_wrong_usage_leaves_with_2(medley, ct_nifti, tmp_path, arguments, message) -> None:
+def test_wrong_usage_exits_with_2(medley, ct_nifti, tmp_path, arguments, message) -> None:
     done = medley("restore", ct_nifti, "-o", tmp_path / "o.nii", *arguments)
     assert done.code == 2
     assert message in " ".join(done.err.replace("│", " ").split())
 
 
-def test_results_are_never_written_over_anything_unasked(medley, model, ct_nifti, ct_series, tmp_path) -> None:
+def test_nothing_is_overwritten_without_the_option(medley, model, ct_nifti, ct_series, tmp_path) -> None:
     def restore(source: Path, *arguments: object) -> str:
         done = medley("restore", source, "-m", model, "-t", "ct-denoise", *arguments)
         assert done.code == 1
@@ -263,7 +263,7 @@ def test_ctrl_c_leaves_nothing_behind(medley, model, ct_nifti, tmp_path, monkeyp
     assert not out.parent.exists()
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_behind(model, tmp_path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(model, tmp_path) -> None:
     pytest.importorskip("resource")
     scan = save_nifti(tmp_path / "big.nii", np.random.default_rng(0).integers(-1000, 900, (64, 64, 8)))
     out = tmp_path / "new" / "out.nii"

@@ -77,13 +77,13 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Update]:
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
     task = bar.add_task(printable(title))
-    begun = told = time.monotonic()
+    begun = printed = time.monotonic()
 
     def update(done: int, total: int, text: str = title) -> None:
-        nonlocal told
+        nonlocal printed
         now = time.monotonic()
-        if not console.is_terminal and now - told >= INTERVAL:
-            told = now
+        if not console.is_terminal and now - printed >= INTERVAL:
+            printed = now
             say(f"{text}: {done:,} of {total:,}", quiet=quiet)
         if not bar.live.is_started and now - begun > PATIENCE:
             bar.start()

@@ -237,9 +237,9 @@ def _summary(record: Mapping[str, Any]) -> str:
     parts = []
     for target, answer in record["answers"].items():
         if "maximum" in answer:
-            parts.append(f"{target} up to {answer['maximum']:.1f} {answer['unit']}")
+            parts.append(f"{target}: maximum {answer['maximum']:.1f} {answer['unit']}")
         elif "probabilities" in answer:
-            parts.append(f"{target} {answer['answer']} ({100 * answer['probabilities'][answer['answer']]:.0f} %)")
+            parts.append(f"{target}: {answer['answer']} ({100 * answer['probabilities'][answer['answer']]:.0f} %)")
         else:
             parts.append(f"{target}: {counted(sum(any(one.values()) for one in answer.values()), 'structure')}")
     return f"{record['name']}: {', '.join(parts)} in {record['seconds']:.1f} s -> {record['output']}"

@@ -227,7 +227,7 @@ def _synchronise(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # a file system that cannot be told to
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # a file system without fsync
             raise
     finally:
         os.close(handle)
