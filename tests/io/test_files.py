@@ -1,4 +1,4 @@
-"""Which scans lie at a path, and the right reader and writer for each."""
+"""Finding scans at a path, and reading and writing each format."""
 
 import gc
 import os
@@ -62,14 +62,14 @@ def test_a_file_is_one_scan_and_a_folder_with_one_series_has_its_name(tmp_path, 
     assert read(str(files[0])).shape == (1, 12, 16)
 
 
-def test_names_that_would_occur_twice_are_told_apart(tmp_path):
+def test_repeated_names_get_a_number(tmp_path):
     for suffix in (".nii", ".nii.gz"):
         write(VOLUME, tmp_path / f"a{suffix}")
     write(VOLUME, tmp_path / "a-2.nii")
     assert len(set(names(tmp_path))) == 3
 
 
-def test_a_broken_file_alone_is_a_scan_that_says_so_when_opened(tmp_path):
+def test_a_damaged_file_is_a_scan_whose_opening_gives_the_error(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "text.dcm").write_text("words")
     (tmp_path / "broken.zip").write_bytes(b"PK no zip")
@@ -139,7 +139,7 @@ def test_a_zip_cannot_write_outside_its_folder(tmp_path, phantoms, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.dcm", "a.nii.bz2", "a.hdr"])
-def test_suffixes_medley_does_not_write(tmp_path, name):
+def test_unknown_suffixes_are_refused_for_writing(tmp_path, name):
     with pytest.raises(MedleyError, match=r"cannot write \.\w+ files; expected \.nii, \.nii\.gz, \.mha or \.nrrd"):
         write(VOLUME, tmp_path / name)
 
@@ -149,7 +149,7 @@ def test_a_folder_named_by_a_uid_is_a_folder(tmp_path, phantoms):
     assert write(read(tmp_path / "ct"), tmp_path / "1.2.840.113").is_dir()
 
 
-def test_dicom_to_nifti_to_dicom_is_one_round(tmp_path, phantoms):
+def test_dicom_to_nifti_and_back(tmp_path, phantoms):
     sitk = pytest.importorskip("SimpleITK")
     phantoms.write_pet_series(tmp_path / "pet", orientation=phantoms.OBLIQUE)
     volume = read(tmp_path / "pet")

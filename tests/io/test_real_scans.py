@@ -1,4 +1,4 @@
-"""The real series beside the checkout against the volumes made from them by others (skipped where they are absent)."""
+"""Real series against volumes that other programs made from them (skipped if the data is absent)."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from medley.io.files import find_scans, open_scan, read, write
 
 
-def test_ct_equals_its_volume_but_for_the_padding(shared):
+def test_ct_equals_its_volume_except_for_the_padding(shared):
     series = read(shared / "data/dicom/ct_crlm_1004")
     whole = read(shared / "data/restoration/ct/valid/crlm_1004_abdomen.nii.gz", modality="CT")
     assert series.data.min() == -3024

@@ -1,4 +1,4 @@
-"""MHA and NRRD through SimpleITK."""
+"""MetaImage and NRRD: compared with SimpleITK."""
 
 import sys
 
@@ -24,7 +24,7 @@ def oblique(phantoms):
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd", ".NRRD"])
-def test_values_place_and_meaning_come_back(tmp_path, phantoms, sitk, suffix):
+def test_values_geometry_modality_and_unit_survive_a_round_trip(tmp_path, phantoms, sitk, suffix):
     volume = Volume(phantoms.values((5, 6, 7), -100, 900) * np.float32(0.37), oblique(phantoms), "MR", "a.u.")
     write(volume, tmp_path / f"a{suffix}", derivation="medley 0.1.0")
     again = read(tmp_path / f"a{suffix}")
@@ -38,7 +38,7 @@ def test_values_place_and_meaning_come_back(tmp_path, phantoms, sitk, suffix):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f8"])
-def test_integer_types_stay(tmp_path, phantoms, sitk, dtype):
+def test_integer_types_are_kept(tmp_path, phantoms, sitk, dtype):
     array = phantoms.values((5, 6, 7), 0, 200).astype(dtype)
     sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "a.mha"))
     volume = read(tmp_path / "a.mha")
@@ -54,7 +54,7 @@ def test_integer_types_stay(tmp_path, phantoms, sitk, dtype):
         assert again[0, 0, 0] == np.iinfo(kind).max
 
 
-def test_what_is_not_one_grey_volume_of_numbers_is_refused(tmp_path, sitk):
+def test_several_volumes_nan_and_colours_are_refused(tmp_path, sitk):
     for name, array, word in (
         ("a.mha", np.zeros((2, 3, 4, 5), np.float32), "4 axes"),
         ("c.mha", np.full((3, 4, 5), np.nan, np.float32), "NaN"),
