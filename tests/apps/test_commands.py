@@ -64,6 +64,14 @@ def test_the_doctor_finds_damaged_weights(medley, model, tmp_path, monkeypatch: 
     assert "broken" in done.out
 
 
+def test_the_doctor_says_how_a_missing_extra_is_installed_from_a_clone(medley, monkeypatch) -> None:
+    monkeypatch.setattr("medley.apps.doctor.missing_packages", lambda extra: ["zarr"] if extra == "train" else [])
+    monkeypatch.setattr(weights, "packaged", dict)
+    done = medley("doctor")
+    assert done.code == 0
+    assert 'zarr not installed: run pip install ".[train]" in the folder that holds the source of medley' in done.out
+
+
 def test_degrade_writes_its_parameters_and_a_seed_gives_the_same_scan_again(medley, ct_nifti, tmp_path) -> None:
     for name in ("a", "b"):
         done = medley("degrade", ct_nifti, "-o", tmp_path / f"{name}.nii.gz", "-t", "ct-denoise", "--set", "dose=0.1")

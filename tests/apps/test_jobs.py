@@ -68,6 +68,20 @@ def test_the_record_is_written_after_an_interrupt_too(jobs, tmp_path) -> None:
     assert [one["name"] for one in record["scans"]] == ["a"]
 
 
+def test_an_interrupt_stays_an_interrupt_when_the_record_cannot_be_written(jobs, tmp_path, capsys) -> None:
+    class Appears(KeyboardInterrupt):
+        def __init__(self) -> None:
+            (tmp_path / "record.json").write_text("other")
+
+    def work(job: Job, update: object) -> dict:
+        raise Appears
+
+    with pytest.raises(Appears):
+        run_jobs(jobs, work, lambda record: "", inputs=[tmp_path / "in"], record=tmp_path / "record.json")
+    assert "record.json: exists already" in capsys.readouterr().err
+    assert (tmp_path / "record.json").read_text() == "other"
+
+
 def test_the_record_goes_to_stdout(jobs, capsys) -> None:
     assert run(jobs, {"a": ValueError()}, record=Path("-"), quiet=True) == 3
     shown = capsys.readouterr()

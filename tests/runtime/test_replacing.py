@@ -284,3 +284,23 @@ def test_an_old_folder_is_never_lost_when_the_exchange_fails(tmp_path, monkeypat
         fill(temporary, True)
     assert content(tmp_path / "out") == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+@posix
+@KINDS
+def test_what_a_process_killed_while_writing_leaves_is_removed_by_the_next(tmp_path, fresh, folder):
+    code = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        from medley.runtime.atomic import replacing
+        with replacing(Path(sys.argv[1]) / "out", folder=sys.argv[2] == "True") as temporary:
+            temporary.mkdir() if sys.argv[2] == "True" else temporary.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path, str(folder)], check=False)
+    assert killed.returncode == -9
+    [left] = tmp_path.iterdir()
+    assert left.name.startswith(".part-")
+    with replacing(tmp_path / "out", folder=folder) as temporary:
+        fill(temporary, folder)
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]

@@ -98,10 +98,12 @@ def run_jobs(
             say(summary(one), quiet=quiet)
     except KeyboardInterrupt:
         content["interrupted"] = True
-        raise
-    finally:
-        if record is not None:
+        try:
             _write_record(record, content, jobs, overwrite)
+        except MedleyError as error:
+            complain(str(error))
+        raise
+    _write_record(record, content, jobs, overwrite)
     failed = sum("error" in one for one in records)
     return 0 if not failed else 1 if failed == len(records) else 3
 
@@ -131,7 +133,9 @@ def _run(job: Job, work: Work, update: Update) -> dict[str, Any]:
         return {"name": job.scan.name, "input": path, "error": text if path in text else f"{path}: {text}"}
 
 
-def _write_record(path: Path, content: dict[str, Any], jobs: Sequence[Job], overwrite: bool) -> None:
+def _write_record(path: Path | None, content: dict[str, Any], jobs: Sequence[Job], overwrite: bool) -> None:
+    if path is None:
+        return
     mode = 0o777
     for job in jobs:
         if Path(job.scan.path).exists():
