@@ -1,6 +1,7 @@
-"""The rules that hold the house together: imports go down only, the light parts stay light, files stay small."""
+"""Rules of the source: imports point down the layers, `import medley` is fast, files are short, `_modules` private."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "medley"
 
-# A floor stands on the floors below it. On one floor, rooms may not look into each other, except where ALLOWED says.
-FLOORS = {
+# A package imports only from packages in layers below its own, and from those that ALLOWED lists.
+LAYERS = {
     "errors": 0, "volume": 0, "tasks": 0, "problems": 0, "geometry": 0, "runtime": -1, "metrics": 0, "models": 0,
     "packaged": 0,
     "io": 1, "physics": 1, "inference": 1,
@@ -29,43 +30,51 @@ ALLOWED = {
     ("plots", "experiments"),  # until verdict and weights_of move down
     ("plots", "training"),
 }
-EVERYONE = {"errors", "volume"}  # the words the whole house speaks; errors itself imports nothing
+EVERYWHERE = {"errors", "volume"}  # may be imported by every module
 
 
-def room(path: Path) -> str:
+def package(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+def imported_packages(path: Path) -> set[str]:
+    packages = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "medley":
-            rooms |= {alias.name for alias in node.names}
+            packages |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("medley."):
-            rooms.add(node.module.split(".")[1])
+            packages.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
-            rooms |= {name.split(".")[1] for a in node.names if (name := a.name).startswith("medley.")}
-    return rooms & FLOORS.keys()
+            packages |= {name.split(".")[1] for a in node.names if (name := a.name).startswith("medley.")}
+    return packages & LAYERS.keys()
 
 
 SOURCES = sorted(SOURCE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(SOURCE).as_posix())
-def test_imports_go_down_only(path: Path) -> None:
-    here = room(path)
+def test_imports_point_down_the_layers(path: Path) -> None:
+    here = package(path)
     if here == "__init__":
-        return  # the public face opens doors on every floor, when they are asked for
-    assert here in FLOORS, f"{here} stands on no floor yet; say which in FLOORS"
-    for other in imported_rooms(path) - {here}:
-        below = FLOORS[other] < FLOORS[here]
-        assert below or other in EVERYONE or (here, other) in ALLOWED, f"{here} must not import {other}"
+        return  # the public API imports from all layers, on first use
+    assert here in LAYERS, f"{here} has no layer yet; add it to LAYERS"
+    for other in imported_packages(path) - {here}:
+        below = LAYERS[other] < LAYERS[here]
+        assert below or other in EVERYWHERE or (here, other) in ALLOWED, f"{here} must not import {other}"
 
 
-def test_an_import_that_goes_up_would_be_seen(tmp_path: Path) -> None:
+def test_an_import_from_a_higher_layer_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text("from medley.apps import cli\nfrom medley import training\nimport medley.data.store\n")
-    assert imported_rooms(file) == {"apps", "training", "data"}
+    assert imported_packages(file) == {"apps", "training", "data"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_private_modules_are_imported_in_their_own_package_only(path: Path) -> None:
+    modules = re.findall(r"^\s*(?:from|import) (medley(?:\.\w+)*)", path.read_text(), flags=re.MULTILINE)
+    private = {name for name in modules if re.search(r"\._\w+$", name)}
+    here = ".".join(["medley", *path.relative_to(SOURCE).parent.parts])
+    assert {name for name in private if name.rpartition(".")[0] != here} == set()
 
 
 @pytest.mark.parametrize("folder", ["src", "tests", "benchmarks"])
@@ -79,15 +88,15 @@ def test_no_file_is_longer_than_400_lines(folder: str) -> None:
     [["-c", "import medley"], ["-m", "medley.apps.cli", "--help"], ["-m", "medley.apps.cli", "tasks"]],
     ids=["import medley", "medley --help", "medley tasks"],
 )
-def test_the_light_parts_load_no_torch(arguments: list[str]) -> None:
+def test_import_help_and_tasks_load_no_torch(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True)
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "medley" in loaded
     assert "torch" not in loaded
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git tells what is tracked")
-def test_no_path_of_a_machine_is_tracked() -> None:
+@pytest.mark.skipif(shutil.which("git") is None, reason="git lists the tracked files")
+def test_no_tracked_file_contains_a_path_of_a_machine() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     text = [ROOT / name for name in tracked if name.endswith((".py", ".md", ".yaml", ".toml", ".txt", ".csv"))]
     places = ("/wor" + "k/", "/roo" + "t/", "pythonhos" + "ted")
