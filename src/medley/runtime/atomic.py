@@ -9,6 +9,7 @@ import shutil
 import stat
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +20,7 @@ from medley.runtime.processes import TOKEN, owner_is_dead, owner_token
 # Libraries that are not written in Python raise errors of their own when the system refuses to write.
 _REFUSED = re.compile(r"\(os error \d+\)|No space left on device")  # safetensors, zarr's codecs
 _TORCH = re.compile(r"inline_container\.cc|PytorchStreamWriter")  # does not say the reason
+_SYNCHRONISED_AT_ONCE = 16
 _tidied: set[Path] = set()  # folders in which this process has looked for leftovers
 
 
@@ -209,14 +211,16 @@ def _put_back(aside: Path, folder: Path) -> list[Path]:
 
 def _store(path: Path, mode: int) -> None:
     """Limit the permissions of a file, or of all in a folder, and see that the data is on the disk."""
-    for one in [path, *(path.rglob("*") if path.is_dir() else ())]:
+    everything = [path, *(path.rglob("*") if path.is_dir() else ())]
+    for one in everything:
         if os.name == "posix" and not one.is_symlink():
             now = stat.S_IMODE(one.stat().st_mode)
             # The owner may always read and write; who may read a folder may also enter it.
             allowed = mode | ((mode & 0o444) >> 2 | 0o7700 if one.is_dir() else 0o7600)
             if now & ~allowed:
                 one.chmod(now & allowed)
-        _synchronise(one)
+    with ThreadPoolExecutor(_SYNCHRONISED_AT_ONCE) as pool:  # the system can write many files in one go
+        list(pool.map(_synchronise, everything))
 
 
 def _synchronise(path: Path) -> None:
