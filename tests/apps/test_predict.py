@@ -114,6 +114,43 @@ def test_a_network_that_needs_structures_uses_them_or_reports_that_they_are_miss
     assert scan["given"]["structures"]["PTV70"]["D95"] >= 0
 
 
+def test_tg263_names_are_understood_and_other_targets_are_mentioned(medley, predictors, rt, patient, tmp_path) -> None:
+    ct = read(patient / "CT")
+    drawn = rt.structures(ct)
+    names = {"PTV_7000": drawn["ptv 70"], "Spinal_Cord": drawn["SpinalCord"], "PTV_5400": drawn["z_helper"]}
+    rt.write_structures(tmp_path / "tg.dcm", ct, names)
+    done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", predictors["needy"], "--structures",
+                  tmp_path / "tg.dcm", "-q")  # fmt: skip
+    assert done.code == 0, done.err
+    record = record_of(tmp_path / "out")
+    assert record["given"]["names"] == {"PTV70": "PTV_7000", "SpinalCord": "Spinal_Cord"}
+    assert record["given"]["unmatched_targets"] == ["PTV_5400"]
+    assert any(note.startswith("targets with names that the network does not know") for note in record["notes"])
+
+
+def test_a_table_of_names_is_used(medley, predictors, rt, patient, tmp_path) -> None:
+    table = tmp_path / "names.csv"
+    table.write_text("name,structure\nz_helper,PTV70\n*cord*,SpinalCord\n")
+    arguments = ["predict", patient / "CT", "-o", tmp_path / "out", "-m", predictors["needy"], "-q"]
+    done = medley(*arguments, "--structures", patient / "RS.dcm", "--structure-names", table)
+    assert done.code == 0, done.err
+    assert record_of(tmp_path / "out")["given"]["names"] == {"PTV70": "z_helper", "SpinalCord": "SpinalCord"}
+    done = medley(*arguments, "--structure-names", table)
+    assert done.code == 1
+    assert "add --structures" in done.err
+
+
+def test_no_dose_is_predicted_without_a_target(medley, predictors, rt, patient, tmp_path) -> None:
+    ct = read(patient / "CT")
+    drawn = rt.structures(ct)
+    rt.write_structures(tmp_path / "rs.dcm", ct, {"Boost": drawn["ptv 70"], "SpinalCord": drawn["SpinalCord"]})
+    done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", predictors["needy"], "--structures",
+                  tmp_path / "rs.dcm", "-q")  # fmt: skip
+    assert done.code == 1
+    assert "needy needs a target (PTV70), but the structures given are SpinalCord" in done.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_results_of_a_nifti_scan_have_its_geometry(medley, predictors, patient, tmp_path) -> None:
     ct = read(patient / "CT")
     affine = ct.affine[:, [2, 1, 0, 3]]

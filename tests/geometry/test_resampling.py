@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medley.geometry.resampling import resample, to_size
+from medley.geometry.resampling import averaged, mask_on_grid, resample, to_size
 
 
 def random(*shape, seed=0):
@@ -79,3 +79,27 @@ def test_beyond_half_a_voxel_lies_nothing():
     got = resample(array, np.eye(4), new, (1, 1, 22), outside=-5)[0, 0]
     where = -1 + 0.25 * np.arange(22)
     np.testing.assert_array_equal(got, np.where((where >= -0.5) & (where <= 3.5), 1, -5))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_averaging_over_coarser_voxels_keeps_the_sum(step):
+    mask = np.zeros((20, 20, 20), bool)
+    mask[4:11, 5:9, 6:13] = True
+    shape = tuple(int(np.ceil(n / step)) for n in mask.shape)
+    coarse = np.diag([step, step, step, 1.0])
+    coarse[:3, 3] = (step - 1) / 2
+    share = averaged(mask, np.eye(4), coarse, shape)
+    assert share.sum() * step**3 == pytest.approx(mask.sum())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+@pytest.mark.parametrize("start", [0, 1, 4])
+def test_no_structure_is_lost_on_a_coarser_grid(size, start):
+    mask = np.zeros((18, 18, 18), bool)
+    mask[start : start + size, start : start + size, start : start + size] = True
+    coarse = np.diag([6, 6, 6, 1.0])
+    coarse[:3, 3] = 2.5
+    found = mask_on_grid(mask, np.eye(4), coarse, (3, 3, 3))
+    assert found.any()
+    assert mask_on_grid(np.zeros_like(mask), np.eye(4), coarse, (3, 3, 3)).sum() == 0
+    assert not found[2].any()

@@ -88,6 +88,13 @@ def predict(
             metavar="RTSTRUCT.dcm", help="Structures of the scan: input of models that need them, or for comparison."
         ),
     ] = None,
+    structure_names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="What the names in RTSTRUCT.dcm mean: columns name, structure. By default: TG-263 names.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures; a folder for several.")
     ] = None,
@@ -115,6 +122,7 @@ def predict(
         output,
         model=model,
         structures=structures,
+        structure_names=structure_names,
         device=device,
         page=report,
         record=record,

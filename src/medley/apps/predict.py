@@ -17,12 +17,15 @@ from medley.apps._predict_numbers import answers, of_structures
 from medley.apps._terminal import Update, counted, no_update
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
 from medley.apps.predict_files import PHOTOGRAPHS, read_photograph, write_answers
+from medley.data.layouts.structure_names import BODY, StructureNames, read_structure_names
 from medley.errors import MedleyError
-from medley.inference.predictor import Prediction, Predictor, load, matched
-from medley.io.dicom.structures import read_structures
+from medley.inference.predictor import Prediction, Predictor, load
+from medley.io.dicom.structure_codes import TARGET, structure_codes
+from medley.io.dicom.structures import Structures, read_structures
 from medley.io.files import Scan, find_scans, open_scan
 from medley.models import loading
 from medley.runtime.atomic import replacing
+from medley.runtime.text import plain_name
 from medley.volume import Volume
 
 RECORD = "prediction.json"
@@ -35,12 +38,13 @@ class Given:
     Attributes
     ----------
     masks: the structures that the network knows, by its names. names: their names in the file. unmatched: the other
-        names in the file.
+        names in the file. targets: those of them that are radiotherapy targets by their name or type.
     """
 
     masks: Mapping[str, np.ndarray]
     names: Mapping[str, str]
     unmatched: tuple[str, ...]
+    targets: tuple[str, ...] = ()
 
 
 def predict(
@@ -49,6 +53,7 @@ def predict(
     *,
     model: str,
     structures: Path | None = None,
+    structure_names: Path | None = None,
     device: str = "cpu",
     page: Path | None = None,
     record: Path | None = None,
@@ -63,6 +68,7 @@ def predict(
     source: a file, a DICOM series, a zip, a photograph, or a folder of them.
     output: the folder for the results of a single scan, or for the folders of several.
     structures: an RTSTRUCT of the only scan: input of networks that need structures, and shown beside the predictions.
+    structure_names: a table of what the names in it mean (`data.layouts.structure_names`); None for standard names.
     page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
     form: "nifti" or "dicom" for one of them only; None for NIfTI, and also DICOM where the scan is DICOM.
 
@@ -78,13 +84,16 @@ def predict(
     scans = find_photographs(source) if photographs(predictor) else find_scans(source)
     if structures is not None and len(scans) > 1:
         raise MedleyError(f"there are {len(scans)} scans, but {structures} belongs to one; give that scan alone")
+    if structure_names is not None and structures is None:
+        raise MedleyError(f"{structure_names}: names structures, but no structures are given; add --structures")
+    names = read_structure_names(structure_names) if structure_names else None
     jobs = make_jobs(scans, folders_for(scans, output), page)
     for job in jobs:
         _check_replaceable(job.output)
-    inputs = [source, loading.find(model), *([structures] if structures else [])]
+    inputs = [source, loading.find(model), *(one for one in (structures, structure_names) if one)]
 
     def work(job: Job, update: Update) -> dict[str, Any]:
-        return predict_one(predictor, job, structures, update, form=form, overwrite=overwrite)
+        return predict_one(predictor, job, structures, names, update, form=form, overwrite=overwrite)
 
     return run_jobs(jobs, work, _summary, inputs=inputs, record=record, overwrite=overwrite, quiet=quiet)
 
@@ -136,6 +145,7 @@ def predict_one(
     predictor: Predictor,
     job: Job,
     structures: Path | None = None,
+    names: StructureNames | None = None,
     update: Update = no_update,
     *,
     form: str | None = None,
@@ -151,7 +161,7 @@ def predict_one(
     begun = time.perf_counter()
     update(0, 3, f"{job.scan.name}: reading")
     scan = read_photograph(job.scan.path) if photographs(predictor) else open_scan(job.scan).load()
-    given = _given(predictor, scan, structures)
+    given = _given(predictor, scan, structures, names)
     update(1, 3, f"{job.scan.name}: predicting")
     prediction = predictor.predict(scan, given.masks)
     update(2, 3, f"{job.scan.name}: writing")
@@ -172,6 +182,7 @@ def predict_one(
         "given": {
             "names": dict(given.names),
             "unmatched": list(given.unmatched),
+            "unmatched_targets": list(given.targets),
             "structures": of_structures(prediction, given.masks, masks),
         },
         "notes": _notes(prediction, given),
@@ -190,12 +201,15 @@ def predict_one(
     return record
 
 
-def _given(predictor: Predictor, scan: Volume | np.ndarray, path: Path | None) -> Given:
-    """The structures of an RTSTRUCT that the network knows.
+def _given(
+    predictor: Predictor, scan: Volume | np.ndarray, path: Path | None, names: StructureNames | None = None
+) -> Given:
+    """The structures of an RTSTRUCT that the network knows, by the table of names or by their standard names.
 
     Raises
     ------
-    MedleyError: the file is not an RTSTRUCT or belongs to another scan, or the network has no structures.
+    MedleyError: the file is not an RTSTRUCT or belongs to another scan, two of its names mean the same structure, or
+        the network has no structures.
     """
     if path is None:
         return Given({}, {}, ())
@@ -203,14 +217,21 @@ def _given(predictor: Predictor, scan: Volume | np.ndarray, path: Path | None) -
     if not known or not isinstance(scan, Volume):
         raise MedleyError(f"{path}: {predictor.description.name} does not use structures; omit --structures")
     structures = read_structures(path, scan)
-    names = matched(structures, known)
-    unmatched = tuple(name for name in structures if name not in names.values())
-    if not names:
+    found = (names or StructureNames(standard=tuple(known))).named(structures)
+    by_name = {plain_name(structure): theirs for structure, theirs in found.items() if structure != BODY}
+    matched = {name: by_name[plain_name(name)] for name in known if plain_name(name) in by_name}
+    unmatched = tuple(name for name in structures if name not in matched.values())
+    if not matched:
         raise MedleyError(
             f"{path}: has none of the structures that {predictor.description.name} knows ({', '.join(known)}); it has "
-            f"{', '.join(structures) or 'none'}; rename them"
+            f"{', '.join(structures) or 'none'}; give a table of their names with --structure-names"
         )
-    return Given({name: structures[theirs] for name, theirs in names.items()}, names, unmatched)
+    targets = tuple(name for name in unmatched if _is_target(name, structures))
+    return Given({name: structures[theirs] for name, theirs in matched.items()}, matched, unmatched, targets)
+
+
+def _is_target(name: str, structures: Structures) -> bool:
+    return structures.interpreted[name] in ("PTV", "CTV", "GTV") or structure_codes(name)[0] == TARGET
 
 
 def _notes(prediction: Prediction, given: Given) -> list[str]:
@@ -221,6 +242,11 @@ def _notes(prediction: Prediction, given: Given) -> list[str]:
         notes.append(
             f"the network's grid covers slices {first + 1} to {last + 1} of {prediction.scan.shape[0]}; "
             f"{100 * prediction.outside:.1f} % of the body lies outside of it and has no prediction"
+        )
+    if given.targets:
+        notes.append(
+            f"targets with names that the network does not know, so it was not given them: {', '.join(given.targets)}; "
+            "if a dose is predicted, it ignores them; a table of names (--structure-names) can assign them"
         )
     if given.unmatched:
         notes.append(f"structures that the network does not know are ignored: {', '.join(given.unmatched)}")

@@ -74,6 +74,48 @@ def resample(
     return result
 
 
+def averaged(array: np.ndarray, affine: np.ndarray, new_affine: np.ndarray, new_shape: Sequence[int]) -> np.ndarray:
+    """The mean of a volume over each voxel of another grid, at the same place in the patient.
+
+    Parameters as for `resample`; outside of the volume the values are 0.
+
+    Returns
+    -------
+    (*new_shape) float64; of a mask, the share of each voxel that is mask.
+    """
+    across = np.linalg.solve(np.asarray(affine, np.float64), np.asarray(new_affine, np.float64))
+    steps = np.abs(across[:3, :3])  # of the new grid along the axes of the volume, in voxels
+    axes = steps.argmax(axis=0)
+    aligned = sorted(axes) == [0, 1, 2] and steps.sum() - steps[axes, range(3)].sum() < 1e-6
+    if aligned and array.dtype == bool:  # exact
+        result = array.transpose(axes).astype(np.float64)
+        for axis, old in enumerate(axes):
+            weights = _overlaps(array.shape[old], new_shape[axis], across[old, axis], across[old, 3])
+            result = np.moveaxis(np.tensordot(result, weights, axes=(axis, 1)), -1, axis)
+        return np.ascontiguousarray(result)
+    parts = np.maximum(1, np.ceil(steps.max(axis=0) - 1e-6)).astype(int)  # points along each axis of a voxel
+    finer = np.diag([*(1 / parts), 1.0])
+    finer[:3, 3] = (1 / parts - 1) / 2
+    shape = (np.array(new_shape) * parts).tolist()
+    return to_size(resample(array, affine, new_affine @ finer, shape, 0 if array.dtype == bool else 1), new_shape)
+
+
+def mask_on_grid(mask: np.ndarray, affine: np.ndarray, new_affine: np.ndarray, new_shape: Sequence[int]) -> np.ndarray:
+    """A mask on another grid: the voxels of which at least half is mask, or, where there is none, those it touches.
+
+    So a structure smaller than a voxel is not lost. Training and prediction use the same rule.
+
+    Parameters as for `resample`.
+
+    Returns
+    -------
+    (*new_shape) bool.
+    """
+    share = averaged(mask.astype(bool), affine, new_affine, new_shape)
+    half = share >= 0.5 - 1e-9
+    return half if half.any() else share > 1e-9
+
+
 def _means(old: int, new: int) -> np.ndarray:
     """(new, old): the share of each new voxel that each old one covers."""
     edges = np.arange(new + 1) * (old / new)
@@ -81,6 +123,14 @@ def _means(old: int, new: int) -> np.ndarray:
     start = np.arange(old)
     covered = np.clip(np.minimum(high, start + 1) - np.maximum(low, start), 0, None)
     return covered * (new / old)
+
+
+def _overlaps(old: int, new: int, step: float, start: float) -> np.ndarray:
+    """(new, old): the share of each new voxel that each old one covers; the centre of new voxel k is start + k step."""
+    centre, half = start + step * np.arange(new)[:, None], abs(step) / 2
+    voxel = np.arange(old)
+    covered = np.minimum(centre + half, voxel + 0.5) - np.maximum(centre - half, voxel - 0.5)
+    return np.clip(covered, 0, None) / (2 * half)
 
 
 def _linear(old: int, new: int) -> np.ndarray:

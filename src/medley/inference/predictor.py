@@ -15,7 +15,6 @@ A photograph is squeezed to the network's grid, and the answers are stretched ba
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +25,12 @@ from pydantic import ValidationError
 
 from medley.errors import MedleyError
 from medley.geometry.body import AIR, Spread, View, lay_along_patient, view_body, whole_spacing
-from medley.geometry.resampling import resample, to_size
+from medley.geometry.resampling import mask_on_grid, to_size
+from medley.metrics.dose import is_target
 from medley.models import loading
 from medley.models.weights import Description
 from medley.problems import Problem, Target
+from medley.runtime.text import plain_name
 from medley.volume import Volume
 
 
@@ -164,6 +165,13 @@ class Predictor:
                 f"{self.description.name} needs structures beside the scan ({', '.join(self.needs)}), but {what}; "
                 "give an RTSTRUCT that has some of these names"
             )
+        targets = [name for name in self.needs if is_target(name)]
+        if targets and not any(name in names and structures[names[name]].any() for name in targets):
+            raise MedleyError(
+                f"{self.description.name} needs a target ({', '.join(targets)}), but the structures given are "
+                f"{', '.join(sorted(structures))}; without a target the dose would be meaningless: rename the target, "
+                "or give a table of names"
+            )
         return {name: structures[given] for name, given in names.items()}
 
     def _view(self, scan: Volume) -> View:
@@ -192,9 +200,7 @@ class Predictor:
         channels = np.zeros((structures[0].channels, *view.array.shape), np.float32)
         for channel, one in zip(channels, structures[0].names, strict=True):
             if one in given:
-                mask = scan.with_data(given[one].astype(np.float32))
-                share, affine, *_ = lay_along_patient(mask, self.problem.spacing, 0.0)
-                channel[...] = resample(share, affine, view.affine, view.array.shape) >= 0.5
+                channel[...] = mask_on_grid(given[one], scan.affine, view.affine, view.array.shape)
         return channels
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
@@ -251,9 +257,5 @@ def matched(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
     """{name in `wanted`: name in `given`}, the same but for case, spaces, "_" and "-"; the first of several counts."""
     plain: dict[str, str] = {}
     for name in given:
-        plain.setdefault(_plain(name), name)
-    return {name: plain[_plain(name)] for name in wanted if _plain(name) in plain}
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
+        plain.setdefault(plain_name(name), name)
+    return {name: plain[plain_name(name)] for name in wanted if plain_name(name) in plain}

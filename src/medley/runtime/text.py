@@ -19,6 +19,11 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     return f"; did you mean {lower[found[0]]!r}?" if found else ""
 
 
+def plain_name(name: str) -> str:
+    """A name without case, spaces, "_" and "-": names that differ in these only are taken as the same."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
 def printable(text: str) -> str:
     """One line that a terminal shows as it is: control characters, escapes and undecodable bytes are written out."""
     return "".join(letter if letter.isprintable() else _written_out(letter) for letter in text)

@@ -8,7 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from medley.data.layouts.dicom_rt import GRAY, cases
-from medley.data.layouts.structure_table import mirrored_pairs
+from medley.data.layouts.structure_names import mirrored_pairs
 from medley.data.prepare import prepare
 from medley.errors import MedleyError, MedleyNotice
 
@@ -120,7 +120,7 @@ def test_the_case_depends_on_the_patient_not_on_how_the_scan_is_stored(rt, made,
 
 def test_names_without_a_row_are_listed(clinic):
     (clinic / "structures.csv").write_text("name,structure\nptv 70,PTV70\n")
-    with pytest.warns(MedleyNotice, match=r"no row fits these structures .*: SpinalCord \(1\), z_helper \(1\)$"):
+    with pytest.warns(MedleyNotice, match=r"no row matches these structures .*: SpinalCord \(1\), z_helper \(1\)$"):
         cases(clinic)
 
 
@@ -169,7 +169,7 @@ def test_a_table_that_is_none(clinic, text, sentence):
 
 def test_two_names_for_one_structure(clinic):
     (clinic / "structures.csv").write_text("name,structure\nptv*,PTV\nz_*,PTV\n*,\n")
-    with pytest.raises(MedleyError, match="both 'ptv 70' and 'z_helper' stand for PTV"):
+    with pytest.raises(MedleyError, match="both 'ptv 70' and 'z_helper' mean PTV"):
         only_case(clinic)
 
 

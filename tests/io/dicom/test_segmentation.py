@@ -9,7 +9,8 @@ from pydicom.sr.codedict import codes
 
 from medley import __version__
 from medley.errors import MedleyError
-from medley.io.dicom.segmentation import ORGANS, TARGETS, segment_codes, write_segmentation
+from medley.io.dicom.segmentation import write_segmentation
+from medley.io.dicom.structure_codes import ORGANS, TARGETS, structure_codes
 from medley.io.files import read
 
 highdicom = pytest.importorskip("highdicom")
@@ -112,7 +113,7 @@ def test_empty_masks_are_segments_without_a_frame(rt, tmp_path):
     ],
 )
 def test_what_a_name_is_coded_as(name, meaning, side):
-    category, kind, found = segment_codes(name)
+    category, kind, found = structure_codes(name)
     assert kind.meaning == meaning
     assert (found.meaning if found else None) == side
     assert category.meaning == ("RT Target" if kind in TARGETS.values() else "Anatomical Structure")

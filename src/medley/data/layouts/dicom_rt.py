@@ -2,7 +2,7 @@
 
 Below SOURCE, in folders of any kind, lie for each patient and study one CT series, one RTSTRUCT and one RTDOSE (or only
 one of the two); RTPLAN is looked at for the prescription. What belongs together is told by PatientID and
-StudyInstanceUID. The table `structures.csv` in SOURCE says what the names of structures stand for (`structure_table`).
+StudyInstanceUID. The table `structures.csv` in SOURCE says what the names of structures stand for (`structure_names`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from medley.data.layouts.structure_table import BODY, Table, mirrored_pairs, read_table
+from medley.data.layouts.structure_names import BODY, StructureNames, mirrored_pairs, read_structure_names
 from medley.data.layouts.study import CaseData, CaseFiles, split_by_name
 from medley.errors import MedleyError, MedleyNotice
 from medley.geometry.body import AIR, DIRECTIONS, extent, lay_along_patient, view_body
 from medley.geometry.orientation import RAS_FROM_LPS
-from medley.geometry.resampling import resample, to_size
+from medley.geometry.resampling import averaged, mask_on_grid
 from medley.io.dicom.dose import covered, dose_on_grid, read_dose
 from medley.io.dicom.read import open_series
 from medley.io.dicom.rois import Roi, read_rois, series_of
@@ -79,7 +79,7 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
     MedleyError: nothing there, no table, one without the columns, or a file that cannot be read.
     """
     patients, size = _patients(source), size or SIZE
-    mapped = read_table(
+    mapped = read_structure_names(
         table or source / "structures.csv", lambda: {roi.name for one in patients for roi in _drawn(one)}
     )
     names: Counter[tuple[str, str]] = Counter()
@@ -148,7 +148,7 @@ def _drawn(one: Patient) -> list[Roi]:
     return [roi for path in one.structures for roi in read_rois(path) if roi.drawn]
 
 
-def _extent(one: Patient, rois: Sequence[Roi], table: Table) -> np.ndarray:
+def _extent(one: Patient, rois: Sequence[Roi], table: StructureNames) -> np.ndarray:
     """Size in mm along (slice, row, column) of the body as drawn, else of the scan."""
     bodies = [roi for roi in rois if roi.contours and table.structure(roi.name, roi.interpreted) == BODY]
     if bodies:
@@ -174,7 +174,7 @@ def _scan(one: Patient) -> Volume:
     return open_series(next(iter(series.values())), one.where)
 
 
-def _problem(table: Table, size: int, spacing: tuple[float, ...], patients: Sequence[Patient]) -> Problem:
+def _problem(table: StructureNames, size: int, spacing: tuple[float, ...], patients: Sequence[Patient]) -> Problem:
     names = table.structures
     prescribed = [dose for one in patients for path in one.plans for dose in _prescribed(path)]
     dose = Target(name="dose", kind="map", unit="Gy", scale=max(prescribed, default=GRAY), within=REGION)
@@ -212,7 +212,7 @@ def _ids(patients: Sequence[Patient]) -> list[str]:
     return ids
 
 
-def _read(one: Patient, table: Table, problem: Problem) -> CaseData:
+def _read(one: Patient, table: StructureNames, problem: Problem) -> CaseData:
     for what, files in (("RTSTRUCT", one.structures), ("RTDOSE", one.doses)):
         if len(files) > 1:
             listed = ", ".join(path.name for path in files)
@@ -232,7 +232,7 @@ def _read(one: Patient, table: Table, problem: Problem) -> CaseData:
     except MedleyError as error:
         raise MedleyError(f"{one.where}: {error}") from None
 
-    seen = partial(_seen, scan=scan, affine=view.affine, grid=problem.grid)
+    seen = partial(averaged, affine=scan.affine, new_affine=view.affine, new_shape=problem.grid)
     arrays = {"image": np.rint(view.array)[None].astype(np.int16)}
     masks = np.zeros((len(table.structures), *problem.grid), np.uint8)
     needed = np.zeros(scan.shape, bool)
@@ -240,9 +240,7 @@ def _read(one: Patient, table: Table, problem: Problem) -> CaseData:
         if structures and structure in drawn:
             mask = structures[drawn[structure]]
             needed |= mask
-            share = seen(mask)
-            # What is smaller than a voxel is kept as the voxels it touches.
-            masks[k] = share >= 0.5 if (share >= 0.5).any() else share > 0
+            masks[k] = mask_on_grid(mask, scan.affine, view.affine, problem.grid)
     there = tuple(structure for k, structure in enumerate(table.structures) if masks[k].any())
     if there:
         arrays["segmentation"] = masks
@@ -250,17 +248,6 @@ def _read(one: Patient, table: Table, problem: Problem) -> CaseData:
         region = seen(structures[drawn[BODY]]) > 0 if structures and BODY in drawn else view.body
         arrays |= _dose(one, scan, needed, region, seen)
     return CaseData(arrays, problem.spacing, drawn={"segmentation": there})
-
-
-def _seen(array: np.ndarray, *, scan: Volume, affine: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
-    """The mean over each voxel of a case of an array on the grid of its scan; of a mask, the share that is mask."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    steps = np.abs(np.linalg.inv(affine[:3, :3] / spacing) @ scan.affine[:3, :3]).max(axis=1)
-    parts = np.maximum(1, np.ceil(spacing / steps)).astype(int)  # points along each axis of a voxel
-    finer = np.diag([*(1 / parts), 1.0])
-    finer[:3, 3] = (1 / parts - 1) / 2
-    shape = (np.array(grid) * parts).tolist()
-    return to_size(resample(array, scan.affine, affine @ finer, shape, 0 if array.dtype == bool else 1), grid)
 
 
 def _dose(

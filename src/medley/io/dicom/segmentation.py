@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,41 +15,12 @@ from medley import __version__
 from medley.errors import MedleyError
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import frame_of_reference, images_of, marked, source_of
+from medley.io.dicom.structure_codes import structure_codes
 from medley.runtime.atomic import one_line, replacing
 from medley.runtime.extras import install_hint
 from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 
-# Categories (CID 7150, CID 9502) and types of segments, as DICOM's own tables code them.
-ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
-TARGET = Code("130041", "DCM", "RT Target")
-# CID 9534.
-TARGETS = {
-    "ptv": Code("228793007", "SCT", "PTV"),
-    "ctv": Code("228792002", "SCT", "CTV"),
-    "gtv": Code("228791009", "SCT", "GTV"),
-}
-# CID 7140, 7151, 8134, 9514; by the name without its side, letters only.
-ORGANS = {
-    "brainstem": Code("119238007", "SCT", "Brain stem"),
-    "spinalcord": Code("2748008", "SCT", "Spinal cord"),
-    "parotid": Code("45289007", "SCT", "Parotid gland"),
-    "submandibular": Code("54019009", "SCT", "Submandibular gland"),
-    "esophagus": Code("32849002", "SCT", "Esophagus"),
-    "larynx": Code("4596009", "SCT", "Larynx"),
-    "mandible": Code("91609006", "SCT", "Mandible"),
-    "prostate": Code("41216001", "SCT", "Prostate"),
-    "seminalvesicles": Code("64739004", "SCT", "Seminal Vesicle"),
-    "bladder": Code("89837001", "SCT", "Bladder"),
-    "rectum": Code("34402009", "SCT", "Rectum"),
-    "femoralhead": Code("2812003", "SCT", "Femoral head"),
-    "heart": Code("80891009", "SCT", "Heart"),
-    "lung": Code("39607008", "SCT", "Lung"),
-    "liver": Code("10200004", "SCT", "Liver"),
-    "kidney": Code("64033007", "SCT", "Kidney"),
-}
-# CID 244.
-SIDES = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007", "SCT", "Right")}
 FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 
 
@@ -66,7 +36,7 @@ def write_segmentation(
 ) -> Path:
     """Write masks as a binary DICOM SEG that refers to the images of the scan. Whole or not at all.
 
-    Segment k + 1 is the mask k; each is labelled with its name and coded by `segment_codes`, made by an automatic
+    Segment k + 1 is the mask k; each is labelled with its name and coded by `structure_codes`, made by an automatic
     algorithm called after `model`. Masks may overlap; one without a voxel is a segment without a frame.
 
     Parameters
@@ -122,23 +92,8 @@ def write_segmentation(
     return path
 
 
-def segment_codes(name: str) -> tuple[Code, Code, Code | None]:
-    """Category, type and side of a structure by its name: "LeftParotid", "Parotid_L", "PTV70", "spinal cord".
-
-    Names that are not in the tables are an anatomical structure without further meaning; the label keeps the name.
-    """
-    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
-    sides = {"l": "left", "lt": "left", "r": "right", "rt": "right"}
-    side = next((sides.get(word, word) for word in words if sides.get(word, word) in SIDES), None)
-    rest = "".join(word for word in words if sides.get(word, word) not in SIDES)
-    if rest[:3] in TARGETS:
-        return TARGET, TARGETS[rest[:3]], None
-    known = next((ORGANS[one] for one in (rest, rest.removesuffix("s"), rest + "s") if one in ORGANS), ANATOMY)
-    return ANATOMY, known, SIDES[side] if side else None
-
-
 def _described(highdicom: ModuleType, number: int, name: str, model: str) -> Dataset:
-    category, kind, side = segment_codes(name)
+    category, kind, side = structure_codes(name)
     described = highdicom.seg.SegmentDescription(
         number,
         name[:64],
