@@ -1,10 +1,17 @@
 """Changes that damage a file: flipped bits, cuts, extreme numbers in binary and in text, moved and repeated blocks."""
 
+import io
+import json
 import re
 import struct
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 Mutator = Callable[[bytearray, np.random.Generator], bytearray]
 
@@ -29,6 +36,17 @@ _INSERTED = [
     b",",
     b"\x1b[2J",
 ]
+
+_VALUES = [None, True, 0, -1, 5, 1e30, -1e300, "", "x", "../../x", "1", [], ["x"], [5], {}, {"a": {"b": 1}}]
+_NUMBERS = ["0", "-1", "1e30", "1e300", "1E-30", "99999999"]
+_BY_TYPE: dict[str, list[Any]] = {
+    "DS": _NUMBERS, "IS": ["0", "-1", "2147483647", "-2147483648", "999999"],
+    "US": [0, 1, 255, 65535], "SS": [0, -1, 32767], "UL": [0, 1, 2**32 - 1],
+    "FD": [0.0, -1.0, 1e300, float("nan"), float("inf")], "FL": [0.0, -1.0, 1e30, float("nan")],
+    "CS": ["", "X", "PT", "RTDOSE", "YES"], "UI": ["", "1", "1.2." * 15 + "1"],
+    "LO": ["", "../..", "x" * 64, "\\x1b[2J"], "PN": ["", "../..", "=="], "SH": ["", ".."],
+    "DA": ["", "00000000", "99999999", "20240231"], "TM": ["", "999999", "235960.5"], "DT": ["", "99999999999999"],
+}  # fmt: skip
 
 
 def flip_one_bit(data: bytearray, rng: np.random.Generator) -> bytearray:
@@ -60,18 +78,18 @@ def extreme_number(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def extreme_text(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """A number written as text is replaced, or where there is none, something is inserted."""
+    """A number written as text is replaced, mostly near the start; without any, something is inserted."""
     found = list(re.finditer(rb"-?\d+(\.\d+)?", data))
     if not found:
         return insert(data, rng)
-    one = found[rng.integers(len(found))]
+    one = found[int(len(found) * rng.random() ** 3)]
     data[one.start() : one.end()] = _TEXTS[rng.integers(len(_TEXTS))]
     return data
 
 
 def insert(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Bytes that confuse text readers."""
-    start = int(rng.integers(len(data) + 1))
+    """Bytes that confuse text readers, mostly near the start."""
+    start = int((len(data) + 1) * rng.random() ** 3)
     data[start:start] = _INSERTED[rng.integers(len(_INSERTED))]
     return data
 
@@ -98,9 +116,84 @@ def swap_blocks(data: bytearray, rng: np.random.Generator) -> bytearray:
     return data
 
 
+def json_value(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """A value anywhere in a JSON document is replaced by one of another type, removed, or made extreme."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return text_value(data, rng)
+    places = list(_places(document))
+    if places:
+        parent, key = places[rng.integers(len(places))]
+        if rng.random() < 0.2:
+            del parent[key]
+        else:
+            parent[key] = _VALUES[rng.integers(len(_VALUES))]
+    return bytearray(json.dumps(document).encode())
+
+
+def text_value(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """What follows a colon, an equals sign or a comma is replaced by something of another type."""
+    found = list(re.finditer(rb"[:=,] *([^:=,\r\n]*)", data))
+    if not found:
+        return insert(data, rng)
+    one = found[int(len(found) * rng.random() ** 3)]
+    data[one.start(1) : one.end(1)] = json.dumps(_VALUES[rng.integers(len(_VALUES))]).encode()
+    return data
+
+
+def dicom_element(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """An element of a DICOM file is removed, emptied, or set to an extreme value that its type allows."""
+    if data[128:132] != b"DICM":
+        return extreme_number(data, rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = dcmread(io.BytesIO(data), force=True)
+        places = [(one, element.tag) for one in _datasets(dataset) for element in one if element.keyword != "PixelData"]
+        for _ in range(int(rng.integers(1, 3))):
+            parent, tag = places[rng.integers(len(places))]
+            _change(parent, tag, rng)
+        written = io.BytesIO()
+        try:
+            dataset.save_as(written)
+        except Exception:  # a combination that cannot be written is no file
+            return extreme_number(data, rng)
+    return bytearray(written.getvalue())
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of all values of a JSON document."""
+    if isinstance(value, dict | list):
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from _places(value[key])
+
+
+def _datasets(dataset: Dataset) -> Iterator[Dataset]:
+    yield dataset
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _datasets(item)
+
+
+def _change(dataset: Dataset, tag: BaseTag, rng: np.random.Generator) -> None:
+    if tag not in dataset:
+        return
+    element, how = dataset[tag], rng.random()
+    if how < 0.25:
+        del dataset[tag]
+    elif how < 0.4 or element.VR not in _BY_TYPE:
+        element.value = [] if element.VR == "SQ" else None
+    else:
+        values = _BY_TYPE[element.VR]
+        new = values[rng.integers(len(values))]
+        element.value = [new] * element.VM if element.VM > 1 and rng.random() < 0.5 else new
+
+
 MUTATORS: tuple[Mutator, ...] = (
-    flip_one_bit, flip_one_bit, flip_bits, cut, extreme_number, extreme_number, extreme_text, extreme_text, insert,
-    repeat_block, remove_block, swap_blocks,
+    flip_one_bit, flip_one_bit, flip_bits, cut, extreme_number, extreme_text, extreme_text, insert, repeat_block,
+    remove_block, swap_blocks, json_value, json_value, dicom_element, dicom_element,
 )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """Small sound files that are not scans: weights, ONNX, recipes, tables, manifests, scores, checkpoints."""
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,24 @@ def _load(path: Path) -> Any:
     from medley.inference.restorer import load
 
     return load(str(path))
+
+
+def _description(folder: Path) -> Path:
+    """The description as a JSON file; `_described` puts it into a weights file."""
+    (folder / "a.json").write_text(json.dumps(asdict(_network()[1])))
+    return folder / "a.json"
+
+
+def _described(path: Path) -> Any:
+    from safetensors.torch import save_file
+
+    from medley.models import weights
+
+    tensors = {name: tensor.contiguous() for name, tensor in _network()[0].state_dict().items()}
+    digest = weights._digest(tensors)
+    text = path.read_bytes().decode("utf-8", "replace")
+    save_file(tensors, path.with_suffix(".safetensors"), metadata={"medley": text, "sha256": digest})
+    return _load(path.with_suffix(".safetensors"))
 
 
 def _onnx(folder: Path) -> Path:
@@ -118,6 +138,7 @@ def _resume(path: Path) -> Any:
 
 OTHERS = {
     "weights": Seed(_weights, _load),
+    "description of weights": Seed(_description, _described),
     "ONNX": Seed(_onnx, _load),
     "recipe": Seed(_copied("tiny-tat.yaml"), _recipe),
     "recipe of a predictor": Seed(_copied("ctan-openkbp.yaml"), _recipe),
