@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 import medley
-from benchmarks.plain import plain
 from medley.io.nifti import write_nifti
 from medley.models import export, weights
 from medley.models.blocks import Trunk
+from medley.models.fast import textbook
 from medley.models.onnx_network import OnnxNetwork
 from medley.models.precision import in_precision
 from medley.models.zoo import CONFIGURATIONS, create_model
@@ -70,7 +70,7 @@ def prepare(case: Case, form: str) -> Callable[[], None]:
         return _volume(case)
     model = exported(case.network, form) if form in (ONNX, PROGRAM) else create_model(case.network)
     if form in (PLAIN, UNTUNED):
-        model = plain(model)
+        model = textbook(model)
     return _step(case, model) if case.what in STEPS else _slices(case, model, form)
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from benchmarks.floor import Rates, Work, work_of
-from benchmarks.plain import plain
 from torch import nn
 
+from medley.models.fast import textbook
 from medley.models.zoo import create_model
 
 
@@ -27,6 +27,6 @@ def test_the_fast_form_hides_no_operations_from_the_counter(name):
     """A little more (all heads in one product) or less (folded projections); far less would be work not counted."""
     torch.manual_seed(0)
     model = create_model(name, dim=16, blocks=(1, 1, 1, 1), refinement=1)
-    fast, slow = work_of(model, 64), work_of(plain(model), 64)
+    fast, slow = work_of(model, 64), work_of(textbook(model), 64)
     assert 0.9 * slow.operations < fast.operations < 1.1 * slow.operations
     assert 0.8 * slow.numbers < fast.numbers < 1.2 * slow.numbers

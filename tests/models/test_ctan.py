@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from medley.models._paths import walk
 from medley.models.ctan import CTAN, Bottleneck
-from medley.models.paths import walk
 
 SMALL = {"width": 4, "blocks": (1, 1), "stem": 2, "heads": 2}
 TARGETS = {"dose": ("pixel", 1), "segmentation": ("pixel", 3), "diagnosis": ("image", 2)}

@@ -1,12 +1,12 @@
-"""What holds for every restorer: any size, any batch, finite gradients, made again from its `.config`."""
+"""Properties of every restorer: any size, any batch, finite gradients, created again from its `.config`."""
 
 import copy
 
 import pytest
 import torch
 
-from medley.models import depthwise
 from medley.models.blocks import Trunk
+from medley.models.fast import _strips, textbook
 from medley.models.tat import TAT
 from medley.models.zoo import create_model
 
@@ -15,7 +15,7 @@ NETWORKS = ["restormer", "tat", "amir"]
 
 
 def network(name: str, **config) -> Trunk:
-    """A small network whose every part does something: what starts at zero is moved away from it."""
+    """A small network in which every part has an effect: parameters that are initially zero are changed."""
     torch.manual_seed(0)
     extra = {"generator_width": 4, "window": 48} if name == "tat" else {}
     model = create_model(name, **(SMALL | extra | config))
@@ -61,7 +61,7 @@ def test_other_shapes_are_refused(shape):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_are_finite(name, kind, bfloat16):
     torch.manual_seed(0)
-    model = create_model(name, **SMALL).train()  # as it starts: norms without bias, strengths of zero
+    model = create_model(name, **SMALL).train()  # initial weights: norms without bias, strengths of zero
     image = {"random": images(2, 1, 32, 32), "blank": torch.zeros(2, 1, 32, 32), "huge": 1e4 * images(2, 1, 32, 32)}[
         kind
     ]
@@ -104,10 +104,10 @@ def test_a_network_can_be_copied_while_it_is_trained(name):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
 
 
-def test_tat_generates_other_kernels_for_other_samples():
+def test_tat_generates_different_kernels_for_different_samples():
     model = network("tat")
     assert isinstance(model, TAT)
-    kernels = model.generator(torch.randn(4, 4, 2, 64))
+    kernels = model.generator(torch.randn(2, 64, 4, 4))
     assert kernels.keys() == {"latent", "level3", "level2", "level1"}
     attention, feed_forward = kernels["level2"]
     assert attention.shape == (2, 48, 1, 3, 3)
@@ -115,7 +115,7 @@ def test_tat_generates_other_kernels_for_other_samples():
     assert not torch.allclose(attention[0], attention[1])
 
 
-def test_tat_local_attention_sets_in_above_the_window():
+def test_tat_attention_is_local_above_the_window():
     model, wider = network("tat", window=48), network("tat", window=96)
     wider.load_state_dict(model.state_dict())
     small, large = images(1, 1, 48, 48), images(1, 1, 48, 56)
@@ -125,9 +125,9 @@ def test_tat_local_attention_sets_in_above_the_window():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_without_gradients_it_works_in_strips_and_gives_the_same(name, monkeypatch):
+def test_strips_without_gradients_give_the_same(name, monkeypatch):
     """Windows, strips and odd sizes at once."""
-    monkeypatch.setattr(depthwise, "_STRIP", 1)  # bytes: as few rows as there can be
+    monkeypatch.setattr(_strips, "_STRIP", 1)  # bytes: as few rows as possible
     model, image = network(name).eval(), torch.rand(2, 1, 61, 42)
     whole = model(image).detach()
     with torch.no_grad():
@@ -136,10 +136,11 @@ def test_without_gradients_it_works_in_strips_and_gives_the_same(name, monkeypat
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_recomputing_gives_the_same_gradients_and_keeps_less(name):
+@pytest.mark.parametrize("form", [textbook, lambda model: model], ids=["textbook", "fast"])
+def test_recomputing_gives_the_same_gradients_and_stores_less(name, form):
     found, kept = [], []
     for recompute in (False, True):
-        model, bytes_kept = network(name, blocks=(2, 2, 2, 2)), []
+        model, bytes_kept = form(network(name, blocks=(2, 2, 2, 2))), []
         if recompute:
             model.recompute()
 

@@ -73,8 +73,8 @@ def test_every_pixel_keeps_its_experts_at_the_first_level():
     chosen = []
     for precision in PRECISIONS:
         model = medley.load("amir-tiny", precision=precision)._model
-        route = model.spatial1._route
-        model.spatial1._route = lambda *inputs, route=route: chosen.append(route(*inputs)) or chosen[-1]
+        route = model.spatial1.route
+        model.spatial1.route = lambda *inputs, route=route: chosen.append(route(*inputs)) or chosen[-1]
         with torch.inference_mode():
             model(image)
     assert torch.equal(chosen[0][0], chosen[1][0])

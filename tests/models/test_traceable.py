@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from medley.models._traceable import Windows, traceable
 from medley.models.attention import windows
-from medley.models.traceable import Windows, traceable
 from medley.models.zoo import create_model
 
 SMALL = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1}

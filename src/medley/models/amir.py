@@ -1,7 +1,7 @@
 """AMIR, all-in-one medical image restoration with task-adaptive routing (arXiv 2405.19769).
 
-A routing instruction, read from the input image, sends every pixel through two of four small experts in the encoder
-(spatial routing) and weighs the channels in the decoder (channel routing).
+A routing instruction, computed from the input image, sends every pixel through two of four small experts in the encoder
+(spatial routing) and weights the channels in the decoder (channel routing). Feature maps are (B, C, H, W).
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medley.models.blocks import Conv, Trunk
+from medley.models.blocks import Trunk
+from medley.models.layers import Conv, PointwiseConv
 
 _INSTRUCTION_WIDTH = 64
-_LEAK = 0.1  # of the leaky ReLUs
+_LEAK = 0.1  # slope of the leaky ReLUs for negative values
 _AUXILIARY_WEIGHT = 0.001
-_GRAINS = 16  # of the pixels of a pass: numbers that come again, since for each new one code is generated in bfloat16
 
 
 class AMIR(Trunk):
-    """Task-adaptive routing; the defaults are the paper's, 23.54 M parameters.
+    """All-in-one restoration with task-adaptive routing; the defaults are those of the paper, 23.54 M parameters.
 
     Parameters
     ----------
-    dim, blocks, refinement, heads, expansion: as in `Trunk`; the experts have the feed-forward nets' expansion.
-    experts, active: how many experts a spatial router has, and to how many of them a pixel goes.
-    atoms, dictionary_width: of the dictionary of instructions.
+    dim, blocks, refinement, heads, expansion: as in `Trunk`; the experts have the same expansion.
+    experts, active: number of experts of a spatial router, and the number of experts that process a pixel.
+    atoms, dictionary_width: size of the dictionary of instructions.
 
-    After a forward pass in training mode `auxiliary_loss` holds a scalar to be added to the loss: it keeps the experts
-    equally busy, and its weight of 0.001 is in it. It is None otherwise.
+    Attributes
+    ----------
+    auxiliary_loss: after a forward pass in training mode a scalar to be added to the loss, which makes the experts
+        equally used; its weight of 0.001 is included. None otherwise.
     """
 
     def __init__(
@@ -61,31 +63,31 @@ class AMIR(Trunk):
         self.output = Conv(2 * dim, 1)
 
     def residual(self, image: Tensor) -> Tensor:
-        """(H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
-        told = self.instruction(image)
-        x, imbalance1 = self.spatial1(self.embed(image), told)
+        """(B, 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
+        instruction = self.instruction(image)
+        x, imbalance1 = self.spatial1(self.embed(image), instruction)
         level1 = self.encoder1(x)
-        x, imbalance2 = self.spatial2(self.down1(level1), told)
+        x, imbalance2 = self.spatial2(self.down1(level1), instruction)
         level2 = self.encoder2(x)
-        x, imbalance3 = self.spatial3(self.down2(level2), told)
+        x, imbalance3 = self.spatial3(self.down2(level2), instruction)
         level3 = self.encoder3(x)
-        x = self.latent(self.channel4(self.down3(level3), told))
-        x = self.reduce3(torch.cat([self.up3(x), level3], dim=3))
-        x = self.decoder3(self.channel3(x, told))
-        x = self.reduce2(torch.cat([self.up2(x), level2], dim=3))
-        x = self.decoder2(self.channel2(x, told))
-        x = torch.cat([self.up1(x), level1], dim=3)
-        x = self.decoder1(self.channel1(x, told))
+        x = self.latent(self.channel4(self.down3(level3), instruction))
+        x = self.reduce3(self.skip(self.up3(x), level3))
+        x = self.decoder3(self.channel3(x, instruction))
+        x = self.reduce2(self.skip(self.up2(x), level2))
+        x = self.decoder2(self.channel2(x, instruction))
+        x = self.skip(self.up1(x), level1)
+        x = self.decoder1(self.channel1(x, instruction))
         self.auxiliary_loss = _AUXILIARY_WEIGHT * (imbalance1 + imbalance2 + imbalance3) if self.training else None
         return self.output(self.refinement(x))
 
     def __getstate__(self) -> dict[str, Any]:
-        """The loss belongs to a pass, not to the network: copies are made without it."""
+        """The loss belongs to one forward pass, not to the network: copies do not have it."""
         return self.__dict__ | {"auxiliary_loss": None}
 
 
 class RoutingInstruction(nn.Module):
-    """What kind of image is this? A mixture of learnt atoms, (H, W, B, 1) -> (B, width)."""
+    """The routing instruction: a mixture of learned atoms chosen by the image, (B, 1, H, W) -> (B, width)."""
 
     def __init__(self, atoms: int, width: int) -> None:
         super().__init__()
@@ -95,23 +97,26 @@ class RoutingInstruction(nn.Module):
             nn.LeakyReLU(_LEAK),
             Conv(channels, channels, stride=3, padding=0, bias=True),
             nn.LeakyReLU(_LEAK),
-            nn.Linear(channels, channels),
+            PointwiseConv(channels, channels),
             nn.LeakyReLU(_LEAK),
-            nn.Linear(channels, channels),
+            PointwiseConv(channels, channels),
             nn.LeakyReLU(_LEAK),
-            nn.Linear(channels, atoms),
+            PointwiseConv(channels, atoms),
         )
         self.weigh = nn.Linear(atoms, atoms)
         self.dictionary = nn.Parameter(torch.randn(atoms, width))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(H, W, B, 1) -> (B, width)."""
-        weights = self.weigh(self.encode(image).mean(dim=(0, 1))).softmax(dim=1)  # (B, atoms)
+        """(B, 1, H, W) -> (B, width)."""
+        weights = self.weigh(self.encode(image).mean(dim=(2, 3))).softmax(dim=1)  # (B, atoms)
         return F.gelu(weights @ self.dictionary)
 
 
 class SpatialRouter(nn.Module):
-    """Every pixel goes through the few experts its gate picks: x + log Σ_e g_e · exp(expert_e(x))."""
+    """Mixture of experts for every pixel: x + log Σ_e g_e · exp(expert_e(x)), where only `active` gates g_e are not 0.
+
+    This textbook form computes all experts everywhere; `medley.models.fast` computes only the chosen ones.
+    """
 
     def __init__(self, channels: int, width: int, expansion: float, experts: int, active: int) -> None:
         super().__init__()
@@ -123,71 +128,71 @@ class SpatialRouter(nn.Module):
         self.noise = nn.Parameter(torch.zeros(2 * channels, experts))
         hidden = int(channels * expansion)
         self.experts = nn.ModuleList(
-            nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels)) for _ in range(experts)
+            nn.Sequential(PointwiseConv(channels, hidden), nn.GELU(), PointwiseConv(hidden, channels))
+            for _ in range(experts)
         )
 
-    def forward(self, x: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
-        """x (H, W, B, C), told (B, width) -> (H, W, B, C), and how unequally the experts are used (0 in evaluation)."""
-        with torch.autocast(x.device.type, enabled=False):  # a rounded logit would send pixels to other experts
-            told = self.instruct(told.to(self.gate.dtype))  # (B, C)
-            chosen, log_gates, imbalance = self._route(x.to(told.dtype), told)
-        pixels = x.flatten(0, 2)  # (H·W·B, C)
-        # Sorted by expert, the pixels of one expert lie together: one matrix product each.
-        order = chosen.flatten().argsort(stable=True)  # (pixels · active,)
-        counts = chosen.flatten().bincount(minlength=len(self.experts)).tolist()
-        parts = pixels[order // self.active].split(counts)
-        answers = torch.cat([_in_grains(*one, len(pixels) // _GRAINS) for one in zip(self.experts, parts, strict=True)])
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order), device=order.device)
-        answers = answers[back].unflatten(0, (-1, self.active))  # (pixels, active, C)
-        # log Σ g·exp(answer) = logsumexp(answer + log g), which cannot overflow.
-        mixed = torch.logsumexp(answers.to(log_gates.dtype) + log_gates.unsqueeze(2), dim=1)
-        return x + mixed.view_as(x).to(x.dtype), imbalance
+    def forward(self, x: Tensor, instruction: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W), instruction (B, width) -> (B, C, H, W), and the imbalance of the experts (0 in evaluation).
 
-    def _route(self, x: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The experts of every pixel and the logarithms of their gates, (pixels, active) each; the imbalance."""
-        clean = self._project(x, told, self.gate)  # (pixels, experts)
-        if not self.training:
-            top, chosen = clean.topk(self.active, dim=1)
-            return chosen, top.log_softmax(dim=1), clean.new_zeros(())
-        std = F.softplus(self._project(x, told, self.noise)) + 0.01
-        noisy = clean + torch.randn_like(clean) * std
-        top, chosen = noisy.topk(self.active + 1, dim=1)
-        chosen, log_gates = chosen[:, :-1], top[:, :-1].log_softmax(dim=1)
-        importance = torch.zeros_like(clean).scatter(1, chosen, log_gates.exp()).sum(dim=0)
-        imbalance = _squared_variation(importance) + _squared_variation(_load(clean, noisy, std, top))
-        return chosen, log_gates, imbalance
+        The imbalance is the squared coefficient of variation of the gates' sums plus that of the expected number of
+        pixels, over the experts (Shazeer et al., arXiv 1701.06538, sec. 4).
+        """
+        chosen, log_gates, imbalance = self.route(x, instruction)
+        shape = (*log_gates.shape[:3], len(self.experts))
+        log_gates = log_gates.new_full(shape, -torch.inf).scatter(3, chosen, log_gates)  # (H, W, B, experts)
+        log_gates = log_gates.permute(2, 3, 0, 1).unsqueeze(2)  # (B, experts, 1, H, W)
+        answers = torch.stack([expert(x) for expert in self.experts], dim=1)  # (B, experts, C, H, W)
+        # log Σ g·exp(answer) = logsumexp(answer + log g), which cannot overflow.
+        mixed = (answers.to(log_gates.dtype) + log_gates).logsumexp(dim=1)  # (B, C, H, W)
+        return x + mixed.to(x.dtype), imbalance
+
+    def route(self, x: Tensor, instruction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The numbers of the chosen experts and the logarithms of their gates, (H, W, B, active) each; the imbalance.
+
+        In float32 also under autocast: a rounded logit would send pixels to other experts.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            pixels = x.permute(2, 3, 0, 1).to(self.gate.dtype)  # (H, W, B, C), so that (B, C) is broadcast
+            instruction = self.instruct(instruction.to(self.gate.dtype))  # (B, C)
+            clean = self._project(pixels, instruction, self.gate)  # (H, W, B, experts)
+            if not self.training:
+                top, chosen = clean.topk(self.active, dim=3)
+                return chosen, top.log_softmax(dim=3), clean.new_zeros(())
+            std = F.softplus(self._project(pixels, instruction, self.noise)) + 0.01
+            noisy = clean + torch.randn_like(clean) * std
+            top, chosen = noisy.topk(self.active + 1, dim=3)
+            chosen, log_gates = chosen[..., :-1], top[..., :-1].log_softmax(dim=3)
+            importance = torch.zeros_like(clean).scatter(3, chosen, log_gates.exp()).sum(dim=(0, 1, 2))
+            imbalance = _squared_variation(importance) + _squared_variation(_load(clean, noisy, std, top))
+            return chosen, log_gates, imbalance
 
     @staticmethod
-    def _project(x: Tensor, told: Tensor, weight: Tensor) -> Tensor:
-        """[x, instruction] @ weight without putting the two together: (H·W·B, experts)."""
-        for_x, for_told = weight.chunk(2)
-        return (x @ for_x + told @ for_told).flatten(0, 2)
-
-
-def _in_grains(expert: nn.Module, pixels: Tensor, grain: int) -> Tensor:
-    """The expert's answers (N, C) to pixels (N, C), computed for a multiple of `grain` pixels."""
-    return expert(F.pad(pixels, (0, 0, 0, -len(pixels) % grain)))[: len(pixels)]
+    def _project(x: Tensor, instruction: Tensor, weight: Tensor) -> Tensor:
+        """[x, instruction] @ weight without concatenating the two: (H, W, B, experts)."""
+        for_x, for_instruction = weight.chunk(2)
+        return x @ for_x + instruction @ for_instruction
 
 
 def _load(clean: Tensor, noisy: Tensor, std: Tensor, top: Tensor) -> Tensor:
-    """How many pixels each expert would get, as a smooth function of the logits (Shazeer et al., arXiv 1701.06538,
-    appendix A): the probability that fresh noise would put it among the active ones, summed over the pixels.
+    """A smooth estimate of the number of pixels each expert gets (Shazeer et al., arXiv 1701.06538, appendix A).
 
-    clean, noisy, std (pixels, experts); top (pixels, active + 1), the largest noisy logits -> (experts,)
+    It is the probability that newly drawn noise makes the expert active, summed over the pixels.
+
+    clean, noisy, std (H, W, B, experts); top (H, W, B, active + 1), the largest noisy logits -> (experts,)
     """
-    last_in, first_out = top[:, -2:-1], top[:, -1:]
+    last_in, first_out = top[..., -2:-1], top[..., -1:]
     threshold = torch.where(noisy > first_out, first_out, last_in)
-    return torch.special.ndtr((clean - threshold) / std).sum(dim=0)
+    return torch.special.ndtr((clean - threshold) / std).sum(dim=(0, 1, 2))
 
 
 def _squared_variation(x: Tensor) -> Tensor:
-    """Squared coefficient of variation of a vector: 0 when all are equal."""
+    """Squared coefficient of variation of a vector: 0 when all elements are equal."""
     return x.var() / (x.mean() ** 2 + 1e-10)
 
 
 class ChannelRouter(nn.Module):
-    """x + (x · gamma + beta) · sigmoid(linear(instruction)), per channel."""
+    """x + (x · gamma + beta) · sigmoid(linear(instruction)), for every channel."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -195,7 +200,7 @@ class ChannelRouter(nn.Module):
         self.beta = nn.Parameter(torch.zeros(channels))
         self.instruct = nn.Linear(width, channels)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """x (H, W, B, C), told (B, width) -> (H, W, B, C)."""
-        weight = torch.sigmoid(self.instruct(told))  # (B, C)
-        return x + (x * self.gamma + self.beta) * weight
+    def forward(self, x: Tensor, instruction: Tensor) -> Tensor:
+        """x (B, C, H, W), instruction (B, width) -> (B, C, H, W)."""
+        weight = torch.sigmoid(self.instruct(instruction))[:, :, None, None]  # (B, C, 1, 1)
+        return x + (x * self.gamma[:, None, None] + self.beta[:, None, None]) * weight

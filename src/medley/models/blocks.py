@@ -1,15 +1,12 @@
-"""What Restormer, TAT and AMIR are built of: the block of Restormer (arXiv 2111.09881) and its U-shaped trunk.
+"""The transformer block of Restormer (arXiv 2111.09881) and the U-shaped trunk that Restormer, TAT and AMIR share.
 
-Feature maps are (H, W, B, C) here: the channels last, and the samples of a batch beside them. That is fast on a CPU: a
-1x1 convolution is one matrix product (`nn.Linear`), layer norm runs along the memory, and a depthwise convolution with
-kernels of its own for every sample is one depthwise convolution of B·C channels, channels-last. What belongs to a
-sample, (B, C), is broadcast over its pixels as it is. Images enter and leave the networks as (B, 1, H, W).
+Feature maps are (B, C, H, W). This is the textbook form; `medley.models.fast` swaps in equal ones that are faster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,101 +14,71 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medley.models.attention import Attention
-from medley.models.depthwise import AdaptiveKernel, Kernel, added, joined, mix_depthwise, pieces, rows_at_once, strips
-from medley.models.gradients import GatedProjection
+from medley.models.layers import AdaptiveDepthwiseConv, ChannelNorm, Conv, DepthwiseConv, Down, PointwiseConv, Skip, Up
 
 LEVELS = 4
 STRIDE = 8  # the trunk halves an image three times
-SMALLEST_SIDE = 16
-_ALIGNED = 16  # channels; float32 numbers in a register of AVX-512
+SMALLEST_SIDE = 16  # pixels
 
-# Generated depthwise kernels of one sample each, for (attention, feed-forward): (B, channels, 1, 3, 3).
+# Generated depthwise kernels of every sample, for (attention, feed-forward): (B, channels, 1, 3, 3) each.
 Kernels = tuple[Tensor, Tensor]
 
 
-class Conv(nn.Conv2d):
-    """A dense convolution, (H, W, B, C_in) -> (H', W', B, C_out); 3x3 with zero padding and no bias unless said."""
-
-    def __init__(self, channels_in: int, channels_out: int, **options: Any) -> None:
-        super().__init__(channels_in, channels_out, 3, **({"padding": 1, "bias": False} | options))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(H, W, B, C_in) -> (H', W', B, C_out)."""
-        x = x.permute(2, 0, 1, 3).contiguous()  # samples first: (B, H, W, C_in)
-        x = super().forward(x.permute(0, 3, 1, 2))  # (B, C_out, H', W'), channels-last in memory
-        return x.permute(2, 3, 0, 1).contiguous()
-
-
 class FeedForward(nn.Module):
-    """1x1 convolution to twice the hidden width, depthwise, gelu(first half) · second half, 1x1 (GDFN, sec. 3.2)."""
+    """Gated-Dconv feed-forward network (GDFN, Restormer sec. 3.2).
 
-    def __init__(self, channels: int, hidden: int, kernel: nn.Module) -> None:
+    1x1 convolution to twice the hidden width, 3x3 depthwise convolution, gelu(first half) · second half, 1x1
+    convolution.
+    """
+
+    def __init__(self, channels: int, hidden: int, depthwise: nn.Module) -> None:
         super().__init__()
-        self.expand = nn.Linear(channels, 2 * hidden, bias=False)
-        self.kernel = kernel
-        self.project = nn.Linear(hidden, channels, bias=False)
+        self.expand = PointwiseConv(channels, 2 * hidden, bias=False)
+        self.kernel = depthwise
+        self.project = PointwiseConv(hidden, channels, bias=False)
 
     def forward(self, x: Tensor, *generated: Tensor) -> Tensor:
-        """x (H, W, B, C) -> (H, W, B, C); `generated` kernels go to an `AdaptiveKernel`."""
-        return joined(self.strips(x, *generated), len(x))
-
-    def strips(self, x: Tensor, *generated: Tensor) -> Iterator[Tensor]:
-        """The answer strip by strip, from above."""
-        # Idle channels, all zero, up to a multiple of what a processor takes at once: 256 run twice as fast as 255.
-        idle = -self.project.in_features % _ALIGNED
-        weights = (F.pad(weight, (0, 0, 0, idle)) for weight in self.expand.weight.chunk(2))
-        kernels = (F.pad(kernel, (0, 0, 0, 0, 0, 0, 0, idle)) for kernel in self.kernel(*generated).chunk(2, dim=-4))
-        parts, project = list(zip(weights, kernels, strict=True)), F.pad(self.project.weight, (0, idle))
-        for strip, kept in strips(x, pieces(len(x), rows_at_once(x, project.shape[1]))):
-            gate, value = (mix_depthwise(strip, *part)[kept] for part in parts)
-            yield gated_projection(gate, value, project)
-
-
-def gated_projection(gate: Tensor, value: Tensor, weight: Tensor) -> Tensor:
-    """(gelu(gate) · value) @ weight.T, in the memory of `gate` where no gradient will ask for it."""
-    if torch.is_grad_enabled():
-        return cast(Tensor, GatedProjection.apply(gate, value, weight))
-    return F.linear(F.gelu(gate, out=gate).mul_(value), weight)  # type: ignore[call-arg]
+        """x (B, C, H, W) -> (B, C, H, W); `generated` kernels for an adaptive convolution."""
+        gate, value = self.kernel(self.expand(x), *generated).chunk(2, dim=1)  # (B, hidden, H, W) each
+        return self.project(F.gelu(gate) * value)
 
 
 class Block(nn.Module):
-    """`x += attention(norm(x)); x += feed_forward(norm(x))`; with task-adaptive depthwise kernels when `adaptive`."""
+    """`x = x + attention(norm1(x)); x = x + feed_forward(norm2(x))`; `adaptive`: with generated depthwise kernels."""
 
     def __init__(self, channels: int, heads: int, expansion: float, adaptive: bool, window: int | None) -> None:
         super().__init__()
         hidden = int(channels * expansion)
-        self.norm1 = nn.LayerNorm(channels)
-        self.norm2 = nn.LayerNorm(channels)
-        kernels: tuple[nn.Module, nn.Module]
+        self.norm1 = ChannelNorm(channels)
+        self.norm2 = ChannelNorm(channels)
+        depthwise: tuple[nn.Module, nn.Module]
         if adaptive:
-            kernels = AdaptiveKernel(3 * channels, std=1), AdaptiveKernel(2 * hidden, std=(2 / 9) ** 0.5)
+            depthwise = AdaptiveDepthwiseConv(3 * channels, std=1), AdaptiveDepthwiseConv(2 * hidden, (2 / 9) ** 0.5)
         else:
-            kernels = Kernel(3 * channels), Kernel(2 * hidden)
-        self.attention = Attention(channels, heads, kernels[0], window)
-        self.feed_forward = FeedForward(channels, hidden, kernels[1])
+            depthwise = DepthwiseConv(3 * channels), DepthwiseConv(2 * hidden)
+        self.attention = Attention(channels, heads, depthwise[0], window)
+        self.feed_forward = FeedForward(channels, hidden, depthwise[1])
 
     def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
-        """(H, W, B, C) -> (H, W, B, C); an adaptive block needs its generated kernels.
-
-        Where no gradient will ask for `x`, its memory holds the answer.
-        """
-        attention_kernels, feed_forward_kernels = ((kernel,) for kernel in kernels) if kernels else ((), ())
-        x = added(x, self.attention.strips(self.norm1(x), *attention_kernels))
-        return added(x, self.feed_forward.strips(self.norm2(x), *feed_forward_kernels))
+        """(B, C, H, W) -> (B, C, H, W); an adaptive block needs generated `kernels`."""
+        for_attention, for_feed_forward = ((kernel,) for kernel in kernels) if kernels else ((), ())
+        x = x + self.attention(self.norm1(x), *for_attention)
+        return x + self.feed_forward(self.norm2(x), *for_feed_forward)
 
 
 class Stage(nn.ModuleList):
-    """Blocks one after the other; all take the same generated kernels, if any.
+    """Blocks in sequence; all use the same generated kernels, if there are any.
 
     Attributes
     ----------
-    recompute: keep only what goes from block to block for the backward pass, which computes the rest a second time.
+    recompute: store only the inputs of the blocks for the backward pass and compute the rest a second time there
+        (gradient checkpointing).
     """
 
     recompute = False
 
     def forward(self, x: Tensor, kernels: Kernels | None = None) -> Tensor:
-        """(H, W, B, C) -> (H, W, B, C), in the memory of `x` where no gradient will ask for it."""
+        """(B, C, H, W) -> (B, C, H, W)."""
         for block in self:
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(block, x, kernels, use_reentrant=False, preserve_rng_state=False)
@@ -120,54 +87,27 @@ class Stage(nn.ModuleList):
         return x
 
 
-class Down(nn.Module):
-    """3x3 convolution to half the channels, then pixel-unshuffle: (H, W, B, C) -> (H/2, W/2, B, 2C)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = Conv(channels, channels // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(H, W, B, C) -> (H/2, W/2, B, 2C)."""
-        x = self.conv(x).unflatten(1, (-1, 2)).unflatten(0, (-1, 2))  # (H/2, 2, W/2, 2, B, C/2)
-        return x.permute(0, 2, 4, 5, 1, 3).flatten(3)
-
-
-class Up(nn.Module):
-    """3x3 convolution to twice the channels, then pixel-shuffle: (H, W, B, C) -> (2H, 2W, B, C/2)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = Conv(channels, 2 * channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(H, W, B, C) -> (2H, 2W, B, C/2)."""
-        return pixel_shuffle(self.conv(x), 2)
-
-
-def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
-    """`torch.pixel_shuffle` of maps (H, W, B, C): (H, W, B, C·f²) -> (f·H, f·W, B, C)."""
-    x = x.unflatten(3, (-1, factor, factor))  # (H, W, B, C, f, f)
-    return x.permute(0, 4, 1, 5, 2, 3).flatten(2, 3).flatten(0, 1)
-
-
 class Trunk(nn.Module):
-    """The U shape that the three restorers share; what flows through it is written in `residual` of each.
+    """The layers of the U-shaped network that the three restorers share; each defines the data flow in `residual`.
 
     Parameters
     ----------
-    dim: width of level 1; level l has width dim · 2^(l-1) at 1 / 2^(l-1) of the size. Even.
-    blocks: how many blocks on levels 1 to 4; the decoder has as many on a level as the encoder.
-    refinement: how many blocks follow the decoder, at its width of 2 · dim.
-    heads: of attention, on levels 1 to 4.
-    expansion: hidden width of the feed-forward nets over their width.
-    adaptive: whether latent, decoder and refinement take generated depthwise kernels.
-    window: None, or the side above which attention is local, times the number of heads.
+    dim: width of level 1, even; level l has width dim · 2^(l-1) at 1 / 2^(l-1) of the image size.
+    blocks: number of blocks on levels 1 to 4; encoder and decoder have the same number.
+    refinement: number of blocks after the decoder, at its width of 2 · dim.
+    heads: number of attention heads on levels 1 to 4.
+    expansion: ratio of the hidden width of the feed-forward networks to their width.
+    adaptive: whether latent stage, decoder and refinement use generated depthwise kernels.
+    window: None, or the side in pixels above which attention is local, times the number of heads.
 
     Attributes
     ----------
-    config: the arguments that make the same network again; a network adds its own.
-    output: from features to the image's residual; its last convolution gives it.
+    config: the arguments that create the same network again; subclasses add their own.
+    output: from features to the residual of the image.
+
+    Raises
+    ------
+    ValueError: the arguments contradict each other.
     """
 
     config: dict[str, Any]
@@ -212,19 +152,24 @@ class Trunk(nn.Module):
         self.down3 = Down(4 * dim)
         self.latent = stage(blocks[3], 8 * dim, 4)
         self.up3 = Up(8 * dim)
-        self.reduce3 = nn.Linear(8 * dim, 4 * dim, bias=False)
+        self.reduce3 = PointwiseConv(8 * dim, 4 * dim, bias=False)
         self.decoder3 = stage(blocks[2], 4 * dim, 3)
         self.up2 = Up(4 * dim)
-        self.reduce2 = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.reduce2 = PointwiseConv(4 * dim, 2 * dim, bias=False)
         self.decoder2 = stage(blocks[1], 2 * dim, 2)
         self.up1 = Up(2 * dim)
         self.decoder1 = stage(blocks[0], 2 * dim, 1)  # not reduced: 2 · dim
         self.refinement = stage(refinement, 2 * dim, 1)
+        self.skip = Skip()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, 1, H, W), values of about [0, 1]; any H and W from 16 up, any B.
+        """(B, 1, H, W) -> (B, 1, H, W), values of about [0, 1]; any B, H and W from 16 up.
 
-        Sides that are not multiples of 8 are padded by reflection, below and to the right, and cropped after.
+        Sides that are not multiples of 8 are padded by reflection, below and to the right, and cropped afterwards.
+
+        Raises
+        ------
+        ValueError: another shape.
         """
         if image.ndim != 4 or image.shape[1] != 1 or min(image.shape[2:]) < SMALLEST_SIDE:
             raise ValueError(
@@ -232,15 +177,14 @@ class Trunk(nn.Module):
             )
         height, width = image.shape[2:]
         padded = F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-        padded = padded.permute(2, 3, 0, 1)  # (H, W, B, 1)
-        return (padded + self.residual(padded)).permute(2, 3, 0, 1)[:, :, :height, :width]
+        return (padded + self.residual(padded))[:, :, :height, :width]
 
     def recompute(self) -> None:
-        """From now on compute what lies within blocks a second time in the backward pass, rather than keep it."""
+        """Save memory in training: compute the inside of all blocks a second time in the backward pass."""
         for module in self.modules():
             if isinstance(module, Stage):
                 module.recompute = True
 
     def residual(self, image: Tensor) -> Tensor:
-        """What is added to the image: (H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
+        """What is added to the image: (B, 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
         raise NotImplementedError

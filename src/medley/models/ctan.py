@@ -2,7 +2,7 @@
 
 The authors published no program and the text leaves room: this is our reading. Ours are the squeezed width of the task
 paths, the skips (task features before the pool), the up path, and tokens without a code of their position. Beyond the
-paper is `exchange`: targets that attend to each other on the way up as well (`medley.models.exchange`).
+paper is `exchange`: targets that attend to each other on the way up as well (`medley.models._exchange`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medley.models.exchange import Exchange
+from medley.models._exchange import Exchange
+from medley.models._paths import TaskPath, walk
 from medley.models.multitask import HPS, Targets
-from medley.models.paths import TaskPath, walk
 from medley.models.resnet import Features, decoder_widths
 
 

@@ -1,6 +1,6 @@
 """Restorers as files for other programs: ONNX, and what torch.export saves.
 
-Both are traced from `medley.models.traceable`, hold for any batch and size, and carry the network's description. Every
+Both are traced from `medley.models._traceable`, hold for any batch and size, and carry the network's description. Every
 file is compared with the network before it counts as written. ONNX goes through torch's older, TorchScript-based
 exporter: the newer one gives the same answers, but takes a hundred times as long to reason about the sizes.
 """
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from medley.errors import MedleyError
+from medley.models._onnx_depthwise import spell_out
+from medley.models._traceable import traceable
 from medley.models.blocks import SMALLEST_SIDE, Trunk
-from medley.models.onnx_depthwise import spell_out
 from medley.models.onnx_network import DESCRIPTION, TENSORS, WEIGHTS, OnnxNetwork, required, tensors_digest
-from medley.models.traceable import traceable
 from medley.models.weights import Description
 
 SUFFIXES = (".onnx", ".pt2")

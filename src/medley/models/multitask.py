@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from medley.errors import MedleyError
-from medley.models.paths import TaskPath, walk
+from medley.models._paths import TaskPath, walk
 from medley.models.resnet import Features, Layers, MapDecoder, ResNet, decoder_widths
 
 SMALLEST_SIDE = 16

@@ -1,17 +1,17 @@
-"""Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), for images of one channel."""
+"""Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), for single-channel images. Feature maps are (B, C, H, W)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from medley.models.blocks import Conv, Trunk
+from medley.models.blocks import Trunk
+from medley.models.layers import Conv
 
 
 class Restormer(Trunk):
-    """The plain trunk; the defaults are the paper's, 26.1 M parameters. The arguments are those of `Trunk`."""
+    """Restormer; the defaults are those of the paper, 26.1 M parameters. The arguments are those of `Trunk`."""
 
     def __init__(
         self,
@@ -26,12 +26,12 @@ class Restormer(Trunk):
         self.output = Conv(2 * dim, 1)
 
     def residual(self, image: Tensor) -> Tensor:
-        """(H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
+        """(B, 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
         level1 = self.encoder1(self.embed(image))
         level2 = self.encoder2(self.down1(level1))
         level3 = self.encoder3(self.down2(level2))
         x = self.latent(self.down3(level3))
-        x = self.decoder3(self.reduce3(torch.cat([self.up3(x), level3], dim=3)))
-        x = self.decoder2(self.reduce2(torch.cat([self.up2(x), level2], dim=3)))
-        x = self.decoder1(torch.cat([self.up1(x), level1], dim=3))
+        x = self.decoder3(self.reduce3(self.skip(self.up3(x), level3)))
+        x = self.decoder2(self.reduce2(self.skip(self.up2(x), level2)))
+        x = self.decoder1(self.skip(self.up1(x), level1))
         return self.output(self.refinement(x))

@@ -1,32 +1,30 @@
 """TAT, the task-adaptive transformer for all-in-one medical image restoration (arXiv 2512.14550).
 
-The network looks at its own features of a sample and generates depthwise kernels for it, so that a CT slice and a PET
-slice run through different networks that share most of their weights.
+From its own features of a sample the network generates depthwise kernels for this sample, so that a CT slice and a PET
+slice run through different networks that share most of their weights. Feature maps are (B, C, H, W).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medley.models.blocks import Conv, Kernels, Trunk, pixel_shuffle
-from medley.models.depthwise import joined, pieces, rows_at_once, strips
+from medley.models.blocks import Kernels, Trunk
+from medley.models.layers import Conv, Fusion, PointwiseConv
 
-_SHUFFLE = 4  # the generator works at half the image's size
+_SHUFFLE = 4  # the generator works at half the resolution of the image
 
 
 class TAT(Trunk):
-    """The task-adaptive transformer; the defaults are the paper's, 41.69 M parameters.
+    """The task-adaptive transformer; the defaults are those of the paper, 41.69 M parameters.
 
     Parameters
     ----------
     dim, blocks, refinement, heads, expansion: as in `Trunk`.
-    window: maps larger than window / heads have local attention; None, no map has.
-    generator_width: width of the convolutions that read the features for the generated kernels.
+    window: attention is local in maps larger than window / heads pixels a side; None: it is global everywhere.
+    generator_width: width of the first convolutions of the kernel generator.
     """
 
     def __init__(
@@ -43,41 +41,31 @@ class TAT(Trunk):
         super().__init__(dim, blocks, refinement, heads, expansion, adaptive=True, window=window)
         self.config |= {"window": window, "generator_width": generator_width}
         self.generator = KernelGenerator(8 * dim, generator_width, expansion)
-        self.output = nn.Sequential(Conv(5 * dim, dim), nn.GELU(), nn.Linear(dim, dim, bias=False), Conv(dim, 1))
+        self.output = Fusion(Conv(5 * dim, dim), nn.GELU(), PointwiseConv(dim, dim, bias=False), Conv(dim, 1))
 
     def residual(self, image: Tensor) -> Tensor:
-        """(H, W, B, 1) -> (H, W, B, 1), sides multiples of 8."""
+        """(B, 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
         level1 = self.encoder1(self.embed(image))
         level2 = self.encoder2(self.down1(level1))
         level3 = self.encoder3(self.down2(level2))
         x = self.down3(level3)
         kernels = self.generator(x.detach())
         x = self.latent(x, kernels["latent"])
-        x = self.decoder3(self.reduce3(torch.cat([self.up3(x), level3], dim=3)), kernels["level3"])
-        x = self.decoder2(self.reduce2(torch.cat([self.up2(x), level2], dim=3)), kernels["level2"])
-        decoded = self.decoder1(torch.cat([self.up1(x), level1], dim=3), kernels["level1"])
-        refined = self.refinement(decoded.clone(), kernels["level1"])  # whose memory it may take
-        return self._read_out(level1, decoded, refined)
-
-    def _read_out(self, *features: Tensor) -> Tensor:
-        """Maps (H, W, B, C) -> (H, W, B, 1), strip by strip: side by side they are the widest map of the network."""
-        output = cast(nn.Sequential, self.output)
-        mix, last = output[:-1], output[-1]
-        height = len(features[0])
-        rows = pieces(height, rows_at_once(features[0], sum(one.shape[3] for one in features)))
-        parts = zip(*(strips(one, rows) for one in features), strict=True)
-        mixed = (mix(torch.cat([strip for strip, _ in part], dim=3))[part[0][1]] for part in parts)
-        return cast(Tensor, last(joined(mixed, height)))
+        x = self.decoder3(self.reduce3(self.skip(self.up3(x), level3)), kernels["level3"])
+        x = self.decoder2(self.reduce2(self.skip(self.up2(x), level2)), kernels["level2"])
+        decoded = self.decoder1(self.skip(self.up1(x), level1), kernels["level1"])
+        refined = self.refinement(decoded, kernels["level1"])
+        return self.output(level1, decoded, refined)
 
 
 class KernelGenerator(nn.Module):
-    """The weight generation network: features of a sample -> depthwise kernels for it.
+    """The weight generation network: features of a sample -> depthwise kernels for this sample.
 
     Parameters
     ----------
-    channels: of the features, those of level 4; the levels of the decoder have 1/2, 1/4 and 1/4 of them.
+    channels: of the features, which are those of level 4; the decoder levels have 1/2, 1/4 and 1/4 as many.
     width: of the first convolutions; the last has four times as many channels.
-    expansion: as in `Trunk`; the kernels' number follows from it.
+    expansion: as in `Trunk`; it determines the number of kernels.
     """
 
     def __init__(self, channels: int, width: int, expansion: float) -> None:
@@ -109,8 +97,8 @@ class KernelGenerator(nn.Module):
         )
 
     def forward(self, features: Tensor) -> dict[str, Kernels]:
-        """features (H, W, B, C) -> per level the kernels (B, channels, 1, 3, 3) of (attention, feed-forward)."""
-        code = self.mix(self.encode(pixel_shuffle(features, _SHUFFLE)).mean(dim=(0, 1)))  # (B, 4·width)
+        """features (B, C, H, W) -> for every level the kernels (B, channels, 1, 3, 3) of (attention, feed-forward)."""
+        code = self.mix(self.encode(F.pixel_shuffle(features, _SHUFFLE)).mean(dim=(2, 3)))  # (B, 4·width)
 
         def kernels(linear: nn.Module) -> Tensor:
             return F.gelu(linear(code)).unflatten(1, (-1, 1, 3, 3))
@@ -119,12 +107,12 @@ class KernelGenerator(nn.Module):
 
 
 class ResidualConvs(nn.Module):
-    """x + conv(gelu(conv(x))), with biases: (H, W, B, C) -> (H, W, B, C)."""
+    """x + conv(gelu(conv(x))), with biases: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(Conv(channels, channels, bias=True), nn.GELU(), Conv(channels, channels, bias=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(H, W, B, C) -> (H, W, B, C)."""
+        """(B, C, H, W) -> (B, C, H, W)."""
         return x + self.body(x)

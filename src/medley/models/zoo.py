@@ -74,6 +74,7 @@ def create_model(name: str, **config: Any) -> Trunk | HPS | STL:
     architecture, defaults = CONFIGURATIONS[name]
     module, class_name = ARCHITECTURES[architecture]
     network = getattr(import_module(module), class_name)
+    fast = import_module("medley.models.fast")
     known = inspect.signature(network).parameters
     for key in config:
         if key not in known:
@@ -81,7 +82,7 @@ def create_model(name: str, **config: Any) -> Trunk | HPS | STL:
     if missing := [key for key, one in known.items() if one.default is one.empty and key not in {**defaults, **config}]:
         raise MedleyError(f"the network {name!r} must be told its {' and '.join(missing)}")
     try:
-        return network(**{**defaults, **config})
+        return fast.optimise(network(**{**defaults, **config}))
     except (TypeError, ValueError) as error:
         raise MedleyError(f"the network {name!r} cannot be made with these settings: {error}") from error
 

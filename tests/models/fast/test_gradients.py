@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 
-from medley.models.gradients import Correlation, GatedProjection
+from medley.models.fast._gradients import Correlation, GatedProjection
 
 SHAPES = [(7, 5, 2, 3), (4, 9, 1, 16)]  # (H, W, B, C)
 
