@@ -6,20 +6,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydicom import dcmread
-from pydicom.pixels import iter_pixels
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medley.errors import MedleyError
 from medley.geometry.orientation import stack
 from medley.io.archive import Extracted
-from medley.io.dicom.frames import Frame, finders, frames_of
-from medley.io.dicom.series import read_header, reading, transfer_syntax
+from medley.io.dicom.consistency import check_consistent
+from medley.io.dicom.decode import stored_frames
+from medley.io.dicom.frames import Frame
+from medley.io.dicom.headers import reading
+from medley.io.dicom.measured import measured_lines
+from medley.io.dicom.series import Series, frames_of_all
 from medley.io.dicom.suv import suv_factor
-from medley.runtime.atomic import one_line
-from medley.runtime.guard import without_warnings
+from medley.io.plausible import as_float32, check_grid
+from medley.runtime import guard
 from medley.volume import Slices, Volume
 
 UNITS = {"CT": "HU", "MR": "a.u.", "PT": "SUV"}
@@ -35,8 +37,8 @@ class DicomSource:
     ----------
     frames: the slices in the order of the volume.
     affine: as read.
-    factor: SUV of one unit of the file; 1 for what is no PET.
-    extracted: the unpacked zip, kept as long as this lives.
+    factor: SUV of one unit of the file; 1 for other scans than PET.
+    extracted: the unpacked zip, kept as long as this exists.
     """
 
     frames: tuple[Frame, ...]
@@ -49,36 +51,64 @@ class DicomSource:
         """The files, each once."""
         return tuple(dict.fromkeys(frame.path for frame in self.frames))
 
+    @property
+    def processed(self) -> str:
+        """How medley derived the series, or "" for one that medley did not write."""
+        return self.frames[0].processed
+
+    def measured(self) -> tuple[int, int]:
+        """The central k-space lines along (rows, columns) that were measured; see `measured_lines`."""
+        first = self.frames[0]
+        return measured_lines(first.constants.get, first.size, first.spacing, first.path)
+
 
 def open_series(files: Iterable[Path], where: object, extracted: Extracted | None = None) -> Volume:
-    """The images of one series as a volume whose slices are decoded when they are asked for.
+    """The images of one series as a volume; see `open_frames`. The headers of the files are read."""
+    return open_frames(frames_of_all(files), where, extracted)
+
+
+def open_found(series: Series, where: object, extracted: Extracted | None = None) -> Volume:
+    """A series found by `series_among` as a volume; see `open_frames`. No header is read again.
+
+    Raises
+    ------
+    MedleyError: also: a file of the series cannot be used.
+    """
+    if series.faults:
+        raise series.faults[0]
+    folders = dict.fromkeys(file.parent for file in series.files)
+    try:
+        return open_frames(series.frames, where, extracted)
+    except MedleyError as error:
+        if extracted or len(folders) == 1:
+            raise
+        listed = ", ".join(str(folder) for folder in list(folders)[:3])
+        raise MedleyError(f"{error} (its files are in {len(folders)} folders: {listed})") from error
+
+
+def open_frames(frames: list[Frame], where: object, extracted: Extracted | None = None) -> Volume:
+    """The slices of one series as a volume, decoded when they are needed.
 
     Parameters
     ----------
-    files: the files of the series. `where`: how messages call it.
+    frames: the slices in any order. `where`: the series, for messages.
     extracted: the zip the files came from, if any.
 
     Raises
     ------
-    MedleyError: the slices are no single even stack of grey images of one kind, or (PET) have no SUV.
+    MedleyError: the slices are not one even stack of grey images of one scan, or (PET) have no SUV.
     """
-    frames = [frame for path in files for frame in frames_of(path)]
     # A scout often shares the series of the scan it planned; a series of scouts alone stays one.
     frames = [frame for frame in frames if not frame.localizer] or frames
+    check_consistent(frames, where)
     _check_alike(frames, where)
-    header = read_header(frames[0].path)
-    with reading(frames[0].path):
-        find = list(finders(header))[frames[0].index]
-        modality = str(find("Modality") or "")
-        tilt = float(find("GantryDetectorTilt") or 0)
-        factor = 1.0
-        if modality == "PT":
+    find = frames[0].constants.get
+    modality = str(find("Modality") or "")
+    _check_tilt(find("GantryDetectorTilt"), frames, where)
+    factor = 1.0
+    if modality == "PT":
+        with reading(where):
             factor = suv_factor(find, [frame.acquired for frame in frames if frame.acquired], where)
-    if tilt and len(frames) > 1:
-        raise MedleyError(
-            f"{where}: was scanned with gantry tilt (GantryDetectorTilt {tilt:g} degrees); medley does not resample: "
-            "correct the tilt first"
-        )
     order, affine = stack(
         np.array([frame.position for frame in frames]),
         np.array(frames[0].orientation),
@@ -87,9 +117,18 @@ def open_series(files: Iterable[Path], where: object, extracted: Extracted | Non
         [str(frame) for frame in frames],
         where,
     )
+    check_grid(affine, where)
     source = DicomSource(tuple(frames[k] for k in order), affine, factor, extracted)
     data = Slices((len(frames), *frames[0].size), lambda: _decode(source))
     return Volume(data, affine, modality, UNITS.get(modality, ""), source)
+
+
+def _check_tilt(tilt: Any, frames: list[Frame], where: object) -> None:
+    if tilt and len(frames) > 1:
+        raise MedleyError(
+            f"{where}: was scanned with gantry tilt (GantryDetectorTilt {tilt} degrees); medley does not resample: "
+            "correct the tilt first"
+        )
 
 
 def _check_alike(frames: list[Frame], where: object) -> None:
@@ -117,24 +156,9 @@ def _decode(source: DicomSource) -> Iterator[np.ndarray]:
     """The slices in order, (row, column) float32 in the unit of the volume."""
     for path, group in groupby(source.frames, key=lambda frame: frame.path):
         frames = list(group)
-        pixels = None
+        stored = stored_frames(frames[0].pixels, [frame.index for frame in frames])
         for frame in frames:
-            try:
-                with without_warnings():
-                    pixels = pixels or _pixels(path, [frame.index for frame in frames])
-                    stored = next(pixels)
-            except MedleyError:
-                raise
-            except Exception as error:  # decoders raise nearly anything
-                raise MedleyError(f"{path}: its pixel data cannot be decoded ({one_line(error)})") from error
-            values = stored * (frame.slope * source.factor) + frame.intercept * source.factor
-            yield values.astype(np.float32)
-
-
-def _pixels(path: Path, indices: list[int]) -> Iterator[np.ndarray]:
-    """The frames of those indices as stored, decoded one at a time."""
-    header = read_header(path, tags=["SOPClassUID"])
-    syntax = transfer_syntax(header)
-    if syntax == DeflatedExplicitVRLittleEndian:  # can only be inflated as a whole
-        return iter_pixels(dcmread(path), indices=indices, raw=True)
-    return iter_pixels(path, indices=indices, raw=True, transfer_syntax_uid=syntax)
+            with guard.reading(path, "DICOM pixels"):
+                values = next(stored)
+            values = values * (frame.slope * source.factor) + frame.intercept * source.factor
+            yield as_float32(values, f"{path}: slice {frame}")

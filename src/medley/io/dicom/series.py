@@ -1,40 +1,51 @@
-"""Which DICOM series lie in a folder, or in a zip; and the headers of their images."""
+"""Which DICOM series are among files, and their slices. The header of each file is read once."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
-from pydicom import dcmread
 from pydicom.dataset import FileDataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 
 from medley.errors import MedleyError
-from medley.runtime import guard
-
-_SUFFIXES = {".dcm", ".dicom", ".ima"}
-# Objects that are made of a scan and are none: they may lie beside it and are passed over. What to do with one that is
-# given as a scan.
-NOT_SCANS = {
-    "RTDOSE": "a radiotherapy dose, no scan; give its CT, or prepare both with the layout dicom_rt",
-    "RTSTRUCT": "a set of drawn structures, no scan; give its CT, or prepare both with the layout dicom_rt",
-    "RTPLAN": "a radiotherapy plan, no scan; give its CT, or prepare both with the layout dicom_rt",
-    "SEG": "a segmentation, no scan; give the scan it was made on",
-}
-_INDEX_TAGS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "Rows"]
+from medley.io.dicom.frames import NOT_SCANS, Frame, frames_in
+from medley.io.dicom.headers import header_in, looks_like_dicom, opened, reading
 
 
 @dataclass
 class Series:
-    """Images of one SeriesInstanceUID that lie together."""
+    """The images of one SeriesInstanceUID.
+
+    Attributes
+    ----------
+    uid, modality, number, description: of the series; the UID is "" for images that have none.
+    files: its files.  frames: its slices, in the order of the files.
+    faults: why files of it cannot be used; opening the series reports the first.
+    """
 
     uid: str
     modality: str
     number: int
     description: str
     files: list[Path] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    faults: list[MedleyError] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """The deepest folder that holds all its files."""
+        return Path(commonpath(file.parent for file in self.files))
+
+    @property
+    def label(self) -> str:
+        """A short name from its number and description."""
+        words = re.sub(r"[^A-Za-z0-9.]+", "-", self.description).strip("-.")
+        return "-".join(part for part in (f"{self.number:03d}", words or self.modality) if part)
 
     def __str__(self) -> str:
         return f"{self.modality} {self.description or 'without description'!r}, {len(self.files)} files, {self.uid}"
@@ -44,73 +55,77 @@ def series_among(files: Iterable[Path]) -> tuple[list[Series], list[Path]]:
     """The series among files, sorted by number and UID; and the files that claim to be DICOM but cannot be read.
 
     What is not DICOM, and DICOM that holds no image of a scan (DICOMDIR, structures, reports, presentation states,
-    segmentations, doses), is passed over.
+    segmentations, doses), is left out. A series may be spread over several folders. Where each folder holds the same
+    images, they are copies, and each is a series of its own.
     """
     found: dict[str, Series] = {}
     broken = []
+    shared: dict[Any, dict[str, Any]] = {}
     for path in files:
         if not looks_like_dicom(path):
             continue
         try:
-            with reading(path):
-                header = read_header(path, tags=_INDEX_TAGS)
-                if not _is_scan(header):
-                    continue
-                uid = str(header["SeriesInstanceUID"].value)
-                if uid not in found:
-                    number, text = header.get("SeriesNumber"), header.get("SeriesDescription")
-                    found[uid] = Series(uid, str(header.get("Modality", "")), int(number or 0), str(text or "").strip())
+            _add(path, found, shared)
         except MedleyError:
             broken.append(path)
-            continue
-        found[uid].files.append(path)
-    return sorted(found.values(), key=lambda one: (one.number, one.uid)), broken
+    series = [part for one in found.values() for part in _without_copies(one)]
+    return sorted(series, key=lambda one: (one.number, one.uid, one.folder)), broken
 
 
-def looks_like_dicom(path: Path) -> bool:
-    """By name, or by the first bytes: the preamble, or a first element of group 2 or 8 where the preamble was lost."""
-    if path.suffix.lower() in _SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError:
-        return True  # it may be; reading it says why it cannot be read
-    return head[128:] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
-
-
-def read_header(path: Path, tags: list[str] | None = None) -> FileDataset:
-    """The header of a DICOM file, all of it or some tags, without its pixels.
+def frames_of_all(files: Iterable[Path]) -> list[Frame]:
+    """The slices of files that are known to be one series.
 
     Raises
     ------
-    MedleyError: the file is not DICOM, or broken in its header.
+    MedleyError: a file cannot be used.
     """
-    return read_header_and_end(path, tags)[0]
+    frames: list[Frame] = []
+    shared: dict[Any, dict[str, Any]] = {}
+    for path in files:
+        with reading(path), opened(path) as file:
+            frames += _sharing(frames_in(header_in(file, path), file, path), shared)
+    return frames
 
 
-def read_header_and_end(path: Path, tags: list[str] | None = None) -> tuple[FileDataset, int]:
-    """As `read_header`, and the byte at which the header ends and the element of the pixels begins."""
-    with reading(path), path.open("rb") as file:
-        header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
-        end = file.tell()
-        known = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    if not known:
-        raise MedleyError(f"{path}: is not a DICOM file, or its header is broken (it has no SOPClassUID)")
-    return header, end
+def _add(path: Path, found: dict[str, Series], shared: dict[Any, dict[str, Any]]) -> None:
+    with reading(path), opened(path) as file:
+        header = header_in(file, path)
+        if not _is_scan(header):
+            return
+        uid = str(header.get("SeriesInstanceUID") or "")
+        if uid not in found:
+            number, text = header.get("SeriesNumber"), header.get("SeriesDescription")
+            found[uid] = Series(uid, str(header.get("Modality", "")), int(number or 0), str(text or "").strip())
+        one = found[uid]
+        one.files.append(path)
+        try:
+            with reading(path):
+                one.frames += _sharing(frames_in(header, file, path), shared)
+        except MedleyError as error:
+            one.faults.append(error)
 
 
-def transfer_syntax(header: FileDataset) -> UID:
-    """How a file is encoded; those without a preamble, which do not say it, are of the time before compression."""
-    if syntax := header.file_meta.get("TransferSyntaxUID"):
-        return syntax
-    implicit, little = header.original_encoding
-    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+def _sharing(frames: list[Frame], shared: dict[Any, dict[str, Any]]) -> list[Frame]:
+    """The frames, with equal constants stored once for all slices."""
+    return [replace(one, constants=shared.setdefault(tuple(one.constants.items()), one.constants)) for one in frames]
 
 
-def reading(path: object) -> AbstractContextManager[None]:
-    """The guard of `medley.runtime.guard` for code that looks up elements of a DICOM file."""
-    return guard.reading(path, "DICOM")
+def _without_copies(series: Series) -> list[Series]:
+    """One series for each folder where all folders hold the same images; else the series as it is."""
+    folders = dict.fromkeys(file.parent for file in series.files)
+    if len(folders) == 1 or series.faults:
+        return [series]
+    parts = [
+        replace(
+            series,
+            files=[file for file in series.files if file.parent == folder],
+            frames=[frame for frame in series.frames if frame.path.parent == folder],
+            faults=[],
+        )
+        for folder in folders
+    ]
+    images = [sorted((frame.instance, frame.index) for frame in part.frames) for part in parts]
+    return parts if all(one == images[0] for one in images) else [series]
 
 
 def _is_scan(header: FileDataset) -> bool:

@@ -1,122 +1,215 @@
-"""Standardised uptake value by body weight (SUVbw), by the book or not at all.
+"""Standardised uptake value by body weight (SUVbw), computed by the rules of QIBA or refused.
 
 Source: QIBA, "SUV vendor neutral pseudo-code" (Quantitative Imaging Biomarkers Alliance, FDG-PET/CT), and DICOM PS3.3
 C.8.9.1 and C.8.9.2 (PET Series, PET Isotope), C.8.22 (Enhanced PET).
 
     SUVbw = activity [Bq/ml] * weight [g] / (injected dose [Bq] * 2 ** (-time [s] / half life [s]))
+
+Dates and times: TimezoneOffsetFromUTC holds for all of a header, an offset in a DateTime for that value. Times with and
+without a known time zone cannot be compared, and are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
-from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, DT, TM
 
 from medley.errors import MedleyError
 
-# A dose below this is one written in MBq by mistake; the standard wants becquerel.
-LEAST_DOSE_BQ = 1e5
-# An injection so many half-lives before the scan is a wrong date (shifted by an anonymiser), not a scan.
+DOSE_BQ = (1e6, 1e11)  # a dose below is one written in MBq or kBq by mistake
+WEIGHT_KG = (0.3, 500.0)  # a weight above is one in gram
+HALF_LIFE_S = (30.0, 1e8)  # from less than Rb-82 (76 s) to years
+# An injection so many half-lives before the scan is a wrong date (shifted by an anonymiser).
 MOST_HALF_LIVES = 10
+# Where the date of the injection is not given: one day too many must be more half-lives than this.
+MOST_HALF_LIVES_WITHOUT_DATE = 5
+# An injection may follow the start of the scan: in dynamic scans, or because two clocks differ.
+LATEST_INJECTION_S = 600
+_DAY = timedelta(days=1)
 
 
-def suv_factor(find: Callable[[str], Any], acquired: Iterable[datetime], where: object) -> float:
-    """What a value of the file (after rescale) is multiplied by to become SUVbw in g/ml.
+@dataclass(frozen=True)
+class Acquisition:
+    """When a slice was acquired.
+
+    Attributes
+    ----------
+    began: its start.
+    reference, duration: FrameReferenceTime and ActualFrameDuration in s; 0 where the header does not give them.
+    """
+
+    began: datetime
+    reference: float = 0.0
+    duration: float = 0.0
+
+    def series_began(self, half_life: float) -> datetime:
+        """The start of the series by this slice.
+
+        FrameReferenceTime is the time from the start of the series to the moment in the frame at which the activity
+        equals its mean (QIBA); without it the start of the slice is the best estimate.
+        """
+        if not (self.reference > 0 and self.duration > 0):
+            return self.began
+        decay = math.log(2) / half_life * self.duration
+        mean = math.log(decay / -math.expm1(-decay)) * self.duration / decay
+        return self.began + timedelta(seconds=mean - self.reference)
+
+
+def suv_factor(find: Callable[[str], Any], acquired: Iterable[Acquisition], where: object) -> float:
+    """The factor from a value of the file (after rescale) to SUVbw in g/ml.
 
     Parameters
     ----------
-    find: keyword -> value in the header of the series (None when absent).
-    acquired: when the acquisition of each slice began, as far as the headers say.
+    find: keyword -> value of the series as `medley.io.dicom.consistency.constants` gives it (None when absent).
+    acquired: when the slices were acquired, as far as the headers say.
 
     Raises
     ------
-    MedleyError: a tag is missing or says that SUV cannot be had; the tag is named.
+    MedleyError: an element is missing, or has a value with which there is no SUV; it is named.
     """
-    units = find("Units") or _enhanced_units(find)
+    units = _upper(find("Units")) or _enhanced_units(find)
     if units == "GML":
-        if find("SUVType") not in (None, "", "BW"):
+        if _upper(find("SUVType")) not in ("", "BW"):
             raise MedleyError(f"{where}: SUVType is {find('SUVType')!r}, expected BW (body weight)")
         return 1.0
     if units != "BQML":
-        raise MedleyError(f"{where}: Units is {units!r}, expected BQML or GML; without them there is no SUV")
+        raise MedleyError(f"{where}: Units is {units or None!r}, expected BQML or GML; without them there is no SUV")
     _check_corrections(find, where)
     isotopes = _need(find, "RadiopharmaceuticalInformationSequence", where)
     if len(isotopes) != 1:
         raise MedleyError(f"{where}: RadiopharmaceuticalInformationSequence has {len(isotopes)} items, expected one")
-    dose = _positive(isotopes[0].get, "RadionuclideTotalDose", where)
-    if dose < LEAST_DOSE_BQ:
-        raise MedleyError(f"{where}: RadionuclideTotalDose is {dose:g}, which cannot be in Bq as the standard wants it")
-    weight = _positive(find, "PatientWeight", where)
-    if _decayed_to_injection(find):
+    isotope = dict(isotopes[0])
+    dose = _between(isotope.get, "RadionuclideTotalDose", DOSE_BQ, "Bq", where)
+    weight = _between(find, "PatientWeight", WEIGHT_KG, "kg", where)
+    if find("DecayCorrected") is None and _upper(find("DecayCorrection")) == "ADMIN":
         return 1000 * weight / dose
-    half_life = _positive(isotopes[0].get, "RadionuclideHalfLife", where)
-    reference = _reference_time(find, list(acquired), where)
-    elapsed = (reference - _injected(isotopes[0], reference, where)).total_seconds()
-    if not 0 <= elapsed <= MOST_HALF_LIVES * half_life:
-        raise MedleyError(
-            f"{where}: by its tags the injection was {elapsed / 3600:.1f} h before the scan, which cannot be; check "
-            "RadiopharmaceuticalStartDateTime (or StartTime) and SeriesTime"
-        )
+    half_life = _between(isotope.get, "RadionuclideHalfLife", HALF_LIFE_S, "s", where)
+    reference = _reference_time(find, list(acquired), half_life, where)
+    elapsed = _elapsed(isotope, reference, half_life, _zone(find), where)
     return 1000 * weight / (dose * 2 ** (-elapsed / half_life))
 
 
-def acquisition_time(find: Callable[[str], Any]) -> datetime | None:
-    """When the acquisition of a slice began, or None when its header does not say."""
-    exact = find("FrameAcquisitionDateTime") or find("AcquisitionDateTime")
-    return _from_dt(exact) if exact else _combine(find("AcquisitionDate"), find("AcquisitionTime"))
+def acquisition(find: Callable[[str], Any]) -> Acquisition | None:
+    """When a slice was acquired, or None when its header does not say.
+
+    A time without a date is taken to be of the day on which it is nearest to the time of the series.
+    """
+    zone = _zone(find)
+    if exact := find("FrameAcquisitionDateTime") or find("AcquisitionDateTime"):
+        began = _from_dt(exact, zone)
+    elif time := find("AcquisitionTime"):
+        if day := find("AcquisitionDate"):
+            began = _combine(day, time, zone)
+        elif find("SeriesDate") and find("SeriesTime"):
+            series = _combine(find("SeriesDate"), find("SeriesTime"), zone)
+            same = datetime.combine(series.date(), TM(time), zone)
+            began = min((same - _DAY, same, same + _DAY), key=lambda one: abs(one - series))
+        else:
+            return None
+    else:
+        return None
+    reference, duration = (float(find(one) or 0) / 1000 for one in ("FrameReferenceTime", "ActualFrameDuration"))
+    return Acquisition(began, reference, duration)
 
 
 def _check_corrections(find: Callable[[str], Any], where: object) -> None:
-    """Decay and attenuation must be corrected; the enhanced object says so in tags of its own."""
+    """Decay and attenuation must be corrected; enhanced images have elements of their own for it."""
     if find("DecayCorrected") is not None:
         for keyword in ("DecayCorrected", "AttenuationCorrected"):
-            if _need(find, keyword, where) != "YES":
+            if _upper(_need(find, keyword, where)) != "YES":
                 raise MedleyError(f"{where}: {keyword} is {find(keyword)!r}, expected YES; without it there is no SUV")
         return
     corrected = _need(find, "CorrectedImage", where)
-    corrected = [corrected] if isinstance(corrected, str) else list(corrected)
+    corrected = [_upper(one) for one in ([corrected] if isinstance(corrected, str) else corrected)]
     for word in ("DECY", "ATTN"):
         if word not in corrected:
             raise MedleyError(f"{where}: CorrectedImage is {corrected}, without {word}; without it there is no SUV")
-    if _need(find, "DecayCorrection", where) not in ("START", "ADMIN"):
+    if _upper(_need(find, "DecayCorrection", where)) not in ("START", "ADMIN"):
         raise MedleyError(f"{where}: DecayCorrection is {find('DecayCorrection')!r}, expected START or ADMIN")
 
 
-def _decayed_to_injection(find: Callable[[str], Any]) -> bool:
-    return find("DecayCorrected") is None and find("DecayCorrection") == "ADMIN"
+def _reference_time(
+    find: Callable[[str], Any], acquired: list[Acquisition], half_life: float, where: object
+) -> datetime:
+    """The time to which the values are decay corrected: the start of the series.
 
-
-def _reference_time(find: Callable[[str], Any], acquired: list[datetime], where: object) -> datetime:
-    """The time the values are decayed to: the start of the series, unless that was made after the acquisition."""
+    Where the series has a later time than its acquisition it was made afterwards, and the acquisition counts.
+    """
+    zone = _zone(find)
     if find("DecayCorrected") is not None:
-        return _from_dt(_need(find, "DecayCorrectionDateTime", where))
-    series = _combine(_need(find, "SeriesDate", where), _need(find, "SeriesTime", where))
-    assert series is not None
-    return min([series, *acquired])
+        return _from_dt(_need(find, "DecayCorrectionDateTime", where), zone)
+    series = _combine(_need(find, "SeriesDate", where), _need(find, "SeriesTime", where), zone)
+    if not acquired:
+        return series
+    _check_clocks({"SeriesTime": series, **{"AcquisitionDateTime": one.began for one in acquired}}, where)
+    first = min(acquired, key=lambda one: one.began)
+    return series if series <= first.began else first.series_began(half_life)
 
 
-def _injected(isotope: Dataset, reference: datetime, where: object) -> datetime:
-    exact = isotope.get("RadiopharmaceuticalStartDateTime")
-    if exact:
-        return _from_dt(exact)
+def _elapsed(
+    isotope: Mapping[str, Any], reference: datetime, half_life: float, zone: timezone | None, where: object
+) -> float:
+    """Seconds from the injection to the reference time."""
+    if exact := isotope.get("RadiopharmaceuticalStartDateTime"):
+        injected = _from_dt(exact, zone)
+        _check_clocks({"RadiopharmaceuticalStartDateTime": injected, "the time of the scan": reference}, where)
+        elapsed = (reference - injected).total_seconds()
+        if not -LATEST_INJECTION_S <= elapsed <= MOST_HALF_LIVES * half_life:
+            raise MedleyError(
+                f"{where}: by its header the injection was {elapsed / 3600:.1f} h before the scan, which cannot be; "
+                "check RadiopharmaceuticalStartDateTime, SeriesDate and SeriesTime"
+            )
+        return elapsed
     time = isotope.get("RadiopharmaceuticalStartTime")
     if not time:
         raise MedleyError(
             f"{where}: RadiopharmaceuticalStartDateTime and RadiopharmaceuticalStartTime are missing; without one of "
             "them there is no SUV"
         )
-    injected = datetime.combine(reference.date(), TM(time))
-    # Only the time of day is known: an injection later than the scan was on the day before.
-    return injected - timedelta(days=1) if injected > reference else injected
+    local = reference.astimezone(zone) if zone and reference.tzinfo else reference
+    injected = datetime.combine(local.date(), TM(time), zone)
+    _check_clocks({"RadiopharmaceuticalStartTime": injected, "the time of the scan": local}, where)
+    same_day = (local - injected).total_seconds()
+    possible = [same_day + days * _DAY.total_seconds() for days in (0, 1, 2)]
+    limit = MOST_HALF_LIVES_WITHOUT_DATE * half_life
+    possible = [one for one in possible if -LATEST_INJECTION_S <= one <= limit]
+    if not possible:
+        raise MedleyError(
+            f"{where}: RadiopharmaceuticalStartTime is {-same_day / 3600:.1f} h after the start of the scan at "
+            f"{local:%H:%M:%S}, and the day before is too long ago for a half-life of {half_life:g} s; check both times"
+            if same_day < 0
+            else f"{where}: by its header the injection was {same_day / 3600:.1f} h before the scan, which cannot be "
+            f"for a half-life of {half_life:g} s; check RadiopharmaceuticalStartTime and SeriesTime"
+        )
+    if len(possible) > 1:
+        raise MedleyError(
+            f"{where}: RadiopharmaceuticalStartDateTime is missing, and with a half-life of {half_life / 3600:.3g} h "
+            "the injection may have been on the day of the scan or on one before; without the date there is no SUV"
+        )
+    return possible[0]
+
+
+def _check_clocks(times: Mapping[str, datetime], where: object) -> None:
+    """Refuse to compare times of which only some have a known time zone."""
+    known = [name for name, time in times.items() if time.tzinfo]
+    if known and len(known) < len(times):
+        unknown = next(name for name in times if name not in known)
+        raise MedleyError(
+            f"{where}: {known[0]} has an offset from UTC, but for {unknown} TimezoneOffsetFromUTC is missing, so the "
+            "time between them is not known; add TimezoneOffsetFromUTC"
+        )
 
 
 def _enhanced_units(find: Callable[[str], Any]) -> str:
-    """Units of an enhanced PET image, in the words of the classic one."""
+    """Units of an enhanced PET image, in the terms of the classic one."""
     codes = find("MeasurementUnitsCodeSequence")
-    code = codes[0].get("CodeValue", "") if codes else ""
+    code = str(dict(codes[0]).get("CodeValue", "")) if codes else ""
     return {"Bq/ml": "BQML", "{SUVbw}g/ml": "GML"}.get(code, code)
 
 
@@ -127,18 +220,40 @@ def _need(find: Callable[[str], Any], keyword: str, where: object) -> Any:
     return value
 
 
-def _positive(find: Callable[[str], Any], keyword: str, where: object) -> float:
+def _between(
+    find: Callable[[str], Any], keyword: str, limits: tuple[float, float], unit: str, where: object
+) -> float:
     value = float(_need(find, keyword, where))
-    if not value > 0:
-        raise MedleyError(f"{where}: {keyword} is {value:g}, expected a positive number")
+    if not limits[0] <= value <= limits[1]:
+        raise MedleyError(f"{where}: {keyword} is {value:g}; expected {limits[0]:g} to {limits[1]:g} {unit}")
     return value
 
 
-def _combine(date: Any, time: Any) -> datetime | None:
-    return datetime.combine(DA(date), TM(time)) if date and time else None
+def _upper(value: Any) -> str:
+    return str(value or "").strip().upper()
 
 
-def _from_dt(value: Any) -> datetime:
-    """A date and time without its offset from UTC: all times of a scan are of one clock."""
+def _zone(find: Callable[[str], Any]) -> timezone | None:
+    """TimezoneOffsetFromUTC, such as +0530; None where it is missing."""
+    text = str(find("TimezoneOffsetFromUTC") or "").strip()
+    if not text:
+        return None
+    match = re.fullmatch(r"([+-])(\d\d)(\d\d)", text)
+    if not match or int(match[2]) > 14 or int(match[3]) > 59:
+        raise MedleyError(f"TimezoneOffsetFromUTC is {text!r}; expected an offset such as +0100")
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return timezone(-offset if match[1] == "-" else offset)
+
+
+def _combine(day: Any, time: Any, zone: timezone | None) -> datetime:
+    parsed: date | None = DA(day)
+    at = TM(time)
+    if parsed is None or at is None:
+        raise MedleyError(f"a date or a time is empty ({day!r}, {time!r})")
+    return datetime.combine(parsed, at, zone)
+
+
+def _from_dt(value: Any, zone: timezone | None) -> datetime:
+    """A DateTime; without an offset of its own it is of the time zone of the header."""
     exact = DT(value)
-    return datetime(*exact.timetuple()[:6], exact.microsecond)
+    return datetime(*exact.timetuple()[:6], exact.microsecond, exact.tzinfo or zone)

@@ -1,0 +1,70 @@
+"""The stored values of DICOM frames. Compressed frames are decoded in a child process, which may crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+from pydicom.encaps import generate_frames
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from medley.errors import MedleyError
+from medley.io.dicom.codestream import check_codestream
+from medley.io.dicom.frames import Pixels
+from medley.io.dicom.headers import opened
+from medley.runtime import worker
+from medley.runtime.limits import check_memory
+
+
+def stored_frames(pixels: Pixels, indices: list[int]) -> Iterator[np.ndarray]:
+    """The frames of those indices as stored integers (row, column), decoded one at a time.
+
+    Raises
+    ------
+    MedleyError: a compressed frame is not what the header says, or its decoder crashed.
+    Any exception of the decoders; wrap the iteration in `medley.io.dicom.headers.reading`.
+    """
+    check_memory(pixels.path, pixels.rows * pixels.columns * 8, "one slice")
+    if pixels.encapsulated:
+        return worker.stream(decoded_frames, pixels, indices, path=pixels.path)
+    return decoded_frames(pixels, indices)
+
+
+def decoded_frames(pixels: Pixels, indices: list[int]) -> Iterator[np.ndarray]:
+    """As `stored_frames`, in this process."""
+    syntax = UID(pixels.syntax)
+    with opened(pixels.path) as file:
+        if pixels.encapsulated:
+            _check_codestreams(pixels, indices, file)
+        file.seek(pixels.start)
+        options: dict[str, Any] = {
+            "rows": pixels.rows,
+            "columns": pixels.columns,
+            "number_of_frames": pixels.frames,
+            "samples_per_pixel": 1,
+            "bits_allocated": pixels.allocated,
+            "bits_stored": pixels.stored,
+            "pixel_representation": int(pixels.signed),
+            "photometric_interpretation": pixels.photometric,
+            "pixel_keyword": "PixelData",
+            "transfer_syntax_uid": syntax,
+        }
+        # The content of a deflated file has been inflated.
+        decoder = get_decoder(ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax)
+        for values, _ in decoder.iter_array(file, indices=indices, raw=True, **options):
+            yield values
+
+
+def _check_codestreams(pixels: Pixels, indices: list[int], file: IO[bytes]) -> None:
+    """Compare the headers inside of compressed frames with the DICOM header, before native code relies on either."""
+    wanted = set(indices)
+    file.seek(pixels.start)
+    count = 0
+    for index, frame in enumerate(generate_frames(file, number_of_frames=pixels.frames)):
+        count += 1
+        if index in wanted:
+            check_codestream(frame, pixels.syntax, (pixels.rows, pixels.columns), pixels.stored, pixels.allocated, pixels.path)
+    if count != pixels.frames:
+        raise MedleyError(f"{pixels.path}: has {count} compressed frames, but NumberOfFrames is {pixels.frames}")
