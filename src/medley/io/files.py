@@ -10,8 +10,9 @@ from pathlib import Path
 
 from medley.errors import MedleyError
 from medley.io.archive import Extracted
-from medley.io.dicom.read import UNITS, open_series
-from medley.io.dicom.series import Series, looks_like_dicom, series_among
+from medley.io.dicom.headers import looks_like_dicom
+from medley.io.dicom.read import UNITS, open_found, open_series
+from medley.io.dicom.series import Series, series_among
 from medley.io.dicom.write import dicom_writer
 from medley.io.nifti import SUFFIXES as NIFTI_SUFFIXES
 from medley.io.nifti import nifti_writer, open_nifti
@@ -36,12 +37,14 @@ class Scan:
     name: a short name without suffix, for messages and output files; parts are joined by "/". It is unique among the
         scans that were found together.
     extracted: the content of a zip that was given by its path, so that it is unpacked once.
+    series: the slices of a DICOM series as found, so that their headers are read once.
     """
 
     path: Path
     series_uid: str | None = None
     name: str = ""
     extracted: Extracted | None = field(default=None, repr=False, compare=False)
+    series: Series | None = field(default=None, repr=False, compare=False)
 
 
 def read(path: str | Path | Scan, *, modality: str | None = None, unit: str | None = None) -> Volume:
@@ -82,8 +85,9 @@ def open_scan(scan: str | Path | Scan, *, modality: str | None = None, unit: str
 def find_scans(path: str | Path) -> list[Scan]:
     """All scans at a path: a file, a zip, or a folder with its subfolders; sorted by name, without hidden files.
 
-    DICOM images of one series in one folder are one scan. A damaged DICOM file is a scan of its own if its folder holds
-    no other, so that opening it gives the error.
+    DICOM images of one series are one scan, also where they are spread over several folders; its path is the folder
+    that holds them all. Folders with the same images of a series are copies, and one scan each. A damaged DICOM file is
+    a scan of its own if its folder holds no other, so that opening it gives the error.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def find_scans(path: str | Path) -> list[Scan]:
         scans = _scans_of_zip(path, keep=True) if path.suffix.lower() == ".zip" else [Scan(path, None, _stem(path))]
     else:
         with reading(path, "a folder of scans"):
-            scans = [scan for folder in [path, *_folders_below(path)] for scan in _scans_in(folder, path)]
+            scans = _scans_below(path)
     if not scans:
         raise MedleyError(f"{path}: holds no scan; expected DICOM images, NIfTI, MHA or NRRD files")
     return sorted(_with_own_names(scans), key=lambda scan: scan.name)
@@ -171,8 +175,10 @@ def _open(scan: Scan) -> Volume:
     path = Path(scan.path)
     if not path.exists():
         raise MedleyError(f"{path}: does not exist")
+    if scan.series is not None:
+        return open_found(scan.series, path, scan.extracted)
     if path.is_dir():
-        return _open_series(_files_in(path), scan)
+        return _open_series(_files_below(path), scan)
     name = path.name.lower()
     if name.endswith(".zip"):
         extracted = scan.extracted or Extracted(path)
@@ -188,10 +194,9 @@ def _open(scan: Scan) -> Volume:
 
 def _open_series(files: list[Path], scan: Scan, extracted: Extracted | None = None) -> Volume:
     found, broken = series_among(files)
-    if broken:
-        raise MedleyError(
-            f"{broken[0]}: cannot be read as DICOM, so a slice of {scan.path} may be missing; replace or remove it"
-        )
+    _add_faults(found, broken, scan.path)
+    if not found and broken:
+        raise MedleyError(f"{broken[0]}: is not a readable DICOM file; remove or replace it")
     chosen = [one for one in found if scan.series_uid in (None, one.uid)]
     if not chosen:
         raise MedleyError(f"{scan.path}: holds no DICOM series {scan.series_uid or ''}")
@@ -199,21 +204,42 @@ def _open_series(files: list[Path], scan: Scan, extracted: Extracted | None = No
         raise MedleyError(
             f"{scan.path}: holds {len(chosen)} series: {'; '.join(map(str, chosen))}; pick one by its series_uid"
         )
-    return open_series(chosen[0].files, scan.path, extracted)
+    return open_found(chosen[0], scan.path, extracted)
 
 
-def _scans_in(folder: Path, root: Path) -> list[Scan]:
-    """The scans of one folder, without its subfolders; named by their path relative to `root`."""
-    files = _files_in(folder)
-    place = "" if folder == root else folder.relative_to(root).as_posix() + "/"
-    others = [file for file in files if file.name.lower().endswith((*NIFTI_SUFFIXES, *SITK_READS, ".zip"))]
+def _scans_below(root: Path) -> list[Scan]:
+    """The scans in a folder and in the folders below it, named by their place below `root`."""
+    files = _files_below(root)
+    others = {file: None for file in files if file.name.lower().endswith((*NIFTI_SUFFIXES, *SITK_READS, ".zip"))}
     scans = []
     for file in others:
-        one = _scans_of_zip(file) if file.suffix.lower() == ".zip" else [Scan(file, None, _stem(file))]
-        scans += [Scan(scan.path, scan.series_uid, place + scan.name) for scan in one]
+        inside = _scans_of_zip(file) if file.suffix.lower() == ".zip" else [Scan(file, None, _stem(file))]
+        scans += [Scan(scan.path, scan.series_uid, _place(file.parent, root) + scan.name) for scan in inside]
     series, broken = series_among([file for file in files if file not in others])
-    scans += [Scan(folder, one.uid, _series_name(one, series, place, folder)) for one in series]
-    return scans if series else scans + [Scan(file, None, place + _stem(file)) for file in broken]
+    for one in series:
+        place = _place(one.folder, root)
+        alone = not any(other.folder == one.folder for other in series if other is not one)
+        # A series alone in its folder is called like it.
+        name = (place.rstrip("/") or root.resolve().name) if alone else place + one.label
+        beside = [file for file in broken if file.parent in {part.parent for part in one.files}]
+        _add_faults([one], beside, one.folder)
+        scans.append(Scan(one.folder, one.uid, name, series=one))
+    used = {file.parent for one in series for file in one.files}
+    alone_broken = [file for file in broken if file.parent not in used]
+    return scans + [Scan(file, None, _place(file.parent, root) + _stem(file)) for file in alone_broken]
+
+
+def _add_faults(series: list[Series], broken: list[Path], where: Path) -> None:
+    """Let opening a series fail where files beside it cannot be read: they may be slices of it."""
+    for one in series:
+        one.faults += [
+            f"{file}: is not a readable DICOM file, so {where} may lack a slice; remove or replace it"
+            for file in broken
+        ]
+
+
+def _place(folder: Path, root: Path) -> str:
+    return "" if folder == root else folder.relative_to(root).as_posix() + "/"
 
 
 def _scans_of_zip(path: Path, keep: bool = False) -> list[Scan]:
@@ -223,22 +249,12 @@ def _scans_of_zip(path: Path, keep: bool = False) -> list[Scan]:
     except MedleyError:
         return [Scan(path, None, _stem(path))]  # opening it gives the error
     kept = extracted if keep else None
-    series, _ = series_among(extracted.files)
-    if len(series) < 2:
-        return [Scan(path, series[0].uid if series else None, _stem(path), kept)]
-    return [Scan(path, one.uid, f"{_stem(path)}/{_label(one)}", kept) for one in series]
-
-
-def _series_name(one: Series, series: list[Series], place: str, folder: Path) -> str:
-    """The name of the folder, if it holds only this series."""
-    if len(series) == 1:
-        return place.rstrip("/") or folder.resolve().name
-    return place + _label(one)
-
-
-def _label(series: Series) -> str:
-    words = re.sub(r"[^A-Za-z0-9.]+", "-", series.description).strip("-.")
-    return "-".join(part for part in (f"{series.number:03d}", words or series.modality) if part)
+    series, broken = series_among(extracted.files)
+    _add_faults(series, broken, path)
+    if not series:
+        return [Scan(path, None, _stem(path), kept)]
+    names = [_stem(path)] if len(series) == 1 else [f"{_stem(path)}/{one.label}" for one in series]
+    return [Scan(path, one.uid, name, kept, one if keep else None) for one, name in zip(series, names, strict=True)]
 
 
 def _with_own_names(scans: list[Scan]) -> list[Scan]:
@@ -262,9 +278,5 @@ def _hidden_below(path: Path, root: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
 
 
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.iterdir() if one.is_file() and not _hidden_below(one, folder))
-
-
-def _folders_below(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.rglob("*") if one.is_dir() and not _hidden_below(one, folder))
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.rglob("*") if one.is_file() and not _hidden_below(one, folder))

@@ -175,7 +175,7 @@ def test_no_file_and_no_dicom(tmp_path):
 def test_a_dose_is_no_scan(rt, ct, tmp_path):
     affine, _ = rt.coarser(ct)
     path = rt.write_dose(tmp_path / "rd.dcm", np.ones((4, 5, 6)), affine)
-    with pytest.raises(MedleyError, match="is a radiotherapy dose, no scan; give its CT"):
+    with pytest.raises(MedleyError, match="is a radiotherapy dose, not a scan; give its CT"):
         read(path)
 
 

@@ -70,8 +70,8 @@ def test_slices_are_decoded_one_at_a_time_and_anew_each_time(tmp_path, phantoms,
 
     phantoms.write_ct_series(tmp_path / "ct")
     decoded = []
-    real = dicom_read._pixels
-    monkeypatch.setattr(dicom_read, "_pixels", lambda path, indices: decoded.append(path) or real(path, indices))
+    real = dicom_read.stored_frames
+    monkeypatch.setattr(dicom_read, "stored_frames", lambda *args: decoded.append(args) or real(*args))
     volume = open_scan(tmp_path / "ct")
     assert decoded == []
     slices = iter(volume.data)
@@ -197,7 +197,6 @@ def test_compressed_enhanced_multi_frame(tmp_path, phantoms, syntax):
         "MR_small_jpeg_ls_lossless.dcm",
         "MR_small_bigendian.dcm",
         "MR_small_implicit.dcm",
-        "MR_small_padded.dcm",
     ],
 )
 def test_small_real_files_agree_with_their_plain_partner(name):
@@ -240,5 +239,5 @@ def test_a_frame_that_cannot_be_decoded_is_one_clear_error(tmp_path, phantoms):
     raw[start : start + 200] = bytes(200)
     file.write_bytes(raw)
     volume = open_scan(file)
-    with pytest.raises(MedleyError, match=r"001\.dcm.*cannot be decoded"):
+    with pytest.raises(MedleyError, match=r"001\.dcm: holds a frame that is not JPEG 2000"):
         volume.load()

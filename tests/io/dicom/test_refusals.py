@@ -20,7 +20,7 @@ def no_decoding(monkeypatch):
     def decode(*_):
         raise AssertionError("a pixel was decoded")
 
-    monkeypatch.setattr(dicom_read, "_pixels", decode)
+    monkeypatch.setattr(dicom_read, "stored_frames", decode)
 
 
 def refused(path, *words):
@@ -154,7 +154,7 @@ def test_a_missing_tag_is_named(tmp_path, phantoms, keyword):
         ({"ModalityLUTSequence": []}, "ModalityLUTSequence"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "Siemens mosaic"),
         ({"PixelSpacing": [0, 0.8]}, "PixelSpacing is"),
-        ({"SliceThickness": -1}, "SliceThickness -1"),
+        ({"SliceThickness": -1}, "SliceThickness is -1 mm"),
         ({"Rows": 0}, "0 rows"),
     ],
 )

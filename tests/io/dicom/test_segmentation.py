@@ -141,7 +141,7 @@ def test_refusals(rt, ct_folder, tmp_path):
     with pytest.raises(MedleyError, match="exists already"):
         write_segmentation(given, tmp_path / "seg.dcm", reference=ct)
     write_segmentation(given, tmp_path / "seg.dcm", reference=ct, overwrite=True)
-    with pytest.raises(MedleyError, match="is a segmentation, no scan"):
+    with pytest.raises(MedleyError, match="is a segmentation, not a scan"):
         read(tmp_path / "seg.dcm")
 
 

@@ -205,7 +205,7 @@ def test_other_files_are_refused(rt, ct, tmp_path):
 
 def test_a_file_of_structures_is_no_scan(rt, ct, tmp_path):
     path = rt.write_structures(tmp_path / "rs.dcm", ct, {"box": rt.box((2, 2, 2), (4, 6, 6))})
-    with pytest.raises(MedleyError, match="is a set of drawn structures, no scan; give its CT"):
+    with pytest.raises(MedleyError, match="is a set of drawn structures, not a scan; give its CT"):
         read(path)
 
 

@@ -25,9 +25,9 @@ from medley.geometry.body import AIR, DIRECTIONS, extent, lay_along_patient, vie
 from medley.geometry.orientation import RAS_FROM_LPS
 from medley.geometry.resampling import averaged, mask_on_grid
 from medley.io.dicom.dose import covered, dose_on_grid, read_dose
+from medley.io.dicom.headers import looks_like_dicom, read_header, reading
 from medley.io.dicom.read import open_series
 from medley.io.dicom.rois import Roi, read_rois, series_of
-from medley.io.dicom.series import looks_like_dicom, read_header, reading
 from medley.io.dicom.structures import read_structures
 from medley.problems import Problem, Target
 from medley.volume import Volume

@@ -20,9 +20,7 @@ _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
 
-def check_codestream(
-    frame: bytes, syntax: str, size: tuple[int, int], stored: int, allocated: int, path: Path
-) -> None:
+def check_codestream(frame: bytes, syntax: str, size: tuple[int, int], stored: int, allocated: int, path: Path) -> None:
     """Refuse a compressed grey frame whose own header differs from the DICOM header.
 
     Parameters

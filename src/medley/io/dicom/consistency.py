@@ -88,7 +88,10 @@ def _differing(keyword: str, frames: Sequence[Frame]) -> str:
             values.append(value)
             names.append([])
         names[known].append(str(frame))
-    parts = [f"{_text(value)} in {len(of)} of {len(frames)} slices ({of[0]})" for value, of in zip(values, names)]
+    parts = [
+        f"{_text(value)} in {len(of)} of {len(frames)} slices ({of[0]})"
+        for value, of in zip(values, names, strict=True)
+    ]
     return f"{keyword} is {', '.join(parts[:4])}{', ...' if len(parts) > 4 else ''}"
 
 

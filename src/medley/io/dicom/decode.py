@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from pydicom.encaps import generate_frames
@@ -53,7 +53,7 @@ def decoded_frames(pixels: Pixels, indices: list[int]) -> Iterator[np.ndarray]:
         }
         # The content of a deflated file has been inflated.
         decoder = get_decoder(ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax)
-        for values, _ in decoder.iter_array(file, indices=indices, raw=True, **options):
+        for values, _ in decoder.iter_array(cast(BinaryIO, file), indices=indices, raw=True, **options):
             yield values
 
 
@@ -65,6 +65,8 @@ def _check_codestreams(pixels: Pixels, indices: list[int], file: IO[bytes]) -> N
     for index, frame in enumerate(generate_frames(file, number_of_frames=pixels.frames)):
         count += 1
         if index in wanted:
-            check_codestream(frame, pixels.syntax, (pixels.rows, pixels.columns), pixels.stored, pixels.allocated, pixels.path)
+            check_codestream(
+                frame, pixels.syntax, (pixels.rows, pixels.columns), pixels.stored, pixels.allocated, pixels.path
+            )
     if count != pixels.frames:
         raise MedleyError(f"{pixels.path}: has {count} compressed frames, but NumberOfFrames is {pixels.frames}")

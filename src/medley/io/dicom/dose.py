@@ -13,10 +13,10 @@ from pydicom.uid import RTDoseStorage
 from medley.errors import MedleyError
 from medley.geometry.orientation import RAS_FROM_LPS, check_square, stack
 from medley.geometry.resampling import resample
+from medley.io.dicom.headers import reading
 from medley.io.dicom.image import short
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import check_frame, images_of, new_object, read_whole, reference_to
-from medley.io.dicom.series import reading
 from medley.io.writing import slices_to_write
 from medley.runtime.atomic import one_line, replacing
 from medley.runtime.guard import without_warnings

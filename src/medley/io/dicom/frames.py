@@ -26,7 +26,7 @@ from medley.io.plausible import LARGEST, check_spacing
 # Objects derived from a scan that may lie beside it, and what to do with one that is given as a scan.
 NOT_SCANS = {
     "RTDOSE": "a radiotherapy dose, not a scan; give its CT, or prepare both with the layout dicom_rt",
-    "RTSTRUCT": "a set of contours, not a scan; give its CT, or prepare both with the layout dicom_rt",
+    "RTSTRUCT": "a set of drawn structures, not a scan; give its CT, or prepare both with the layout dicom_rt",
     "RTPLAN": "a radiotherapy plan, not a scan; give its CT, or prepare both with the layout dicom_rt",
     "SEG": "a segmentation, not a scan; give the scan it was made on",
 }
@@ -221,7 +221,7 @@ def _pixels(header: FileDataset, file: IO[bytes], path: Path) -> Pixels:
     implicit, little = header.original_encoding
     begin = file.read(8 if implicit else 12)  # tag, (type,) length
     if not begin:
-        raise MedleyError(f"{path}: its pixel data is missing (the file ends early); copy the file again")
+        raise MedleyError(f"{path}: its pixel data is cut short or missing (the file ends early); copy the file again")
     tag = bytes.fromhex("e07f1000" if little else "7fe00010")
     if len(begin) < (8 if implicit else 12) or begin[:4] != tag:
         raise MedleyError(f"{path}: its pixel data is cut short or not integer; expected the element PixelData")

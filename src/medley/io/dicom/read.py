@@ -75,7 +75,7 @@ def open_found(series: Series, where: object, extracted: Extracted | None = None
     MedleyError: also: a file of the series cannot be used.
     """
     if series.faults:
-        raise series.faults[0]
+        raise MedleyError(series.faults[0])
     folders = dict.fromkeys(file.parent for file in series.files)
     try:
         return open_frames(series.frames, where, extracted)

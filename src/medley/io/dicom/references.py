@@ -15,8 +15,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from medley import __version__
 from medley.errors import MedleyError
+from medley.io.dicom.headers import read_header, reading, transfer_syntax
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.series import read_header, reading, transfer_syntax
 from medley.io.dicom.tags import PATIENT, STUDY
 from medley.runtime.atomic import one_line
 from medley.runtime.guard import without_warnings

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from medley.errors import MedleyError
-from medley.io.dicom.series import read_header, reading
+from medley.io.dicom.headers import read_header, reading
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 

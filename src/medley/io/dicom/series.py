@@ -34,7 +34,7 @@ class Series:
     description: str
     files: list[Path] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
-    faults: list[MedleyError] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -102,7 +102,7 @@ def _add(path: Path, found: dict[str, Series], shared: dict[Any, dict[str, Any]]
             with reading(path):
                 one.frames += _sharing(frames_in(header, file, path), shared)
         except MedleyError as error:
-            one.faults.append(error)
+            one.faults.append(str(error))
 
 
 def _sharing(frames: list[Frame], shared: dict[Any, dict[str, Any]]) -> list[Frame]:

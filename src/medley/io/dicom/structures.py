@@ -17,9 +17,9 @@ from pydicom.dataset import Dataset
 from medley.errors import MedleyError
 from medley.geometry.orientation import RAS_FROM_LPS
 from medley.io.dicom.contours import COARSE, distinct, fill, planes_of, slices_of, spacing_of, touched
+from medley.io.dicom.headers import reading
 from medley.io.dicom.references import check_frame
 from medley.io.dicom.rois import Roi, read_rois
-from medley.io.dicom.series import reading
 from medley.volume import Volume
 
 # A contour may leave the plane of its slice by this part of the slice distance.

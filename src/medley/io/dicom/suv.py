@@ -147,7 +147,8 @@ def _reference_time(
     series = _combine(_need(find, "SeriesDate", where), _need(find, "SeriesTime", where), zone)
     if not acquired:
         return series
-    _check_clocks({"SeriesTime": series, **{"AcquisitionDateTime": one.began for one in acquired}}, where)
+    for one in acquired:
+        _check_clocks({"AcquisitionDateTime": one.began, "SeriesTime": series}, where)
     first = min(acquired, key=lambda one: one.began)
     return series if series <= first.began else first.series_began(half_life)
 
@@ -220,9 +221,7 @@ def _need(find: Callable[[str], Any], keyword: str, where: object) -> Any:
     return value
 
 
-def _between(
-    find: Callable[[str], Any], keyword: str, limits: tuple[float, float], unit: str, where: object
-) -> float:
+def _between(find: Callable[[str], Any], keyword: str, limits: tuple[float, float], unit: str, where: object) -> float:
     value = float(_need(find, keyword, where))
     if not limits[0] <= value <= limits[1]:
         raise MedleyError(f"{where}: {keyword} is {value:g}; expected {limits[0]:g} to {limits[1]:g} {unit}")

@@ -17,9 +17,9 @@ from pydicom.uid import generate_uid
 from medley.errors import MedleyError
 from medley.geometry.orientation import check_square
 from medley.io.dicom.frames import finders
+from medley.io.dicom.headers import read_header, reading
 from medley.io.dicom.image import CLASSES, Origin, Plan, derived_image
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.series import read_header, reading
 from medley.io.writing import Append
 from medley.runtime.atomic import replacing
 from medley.runtime.guard import without_warnings
