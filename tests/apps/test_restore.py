@@ -104,7 +104,7 @@ def test_a_broken_scan_does_not_stop_the_others(medley, model, ct_series, tmp_pa
 def test_an_mr_scan_on_a_finer_grid(medley, model, tmp_path) -> None:
     scan = save_nifti(tmp_path / "knee.nii.gz", np.random.default_rng(0).integers(0, 900, (20, 24, 2)))
     out = tmp_path / "fine.nii.gz"
-    done = medley("restore", scan, "-o", out, "-m", model, "-t", "mr-sr", "--scale", 2, "--keep-measured")
+    done = medley("restore", scan, "-o", out, "-m", model, "-t", "mr-sr", "--scale", 2, "--measured", "24x20")
     assert done.code == 0
     assert nib.load(out).shape == (40, 48, 2)
     np.testing.assert_allclose(nib.load(out).header.get_zooms(), (0.4, 0.45, 3), rtol=1e-5)

@@ -9,6 +9,7 @@ from torch import nn
 from medley.errors import MedleyError, MedleyNotice
 from medley.inference import restorer as inference
 from medley.inference.restorer import Restorer, load, normalisation_for
+from medley.io.files import open_scan, write
 from medley.models import weights
 from medley.models.weights import Description
 from medley.models.zoo import create_model
@@ -297,7 +298,7 @@ def test_a_finer_grid_has_more_voxels_in_the_same_place(scale: int) -> None:
 
 def test_measured_kspace_is_put_back() -> None:
     scan = mr((1, 32, 32))
-    changed = np.asarray(restorer(Brighter()).restore(scan, keep_measured=True).data)
+    changed = np.asarray(restorer(Brighter()).restore(scan, measured=(16, 8)).data)
     plain = np.asarray(restorer(Brighter()).restore(scan).data)
     assert np.abs(plain - scan.data).min() > 1
     # adding a constant changes only the centre of k-space, which was measured: everything comes back
@@ -322,3 +323,29 @@ def test_load_takes_a_path_and_lists_the_models_it_knows(tmp_path, monkeypatch: 
         load("tat-two")
     with pytest.raises(MedleyError, match="device 'nonsense' cannot be used"):
         load(path, device="nonsense")
+
+
+@pytest.mark.parametrize(("measured", "word"), [((25, 8), "25x8 lines"), ((0, 8), "0x8"), (None, "--measured")])
+def test_measured_kspace_must_be_known_and_fit_the_grid(measured, word) -> None:
+    with pytest.raises(MedleyError, match=word):
+        restorer(Same()).plan(mr(), keep_measured=True, measured=measured)
+
+
+def test_measured_lines_come_from_the_source_of_the_scan_also_on_a_finer_grid(tmp_path, phantoms) -> None:
+    def change(ds, k) -> None:
+        ds.AcquisitionMatrix, ds.InPlanePhaseEncodingDirection = [15, 0, 0, 11], "COL"
+
+    phantoms.write_mr_series(tmp_path / "mr", (2, 24, 32), change=change)
+    scan = open_scan(tmp_path / "mr")
+    plan = restorer(Brighter()).plan(scan, keep_measured=True, scale=2)
+    assert plan.measured == (11, 15)
+    before, after = np.asarray(plan.before.data), np.asarray(restorer(Brighter()).carry_out(plan).data)
+    spectra = [np.fft.fftshift(np.fft.fft2(x), (-2, -1))[:, 24 - 5 : 24 + 6, 32 - 7 : 32 + 8] for x in (before, after)]
+    np.testing.assert_allclose(spectra[1], spectra[0], atol=1e-3 * np.abs(spectra[0]).max())
+
+
+def test_restoring_a_result_of_medley_is_reported(tmp_path, phantoms) -> None:
+    phantoms.write_mr_series(tmp_path / "mr", (2, 24, 32))
+    write(restorer(Same()).restore(open_scan(tmp_path / "mr")), tmp_path / "out", derivation="medley test mr-sr")
+    with pytest.warns(MedleyNotice, match=r"written by medley before \(medley test mr-sr\)"):
+        restorer(Same()).plan(open_scan(tmp_path / "out"))

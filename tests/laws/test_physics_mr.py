@@ -64,11 +64,12 @@ def test_the_refined_affine_finds_every_old_pixel():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_was_measured_is_kept(shape):
     restored, measured = random((2, *shape), 0), random((2, *shape), 1)
-    both = keep_measured(restored, measured, 0.25)
+    lines = tuple(round(n / 4) for n in shape)
+    both = keep_measured(restored, measured, lines)
     t_both, t_measured, t_restored = (truncate(torch.from_numpy(x), 0.25) for x in (both, measured, restored))
     torch.testing.assert_close(t_both, t_measured, rtol=0, atol=1e-5)
     np.testing.assert_allclose(both - t_both.numpy(), restored - t_restored.numpy(), atol=1e-5)
-    np.testing.assert_array_equal(keep_measured(restored, restored, 0.25), restored)
+    np.testing.assert_array_equal(keep_measured(restored, restored, lines), restored)
 
 
 def test_noise_is_rician():
@@ -79,3 +80,16 @@ def test_noise_is_rician():
     assert empty.mean() == pytest.approx(level * np.sqrt(np.pi / 2), rel=0.03)  # Rayleigh where there is no signal
     bright = degradation.apply(np.full((30, 64, 64), 500.0), parameters, (1, 1))
     assert bright.std() == pytest.approx(level, rel=0.05)
+
+
+@pytest.mark.parametrize("lines", [(32, 32), (16, 8), (15, 9), (1, 1), (31, 32)])
+def test_measured_samples_are_preserved_and_the_others_are_those_of_the_restored_image(lines):
+    restored, measured = random((2, 32, 32), 0), random((2, 32, 32), 1)
+    spectra = [np.fft.fftshift(np.fft.fft2(x), (-2, -1)) for x in (keep_measured(restored, measured, lines), measured)]
+    inside = np.zeros((32, 32), bool)
+    rows, columns = (range(16 - (n - 1) // 2, 16 + (n - 1) // 2 + 1) if n < 32 else range(32) for n in lines)
+    inside[np.ix_(rows, columns)] = True
+    scale = np.abs(spectra[1]).max()
+    assert np.abs((spectra[0] - spectra[1])[:, inside]).max() < 1e-3 * scale
+    kept = np.fft.fftshift(np.fft.fft2(restored), (-2, -1))
+    assert np.abs((spectra[0] - kept)[:, ~inside]).max(initial=0) < 1e-3 * scale

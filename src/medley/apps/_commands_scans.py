@@ -34,8 +34,14 @@ def restore(
         int, typer.Option(callback=options.one_of((1, 2, 4)), help="MR: a grid that is 2 or 4 times finer in-plane.")
     ] = 1,
     keep_measured: Annotated[
-        bool, typer.Option("--keep-measured", help="MR: keep the measured part of k-space unchanged.")
+        bool, typer.Option("--keep-measured", help="MR: keep the part of k-space unchanged that was measured.")
     ] = False,
+    measured: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWSxCOLUMNS", help="MR: that part, as central k-space lines; by default from the DICOM header."
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report of what was changed; a folder for several.")
     ] = None,
@@ -67,7 +73,13 @@ def restore(
         device=device,
         precision=precision,
         backend=backend,
-        options={"task": task, "strength": strength, "scale": scale, "keep_measured": keep_measured},
+        options={
+            "task": task,
+            "strength": strength,
+            "scale": scale,
+            "keep_measured": keep_measured,
+            "measured": options.pair(measured, "--measured"),
+        },
         page=report,
         record=record,
         form=form,

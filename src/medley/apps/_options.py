@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,16 @@ def one_of(allowed: tuple[object, ...]):  # type: ignore[no-untyped-def]  # type
         return value
 
     return check
+
+
+def pair(text: str | None, name: str) -> tuple[int, int] | None:
+    """Two positive whole numbers, such as 256x192; None for None."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6}) *[x×,] *(\d{1,6})", text.strip().lower())
+    if not match or not (int(match[1]) and int(match[2])):
+        raise typer.BadParameter(f"{name} is {text!r}; expected ROWSxCOLUMNS, such as 256x192")
+    return int(match[1]), int(match[2])
 
 
 Input = Annotated[Path, typer.Argument(metavar="IN", help="A file, a DICOM series, a zip, or a folder of them.")]

@@ -128,7 +128,7 @@ def _bulk(survey: Survey) -> tuple[int, int]:
 def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
     plan = survey.plan
     unit = plan.task.unit
-    measured = "no" if plan.keep is None else f"the central {plan.keep:.4g} of each axis of k-space"
+    measured = "no" if plan.measured is None else "the central {} x {} lines of k-space".format(*plan.measured)
     return {
         "input": record["name"],
         "output": Path(record["output"]).name,

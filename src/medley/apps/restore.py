@@ -41,7 +41,7 @@ def restore(
     output: the file or DICOM folder of a single scan, or the folder for several.
     precision: "float32" or "bfloat16", see `Restorer`.
     backend: "torch" or "onnx"; None for the one that the model's file is made for.
-    options: the options of `Restorer.restore`: task, strength, scale, keep_measured.
+    options: the options of `Restorer.restore`: task, strength, scale, keep_measured, measured.
     page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
     form: "dicom", "nifti", "mha", "nrrd"; None keeps the format of the input.
 
@@ -93,7 +93,7 @@ def restore_one(
         "model": {"name": restorer.description.name, "sha256": restorer.sha256},
         "precision": restorer.precision,
         "version": medley.__version__,
-        "parameters": {"strength": plan.strength, "scale": plan.scale, "keep_measured": plan.keep},
+        "parameters": {"strength": plan.strength, "scale": plan.scale, "measured": plan.measured},
         "window": plan.window,
         "shape": list(plan.before.shape),
         "spacing": list(plan.before.spacing),
@@ -118,8 +118,8 @@ def _derivation(restorer: Restorer, plan: Plan) -> str:
         words.append(f"strength {plan.strength:g}")
     if plan.scale > 1:
         words.append(f"scale {plan.scale}")
-    if plan.keep is not None:
-        words.append(f"kept {plan.keep:g}")
+    if plan.measured is not None:
+        words.append("kept {}x{}".format(*plan.measured))
     if restorer.precision != "float32":
         words.append(restorer.precision)
     return " ".join(words)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from medley.errors import MedleyError, MedleyNotice
+from medley.inference._source import measured_lines, notify_if_processed
 from medley.inference.windows import blend_windows
 from medley.models import loading
 from medley.models.precision import in_precision
@@ -42,7 +43,7 @@ class Plan:
     task, normalisation: the task, and the line from the scan's values to the network's.
     strength: 0 gives `before` back, 1 the network's answer.
     scale: how much finer the grid is than that of the scan, in both in-plane directions.
-    keep: the central part of k-space, of each axis, that is put back as it was measured; None to leave it.
+    measured: how many of the central k-space lines along (rows, columns) are put back as measured; None for none.
     window: the side in pixels of the overlapping windows in which slices go through the network, where they are too
         large for one pass; None where they are not. A network that looks at the whole slice answers a little
         differently in windows.
@@ -53,7 +54,7 @@ class Plan:
     normalisation: Normalisation
     strength: float = 1.0
     scale: int = 1
-    keep: float | None = None
+    measured: tuple[int, int] | None = None
     window: int | None = None
 
 
@@ -86,7 +87,14 @@ class Restorer:
         self._room = _pixels_that_fit(self._model, precision, self._device)
 
     def restore(
-        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+        self,
+        volume: Volume,
+        *,
+        task: str = "auto",
+        strength: float = 1.0,
+        scale: int = 1,
+        keep_measured: bool = False,
+        measured: tuple[int, int] | None = None,
     ) -> Volume:
         """The restored scan, in memory: same geometry (a finer grid when `scale` > 1), same modality and unit.
 
@@ -96,24 +104,44 @@ class Restorer:
         task: a name in `medley.tasks.TASKS`; "auto" takes the one for the volume's modality.
         strength: from 0, which gives the input, to 1, the network's answer; blends linearly between.
         scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
-        keep_measured: MR only: puts the k-space that was measured back into the answer: the central 1/scale of each
-            axis, or at scale 1 the part that the task's degradation keeps.
+        keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan says
+            which part was measured.
+        measured: that part as given by the user, the number of central k-space lines along (rows, columns); for
+            scans whose header does not say it. Implies `keep_measured`.
 
         Raises
         ------
         MedleyError: the scan is not of the task, or the network has not learnt it, or its answer is not finite.
         """
-        return self.stream(volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured).load()
+        return self.stream(
+            volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured, measured=measured
+        ).load()
 
     def stream(
-        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+        self,
+        volume: Volume,
+        *,
+        task: str = "auto",
+        strength: float = 1.0,
+        scale: int = 1,
+        keep_measured: bool = False,
+        measured: tuple[int, int] | None = None,
     ) -> Volume:
         """As `restore`, with slices made when they are asked for: memory does not grow with their number."""
-        plan = self.plan(volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured)
+        plan = self.plan(
+            volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured, measured=measured
+        )
         return self.carry_out(plan)
 
     def plan(
-        self, volume: Volume, *, task: str = "auto", strength: float = 1.0, scale: int = 1, keep_measured: bool = False
+        self,
+        volume: Volume,
+        *,
+        task: str = "auto",
+        strength: float = 1.0,
+        scale: int = 1,
+        keep_measured: bool = False,
+        measured: tuple[int, int] | None = None,
     ) -> Plan:
         """Check the scan and the wishes (as in `restore`) and settle the task and the normalisation.
 
@@ -124,13 +152,14 @@ class Restorer:
             raise MedleyError(f"strength must lie between 0 and 1, but is {strength:g}")
         if scale not in (1, 2, 4):
             raise MedleyError(f"scale must be 1, 2 or 4, but is {scale}")
-        if chosen.modality != "MR" and (scale != 1 or keep_measured):
+        if chosen.modality != "MR" and (scale != 1 or keep_measured or measured):
             raise MedleyError(f"a finer grid and measured k-space are for MR only, but the task is {chosen.name}")
         said = volume.with_data(volume.data, modality=chosen.modality, unit=chosen.unit)  # by the file or by the task
         before = _on_finer_grid(said, scale)
         normalisation = normalisation_for(before, chosen)
-        keep = (1 / scale if scale > 1 else chosen.degradation["keep"]) if keep_measured else None
-        return Plan(before, chosen, normalisation, strength, scale, keep, self._window(before.shape))
+        notify_if_processed(volume)
+        lines = measured_lines(volume, measured) if keep_measured or measured else None
+        return Plan(before, chosen, normalisation, strength, scale, lines, self._window(before.shape))
 
     def carry_out(self, plan: Plan, tap: Tap | None = None) -> Volume:
         """The restored scan of a plan; its slices are made when they are asked for.
@@ -177,8 +206,8 @@ class Restorer:
 
     def _restore_batch(self, slices: np.ndarray, plan: Plan) -> np.ndarray:
         restored = self.restore_slices(slices, plan.task, plan.normalisation, plan.window)
-        if plan.keep is not None:
-            restored = mr.keep_measured(restored, slices, plan.keep)
+        if plan.measured is not None:
+            restored = mr.keep_measured(restored, slices, plan.measured)
         return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored
 
     def _batch(self, shape: tuple[int, ...]) -> int:

@@ -46,35 +46,33 @@ class TruncatedMR(Degradation):
 def lines_kept(lines: int, keep: float) -> int:
     """How many of so many k-space lines are kept: keep * lines, rounded, and one less if that is even.
 
-    An odd number lies evenly around the middle, and the image stays real.
+    An odd number is symmetric about the centre, so that the image stays real.
     """
-    count = round(keep * lines)
-    return lines if count >= lines else max(1, count - 1 + count % 2)
+    return _symmetric(lines, round(keep * lines))
 
 
 def truncate(stack: torch.Tensor, keep: float) -> torch.Tensor:
-    """Only the middle of k-space: (..., rows, columns) -> the same, real; linear, and twice is once."""
-    spectrum = torch.fft.rfft2(stack.double())
+    """Only the central part of k-space: (..., rows, columns) -> the same shape, real. A linear projection."""
     rows, columns = stack.shape[-2:]
-    inside = _middle(rows, keep)[:, None] & _middle(columns, keep)[: spectrum.shape[-1]]
-    return torch.fft.irfft2(spectrum * inside, (rows, columns)).to(stack.dtype)
+    return _central(stack, (round(keep * rows), round(keep * columns)))
 
 
-def keep_measured(restored: np.ndarray, measured: np.ndarray, keep: float) -> np.ndarray:
-    """The restored image with the k-space lines that were measured put back.
+def keep_measured(restored: np.ndarray, measured: np.ndarray, lines: tuple[int, int]) -> np.ndarray:
+    """The restored image with the measured part of k-space put back.
 
     Parameters
     ----------
-    restored, measured: (slice, row, column) or (row, column), float32; `measured` is what the network was given.
-    keep: the fraction of lines that was measured, as in `TruncatedMR`.
+    restored, measured: (slice, row, column) or (row, column), float32; `measured` is the input of the network.
+    lines: how many of the central k-space lines along (rows, columns) were measured. An even number that is less than
+        that of the grid counts as one less, which is symmetric about the centre.
 
     Returns
     -------
-    restored + T(measured - restored), T the truncation: inside the middle of k-space it is `measured`, outside
-    `restored`. It may be slightly negative.
+    restored + T(measured - restored), where T keeps the measured lines only: `measured` inside of them, `restored`
+    outside. It may be slightly negative.
     """
     difference = torch.from_numpy(np.asarray(measured, np.float32) - np.asarray(restored, np.float32))
-    return restored + truncate(difference, keep).numpy()
+    return restored + _central(difference, lines).numpy()
 
 
 def refine_grid(stack: np.ndarray, scale: int) -> np.ndarray:
@@ -107,10 +105,23 @@ def refined_affine(affine: np.ndarray, scale: int) -> np.ndarray:
     return np.asarray(affine, np.float64) @ np.diag([1, 1 / scale, 1 / scale, 1])
 
 
-def _middle(lines: int, keep: float) -> torch.Tensor:
+def _central(stack: torch.Tensor, kept: tuple[int, int]) -> torch.Tensor:
+    """The image of the `kept` (rows, columns) central lines of k-space; (..., rows, columns) -> the same shape."""
+    spectrum = torch.fft.rfft2(stack.double())
+    rows, columns = stack.shape[-2:]
+    inside = _inside(rows, kept[0])[:, None] & _inside(columns, kept[1])[: spectrum.shape[-1]]
+    return torch.fft.irfft2(spectrum * inside, (rows, columns)).to(stack.dtype)
+
+
+def _symmetric(lines: int, kept: int) -> int:
+    """The largest number of central lines, up to `kept`, that is symmetric about the centre; at least one."""
+    return lines if kept >= lines else max(1, kept - 1 + kept % 2)
+
+
+def _inside(lines: int, kept: int) -> torch.Tensor:
     """Which lines are kept, in the order of the FFT; bool (lines,)."""
     frequency = torch.fft.fftfreq(lines, 1 / lines)
-    return frequency.abs() <= lines_kept(lines, keep) / 2
+    return frequency.abs() <= _symmetric(lines, kept) / 2
 
 
 def _refine_axis(image: torch.Tensor, scale: int) -> torch.Tensor:

@@ -41,14 +41,14 @@ def measured_lines(
     frequency, phase = _samples(find, where)
     phase_axis = 1 if direction == "ROW" else 0
     extent = [count * step for count, step in zip(size, spacing, strict=True)]
-    percent = float(find("PercentPhaseFieldOfView") or 100)
-    field = extent[1 - phase_axis] * percent / 100  # mm in the phase direction
+    shown = 100 * extent[phase_axis] / extent[1 - phase_axis]  # percent of the frequency direction in the image
+    percent = float(find("PercentPhaseFieldOfView") or shown)
     sampled = min(float(find("PercentSampling") or 100), 100.0) / 100
     if not (percent > 0 and sampled > 0):
         raise MedleyError(f"{where}: PercentPhaseFieldOfView or PercentSampling is not positive; {_HINT}")
     lines = [0, 0]
     lines[1 - phase_axis] = frequency
-    lines[phase_axis] = int(phase * sampled * min(1.0, extent[phase_axis] / field))
+    lines[phase_axis] = round(phase * sampled * min(1.0, shown / percent))
     if min(lines) < 1:
         raise MedleyError(f"{where}: by its header no line of k-space was measured; {_HINT}")
     return min(lines[0], size[0]), min(lines[1], size[1])
