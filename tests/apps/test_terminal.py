@@ -120,6 +120,7 @@ def test_a_closed_pipe_is_no_error() -> None:
         (["restore", "x", "-o", "y", "-t", "ct-denoising"], "did you mean 'ct-denoise'?"),
         (["restore", "x", "-o", "y", "--precision", "bfloat"], "did you mean 'bfloat16'?"),
         (["degrade", "x", "-o", "y", "-t", "ct-denoise", "--set", "doze=1"], "did you mean 'dose'?"),
+        (["convert", "x.pth", "-o", "y", "--network", "amri", "-t", "mr-sr"], "did you mean 'amir'?"),
         (["prepare", "folders", "x", "-o", "y"], "did you mean 'folder'?"),
         (["prepare", "folder", "x", "-o", "y", "--set", "ct-denoising.dose=1"], "did you mean 'ct-denoise'?"),
         (["restore", "x", "-o", "y", "-m", "tat-tny", "-t", "auto"], "did you mean 'tat-tiny'?"),
@@ -132,6 +133,14 @@ def test_misspelt_words_are_followed_by_a_suggestion(arguments, suggestion, medl
     done = medley(*arguments)
     assert done.code in (1, 2)
     assert suggestion in " ".join(done.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("arguments", [["restore", "", "-o", "out"], ["restore", "x", "-o", ""], ["models", ""], [""]])
+def test_an_empty_argument_is_refused_as_wrong_usage(arguments, medley, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = medley(*arguments)
+    assert done.code == 2
+    assert "an argument is empty" in done.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -36,7 +36,9 @@ def convert(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="The weights file to write.")
     ],
-    network: Annotated[str, typer.Option("--network", help="tat, amir or restormer.")],
+    network: Annotated[
+        str, typer.Option("--network", callback=options.one_of(options.ORIGINALS), help="tat, amir or restormer.")
+    ],
     task: Annotated[
         list[str],
         typer.Option(

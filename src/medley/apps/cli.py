@@ -29,6 +29,12 @@ _PASSED_ON: tuple[Any, ...] = (typer.Exit, typer.Abort, typer.BadParameter.__mro
 class _Commands(TyperGroup):
     """The commands, each with the same handling of errors and interrupts."""
 
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        """Refuse an empty argument: as a path it would stand for the current folder."""
+        if "" in arguments:
+            raise typer.BadParameter("an argument is empty; is a shell variable not set?")
+        return super().parse_args(context, arguments)
+
     def invoke(self, context: Any) -> Any:
         """Run a command; an exception becomes one line and an exit code, a traceback is shown with --debug only."""
         try:
