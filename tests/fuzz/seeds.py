@@ -168,9 +168,9 @@ def _names(folder: Path) -> Path:
 
 
 def _read_names(path: Path) -> Any:
-    from medley.data.layouts.structure_table import read_table
+    from medley.data.layouts.structure_names import read_structure_names
 
-    return read_table(path, lambda: ["Prostate"])
+    return read_structure_names(path)
 
 
 def _sidecar(folder: Path) -> Path:

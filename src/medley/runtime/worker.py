@@ -144,6 +144,7 @@ class _Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # native libraries print their complaints there
+                pipesize=2**20,  # a slice in one piece, where the system allows it
             )
         except OSError as error:
             raise MedleyError(f"the process for decoding cannot be started ({one_line(error)})") from error
