@@ -108,11 +108,11 @@ def _step(case: Case, model: nn.Module) -> Callable[[], None]:
     size = case.count if case.what == "whole step" else 1
     if case.what == "lean step":
         cast(Trunk, model).recompute()
-    optimiser = torch.optim.AdamW(model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters())
     model.train()
 
     def once() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         for image, target in zip(images.split(size), targets.split(size), strict=True):
             with torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bfloat16"):
                 restored = model(image)
@@ -120,7 +120,7 @@ def _step(case: Case, model: nn.Module) -> Callable[[], None]:
             auxiliary = getattr(model, "auxiliary_loss", None)
             loss = loss if auxiliary is None else loss + auxiliary
             (loss * size / case.count).backward()
-        optimiser.step()
+        optimizer.step()
 
     return once
 

@@ -23,7 +23,7 @@ import torch
 from benchmarks.speed import NETWORKS
 from medley.runtime.allocator import keep_buffers
 from medley.training.loop import Progress, train
-from medley.training.recipe import Balance, Optimiser, RestorationRecipe, Validation
+from medley.training.recipe import Balance, Optimizer, RestorationRecipe, Validation
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 EVERY = 100  # steps
@@ -57,7 +57,7 @@ def run(network: str, precision: str, seed: int, store: Path, steps: int) -> lis
             identity_start=True,
             precision=PRECISIONS[precision],
             balance=Balance(name="tat"),
-            optimiser=Optimiser(rate=1e-3, warmup=50, clip=1.0),
+            optimizer=Optimizer(learning_rate=1e-3, warmup_steps=50, gradient_clip=1.0),
             ema=0.98,
             validation=Validation(every=EVERY, slices=9),
             accelerator="cpu",

@@ -125,15 +125,17 @@ def _read_scores(path: Path) -> Any:
 def _checkpoint(folder: Path) -> Path:
     import torch
 
+    from medley.training.checkpoint import Checkpoints
+
     state = {"recipe": {"steps": 3}, "step": 1, "network": {"a": torch.ones(3, 4)}, "random": torch.zeros(64)}
-    torch.save(state, folder / "last.ckpt")
+    Checkpoints(folder).save(state)
     return folder / "last.ckpt"
 
 
 def _resume(path: Path) -> Any:
-    from medley.training.checkpoint import load_checkpoint
+    from medley.training.checkpoint import Checkpoints
 
-    return load_checkpoint(path, {"steps": 3})
+    return Checkpoints(path.parent).load()
 
 
 OTHERS = {
@@ -143,7 +145,7 @@ OTHERS = {
     "recipe": Seed(_copied("tiny-tat.yaml"), _recipe),
     "recipe of a predictor": Seed(_copied("ctan-openkbp.yaml"), _recipe),
     "comparison": Seed(_copied("compare-skin.yaml"), _comparison),
-    "override": Seed(_text("set.txt", "optimiser.rate=1e-3"), _override),
+    "override": Seed(_text("set.txt", "optimizer.learning_rate=1e-3"), _override),
     "table": Seed(_text("a.csv", 'name,unit,note\na.nii,HU,1\n"b, c.nii",SUV,"2\n3"\n'), _table),
     "manifest": Seed(_manifest, _store),
     "scores": Seed(_scores, _read_scores),

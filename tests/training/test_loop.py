@@ -1,17 +1,20 @@
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from medley.errors import MedleyError
+from medley.errors import MedleyError, MedleyNotice
 from medley.models import weights
 from medley.training import loop
-from medley.training.checkpoint import load_checkpoint
-from medley.training.loop import learning_rate, train
-from medley.training.recipe import Balance, Optimiser, RestorationRecipe
+from medley.training.checkpoint import Checkpoints
+from medley.training.loop import learning_rate, split_by_weight_decay, train
+from medley.training.recipe import Balance, Optimizer, RestorationRecipe
 from medley.training.restoration import Restoration
 
 TINY = {
@@ -35,7 +38,7 @@ def recipe(small_store, tmp_path):
         identity_start=True,
         balance="tat",
         accelerator="cpu",
-        optimiser=Optimiser(rate=1e-3, warmup=2, clip=1.0),
+        optimizer=Optimizer(learning_rate=1e-3, warmup_steps=2, gradient_clip=1.0, weight_decay=0.01),
         validation={"every": 2, "slices": 2},
         checkpoint_every=2,
     )
@@ -52,16 +55,16 @@ def tensors(path):
 
 @pytest.fixture
 def pcgrad_recipe(amir_recipe):
-    """AMIR's routers add a loss of their own, which is one more gradient to settle with."""
+    """AMIR's routers add an auxiliary loss, whose gradient is not aggregated."""
     return amir_recipe.model_copy(update={"balance": Balance(name="dwa", period=1), "aggregation": "pcgrad"})
 
 
 @pytest.mark.parametrize("which", ["recipe", "amir_recipe", "pcgrad_recipe"])
-def test_a_resumed_run_ends_at_the_same_weights_to_the_bit(which, request, tmp_path):
+def test_a_resumed_run_ends_at_bit_identical_weights(which, request, tmp_path):
     recipe = request.getfixturevalue(which)
     whole = tensors(train(recipe.model_copy(update={"output": tmp_path / "whole"})))
     stop_after(recipe, 2)
-    assert load_checkpoint(recipe.output / "last.ckpt", recipe.model_dump(mode="json"))["step"] == 2
+    assert Checkpoints(recipe.output).load()["step"] == 2
     resumed = tensors(train(recipe, resume=True))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
@@ -73,18 +76,18 @@ def test_recomputing_gives_the_same_weights(recipe, tmp_path):
         torch.testing.assert_close(lean[name], expected, rtol=1e-4, atol=1e-6)
 
 
-def stop_after(recipe, steps):
-    """Press Ctrl-C in that step."""
+def stop_after(recipe, steps, number=signal.SIGINT):
+    """Send a signal, by default Ctrl-C, in that step."""
 
     def press(progress):
         if progress.step == steps:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt):
         train(recipe, progress=press)
 
 
-def test_the_loss_falls_and_validation_is_told(recipe):
+def test_the_loss_falls_and_progress_has_the_scores(recipe):
     told = []
     long = recipe.model_copy(update={"steps": 40, "patch": 32, "patches": 4, "balance": Balance()})
     train(long, progress=told.append)
@@ -110,7 +113,7 @@ def test_the_tasks_losses_sum_to_the_mean_over_all_samples(amir_recipe):
     torch.testing.assert_close(sum(losses.values()), expected)
 
 
-def test_the_weights_file_tells_how_it_was_made(recipe):
+def test_the_weights_file_describes_the_training(recipe):
     _, description = weights.load(train(recipe))
     assert description.name == "small"
     assert description.tasks == recipe.tasks
@@ -143,25 +146,129 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(recipe
     assert (recipe.output / "last.ckpt").read_bytes() == before
 
 
-def test_a_run_is_never_written_over_and_another_recipe_never_resumed(recipe):
+def test_a_run_is_never_overwritten_and_another_recipe_never_resumed(recipe):
     stop_after(recipe, 2)
-    with pytest.raises(MedleyError, match="holds a run"):
+    with pytest.raises(MedleyError, match="already holds a run; continue it with --resume"):
         train(recipe)
-    with pytest.raises(MedleyError, match="patches differ"):
+    with pytest.raises(MedleyError, match=r"another recipe \(patches differ\)"):
         train(recipe.model_copy(update={"patches": 2}), resume=True)
-    (recipe.output / "last.ckpt").write_bytes(b"half")
-    with pytest.raises(MedleyError, match="cannot be read"):
+    with pytest.raises(MedleyError, match="the checkpoint has 2 steps, more than the 1 of the recipe"):
+        train(recipe.model_copy(update={"steps": 1}), resume=True)
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(recipe, tmp_path):
+    recipe = recipe.model_copy(update={"checkpoint_every": 1})
+    whole = tensors(train(recipe.model_copy(update={"output": tmp_path / "whole"})))
+    stop_after(recipe, 3)
+    last = recipe.output / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.warns(MedleyNotice, match="continues from previous.ckpt, step 2"):
+        resumed = tensors(train(recipe, resume=True))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_resuming_with_more_steps_extends_a_finished_run(recipe):
+    train(recipe)
+    steps = []
+    train(recipe.model_copy(update={"steps": 6}), resume=True, progress=lambda now: steps.append(now.step))
+    assert steps == [5, 6]
+    assert weights.describe(recipe.output / "small.safetensors").training["steps"] == 6
+
+
+def test_the_same_store_by_another_path_is_no_other_recipe(recipe, monkeypatch):
+    stop_after(recipe, 2)
+    monkeypatch.chdir(recipe.store.parent)
+    assert train(recipe.model_copy(update={"store": Path("./store"), "checkpoint_every": 3}), resume=True).exists()
+
+
+@pytest.mark.parametrize("wrong", ["missing", "shape", "type"])
+def test_a_checkpoint_that_does_not_fit_is_one_sentence(recipe, wrong):
+    stop_after(recipe, 2)
+    checkpoints = Checkpoints(recipe.output)
+    state = checkpoints.load()
+    name = next(iter(state["network"]))
+    if wrong == "missing":
+        del state["optimizer"]
+    elif wrong == "shape":
+        state["network"][name] = torch.zeros(3)
+    else:
+        state["scores"] = 5
+    checkpoints.save(state)
+    with pytest.raises(MedleyError, match=r"the checkpoint does not fit this version of medley \(.*\); start again"):
         train(recipe, resume=True)
 
 
-def test_resuming_nothing_is_said(recipe):
-    with pytest.raises(MedleyError, match="no checkpoint"):
+def test_a_second_run_in_the_same_folder_is_refused(recipe):
+    def second(progress):
+        if progress.step == 1:
+            with pytest.raises(MedleyError, match="is in use by another medley"):
+                train(recipe)
+
+    train(recipe, progress=second)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_its_step_and_closes_tensorboard(recipe, number, monkeypatch):
+    closed = []
+    monkeypatch.setattr(loop.SummaryWriter, "close", lambda self: closed.append(True))
+    stop_after(recipe, 1, number)
+    assert closed == [True]
+    assert Checkpoints(recipe.output).load()["step"] == 1
+
+
+def test_tensorboard_is_closed_after_an_error(recipe, monkeypatch):
+    closed = []
+    monkeypatch.setattr(loop.SummaryWriter, "close", lambda self: closed.append(True))
+    with pytest.raises(ZeroDivisionError):
+        train(recipe, progress=lambda now: 1 / 0)
+    assert closed == [True]
+
+
+def test_training_runs_in_any_thread(recipe):
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, recipe).result().exists()
+
+
+def test_gradients_are_exchanged_once_in_a_step(recipe, monkeypatch):
+    skipped = []
+
+    def no_backward_sync(self, module, enabled=True):
+        skipped.append(enabled)
+        return nullcontext()
+
+    monkeypatch.setattr(loop.Fabric, "no_backward_sync", no_backward_sync)
+    run = loop.Run(recipe.model_copy(update={"micro_batch": 1}), loop.Fabric(accelerator="cpu"))
+    run.advance(run.lesson.batch(0))
+    assert skipped == [True, True, True, False]
+
+
+@pytest.mark.parametrize("model", ["tat-tiny", "amir-tiny"])
+def test_weight_decay_applies_to_weights_of_convolutions_and_linear_layers_only(recipe, model):
+    run = loop.Run(recipe.model_copy(update={"model": model, "config": TINY[model]}), loop.Fabric(accelerator="cpu"))
+    decayed, others = split_by_weight_decay(run.network, run.helpers)
+    assert {id(one) for one in decayed} | {id(one) for one in others} == {id(one) for one in run.parameters}
+    assert len(decayed) + len(others) == len(run.parameters)
+    layers = [
+        one.weight
+        for one in run.network.modules()
+        if isinstance(one, nn.Linear) or (hasattr(one, "weight") and one.weight is not None and one.weight.ndim == 4)
+    ]
+    assert {id(one) for one in decayed} == {id(one) for one in layers}
+    decays = {id(one): group["weight_decay"] for group in run.optimizer.param_groups for one in group["params"]}
+    assert {decays[id(one)] for one in decayed} == {0.01}
+    assert {decays[id(one)] for one in others} == {0.0}
+    assert all(decays[id(one)] == 0 for one in run.helpers.parameters())
+
+
+def test_resuming_without_a_checkpoint_is_refused(recipe):
+    with pytest.raises(MedleyError, match="no checkpoint to resume from"):
         train(recipe, resume=True)
+    assert not recipe.output.exists()
 
 
 def test_learning_rate_rises_linearly_then_follows_half_a_cosine():
-    of = Optimiser(rate=1.0, final_rate=0.1, warmup=10)
-    rates = [learning_rate(step, 110, of) for step in range(110)]
+    optimizer = Optimizer(learning_rate=1.0, final_learning_rate=0.1, warmup_steps=10)
+    rates = [learning_rate(step, 110, optimizer) for step in range(110)]
     assert rates[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
     assert rates[60] == pytest.approx(0.55)
     assert rates[109] == pytest.approx(0.1, abs=1e-3)

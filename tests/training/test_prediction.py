@@ -13,7 +13,7 @@ from medley.models import weights
 from medley.scoring.cases import answer_case, drawn_masks, score_case
 from medley.training.loop import Run, train
 from medley.training.prediction import Prediction
-from medley.training.recipe import Balance, Optimiser, PredictionRecipe
+from medley.training.recipe import Balance, Optimizer, PredictionRecipe
 
 SMALL = {"width": 4, "widest": 8, "blocks": (1, 1)}
 
@@ -29,7 +29,7 @@ def recipe(case_store, tmp_path):
         steps=4,
         batch=4,
         accelerator="cpu",
-        optimiser=Optimiser(rate=1e-2),
+        optimizer=Optimizer(learning_rate=1e-2),
         ema=0.5,
         validate_every=4,
         checkpoint_every=2,
@@ -129,7 +129,7 @@ def test_a_run_can_start_from_the_weights_of_another(recipe, tmp_path):
     again = changed(recipe, start=first, output=tmp_path / "again")
     begun = Run(again, Fabric(accelerator="cpu")).network.state_dict()
     assert all(torch.equal(tensor, begun[name]) for name, tensor in weights.load(first)[0].state_dict().items())
-    with pytest.raises(MedleyError, match=r"small\.safetensors holds small, another network"):
+    with pytest.raises(MedleyError, match=r"small\.safetensors holds small, which differs from the network"):
         train(changed(again, config={**SMALL, "width": 8}))
 
 

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from medley.errors import MedleyError
-from medley.training.recipe import read_recipe
+from medley.training.recipe import as_record, differing, make_recipe, read_recipe
 
 FOUND = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 RECIPES = [path for path in FOUND if not path.stem.startswith("compare-")]  # those are tests/evaluation's
@@ -18,11 +19,11 @@ def recipe_file(tmp_path):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_of_the_house_can_be_read(path):
+def test_every_recipe_of_the_project_can_be_read(path):
     assert read_recipe(path).steps > 0
 
 
-def test_a_comparison_is_told_from_a_recipe(tmp_path):
+def test_a_recipe_for_a_comparison_is_refused(tmp_path):
     file = tmp_path / "compare.yaml"
     file.write_text("methods: {a: {model: stl}}")
     with pytest.raises(MedleyError, match="medley compare"):
@@ -38,7 +39,7 @@ def test_a_comparison_is_told_from_a_recipe(tmp_path):
         ("devices=2", "one device"),
     ],
 )
-def test_aggregation_takes_a_whole_batch_of_tasks_on_one_device(recipe_file, override, what):
+def test_aggregation_needs_a_whole_batch_on_one_device(recipe_file, override, what):
     overrides = ["aggregation=pcgrad", override]
     if what is None:
         assert read_recipe(recipe_file, overrides).aggregation == "pcgrad"
@@ -48,20 +49,20 @@ def test_aggregation_takes_a_whole_batch_of_tasks_on_one_device(recipe_file, ove
 
 
 @pytest.mark.parametrize("balance", ["uncertainty", "dwa"])
-def test_what_weighs_whole_batches_does_not_go_with_parts(recipe_file, balance):
-    with pytest.raises(MedleyError, match=f"balance {balance} weighs whole batches"):
+def test_weights_by_batch_cannot_be_combined_with_micro_batch(recipe_file, balance):
+    with pytest.raises(MedleyError, match=f"balance {balance} weights whole batches"):
         read_recipe(recipe_file, [f"balance={balance}", "micro_batch=1"])
 
 
-@pytest.mark.parametrize(("key", "what"), [("devices=2", "learn on one device"), ("crop=[8,8]", "crop.0")])
-def test_what_multitask_nets_cannot(tmp_path, key, what):
+@pytest.mark.parametrize(("key", "what"), [("devices=2", "trained on one device"), ("crop=[8,8]", "crop.0")])
+def test_limits_of_multitask_networks(tmp_path, key, what):
     file = tmp_path / "net.yaml"
     file.write_text("{name: net, model: ctan-tiny, store: s, output: o, steps: 1}")
     with pytest.raises(MedleyError, match=what):
         read_recipe(file, [key])
 
 
-def test_fixed_weights_and_their_name_belong_together(recipe_file):
+def test_weights_need_the_name_fixed(recipe_file):
     recipe = read_recipe(recipe_file, ["balance={name: fixed, weights: {ct-denoise: 2}}"])
     assert recipe.balance.weights == {"ct-denoise": 2}
     for wrong in ("balance=fixed", "balance={name: equal, weights: {ct-denoise: 2}}"):
@@ -69,9 +70,11 @@ def test_fixed_weights_and_their_name_belong_together(recipe_file):
             read_recipe(recipe_file, [wrong])
 
 
-def test_values_on_the_command_line_win(recipe_file):
-    recipe = read_recipe(recipe_file, ["optimiser.rate=1e-3", "steps=20", "tasks=[ct-denoise]", "config.dim=8"])
-    assert recipe.optimiser.rate == 1e-3
+def test_overrides_replace_values_of_the_file(recipe_file):
+    recipe = read_recipe(
+        recipe_file, ["optimizer.learning_rate=1e-3", "steps=20", "tasks=[ct-denoise]", "config.dim=8"]
+    )
+    assert recipe.optimizer.learning_rate == 1e-3
     assert recipe.steps == 20
     assert recipe.tasks == ("ct-denoise",)
     assert recipe.config == {"dim": 8}
@@ -80,31 +83,103 @@ def test_values_on_the_command_line_win(recipe_file):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("leraning_rate: 1", "leraning_rate: extra inputs are not permitted"),
-        ("optimiser: {momentum: 1}", "optimiser.momentum"),
+        ("stesp: 1", "stesp: unknown key; did you mean 'steps'?"),
+        ("zzz: 1", "zzz: unknown key$"),
+        ("optimizer: {learnig_rate: 1}", "optimizer.learnig_rate: unknown key; did you mean 'learning_rate'?"),
+        ("validation: {evry: 1}", "validation.evry: unknown key; did you mean 'every'?"),
+        ("model: tatt", "there is no model 'tatt'; expected one of .*did you mean 'tat'"),
+        ("model: ctan-tinny", "there is no model 'ctan-tinny'; expected one of .*did you mean 'ctan-tiny'"),
+        ("model: [tat]", "model: input should be a valid string"),
+        ("optimiser: {rate: 1.0}", "optimiser was renamed to optimizer; optimiser.rate was renamed to optimizer.lear"),
+        ("optimizer: {clip: 1.0}", "optimizer.clip was renamed to optimizer.gradient_clip"),
+        ("tasks: [ct-denois]", "did you mean 'ct-denoise'"),
+        *((f"name: {name}", "name") for name in ("..", "/etc/x", "a/b", "'a\\b'", "''", "C:x", ".hidden")),
         ("steps: -1", "steps"),
         ("tasks: [ct-sharpen]", "ct-denoise"),
         ("balance: fair", "balance"),
     ],
 )
-def test_what_is_not_known_or_does_not_fit_is_named(recipe_file, line, said):
+def test_unknown_keys_and_invalid_values_are_named(recipe_file, line, said):
     key = line.split(":")[0]
     recipe_file.write_text("".join(f"{k}\n" for k in SMALL.splitlines() if not k.startswith(key)) + line)
     with pytest.raises(MedleyError, match=said):
         read_recipe(recipe_file)
 
 
-@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [b\n"])
-def test_what_is_no_recipe_is_said(recipe_file, content):
-    recipe_file.write_text(content)
+@pytest.mark.parametrize(
+    "content", ["- a\n- b\n", "a: [b\n", "name: caf\xe9\n".encode("latin-1"), "[" * 5000, "a: &a [x, x]\nb: [*a, *a]\n"]
+)
+def test_a_file_that_is_no_recipe_is_refused(recipe_file, content):
+    recipe_file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(MedleyError, match=r"recipe\.yaml"):
         read_recipe(recipe_file)
 
 
-def test_a_missing_recipe_and_a_bad_override_are_said(tmp_path, recipe_file):
+def test_a_missing_file_and_a_malformed_override_are_refused(tmp_path, recipe_file):
     with pytest.raises(MedleyError, match="cannot be read"):
         read_recipe(tmp_path / "no.yaml")
     with pytest.raises(MedleyError, match="expected NAME=VALUE"):
         read_recipe(recipe_file, ["steps"])
     with pytest.raises(MedleyError, match="steps holds a value"):
         read_recipe(recipe_file, ["steps.few=1"])
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1E-3", "0.001", "1.0e-3", ".001"])
+def test_numbers_in_every_notation(recipe_file, number):
+    assert read_recipe(recipe_file, [f"optimizer.learning_rate={number}"]).optimizer.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    "override", ["steps=[", "steps={a", "steps=*a", "steps=" + "[" * 5000, "config=&a [*a]", "=1", "a"]
+)
+def test_malformed_overrides_are_one_sentence(recipe_file, override):
+    with pytest.raises(MedleyError, match=r"^--set ") as caught:
+        read_recipe(recipe_file, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_records_have_no_folders_and_compare_equal(tmp_path, recipe_file):
+    recipe = read_recipe(recipe_file, [f"store={tmp_path}/stores/a", f"output={tmp_path}/runs/x"])
+    record = as_record(recipe)
+    assert str(tmp_path) not in str(record)
+    assert (record["store"], record["output"]) == ("a", "x")
+    assert differing(record, recipe) == []
+
+
+def test_resolved_records_compare_where_paths_lead(tmp_path, recipe_file, monkeypatch):
+    (tmp_path / "stores").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "stores")
+    absolute = read_recipe(recipe_file, [f"store={tmp_path}/stores"])
+    record = as_record(absolute, resolve=True)
+    monkeypatch.chdir(tmp_path)
+    for same in ("stores", "./stores", "link", f"{tmp_path}/link/../stores"):
+        assert differing(record, read_recipe(recipe_file, [f"store={same}"]), resolve=True) == []
+    assert differing(record, read_recipe(recipe_file, ["store=other"]), resolve=True) == ["store"]
+
+
+def test_only_keys_with_an_effect_differ(recipe_file):
+    recipe = read_recipe(recipe_file)
+    record = as_record(recipe)
+    for override in ("name=y", "output=elsewhere", "checkpoint_every=3"):
+        assert differing(record, read_recipe(recipe_file, [override])) == []
+    assert differing(record, read_recipe(recipe_file, ["steps=11", "optimizer.weight_decay=1"])) == [
+        "optimizer",
+        "steps",
+    ]
+    del record["seed"]
+    assert differing(record, recipe) == []
+    assert differing(record, read_recipe(recipe_file, ["seed=1"])) == ["seed"]
+
+
+def test_a_record_with_old_keys_is_refused(recipe_file):
+    recipe = read_recipe(recipe_file)
+    record = {**as_record(recipe), "optimiser": {"rate": 1e-3}}
+    with pytest.raises(
+        MedleyError, match=r"older medley, with other keys \(optimiser, optimiser.rate\); train it again"
+    ):
+        differing(record, recipe)
+
+
+def test_a_record_gives_the_recipe_again(recipe_file):
+    recipe = read_recipe(recipe_file)
+    assert make_recipe(yaml.safe_load(yaml.safe_dump(as_record(recipe))), "the record") == recipe

@@ -26,8 +26,17 @@ from medley.runtime.allocator import keep_buffers
 from medley.runtime.locks import locked
 from medley.scoring.networks import score_network
 from medley.scoring.scores import ScoreRow, read_scores, write_scores
+from medley.training.checkpoint import Checkpoints
 from medley.training.loop import train
-from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe, Strict, make_recipe, validated
+from medley.training.recipe import (
+    PredictionRecipe,
+    Recipe,
+    RestorationRecipe,
+    Strict,
+    differing,
+    make_recipe,
+    validated,
+)
 
 
 class Comparison(Strict):
@@ -200,16 +209,15 @@ def _take_part(entrant: Entrant, threads: int, *, split: str) -> str:
 
 
 def _differing(recipe: Recipe) -> list[str]:
-    """The keys in which the recipe of the run that is there is another."""
-    there = make_recipe(weights.describe(weights_of(recipe)).training["recipe"], str(recipe.output))
-    return [key for key in type(recipe).model_fields if getattr(there, key, None) != getattr(recipe, key)]
+    """Keys in which the recipe of the finished run differs."""
+    return differing(weights.describe(weights_of(recipe)).training["recipe"], recipe)
 
 
 def _trained(recipe: Recipe) -> Path:
     path = weights_of(recipe)
     if path.exists() and not _differing(recipe):
         return path
-    return train(recipe, resume=(recipe.output / "last.ckpt").exists())
+    return train(recipe, resume=Checkpoints(recipe.output).exist())
 
 
 def weights_of(recipe: Recipe) -> Path:

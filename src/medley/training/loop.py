@@ -1,16 +1,15 @@
-"""The training loop, plain: read a batch, lose, step, and now and then look and save.
+"""The training loop: read a batch, compute losses and gradients, step; validate and save at intervals.
 
-A run can be stopped at any step and resumed to the bit: the draws, the learning rate and the noise of routers depend
-on the seed and the step's number, everything else is in the checkpoint.
+A run that is interrupted after any step and resumed ends at bit-identical weights (same machine and versions): samples,
+learning rate and the noise of routers depend on the random seed and the step; everything else is in the checkpoint.
 """
 
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,18 +26,20 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.models.zoo import CONFIGURATIONS
+from medley.runtime.atomic import one_line, writing
 from medley.runtime.locks import locked
+from medley.runtime.signals import deferred_interrupts
 from medley.training.balance import backward_aggregated, create_aggregator, create_weighting
-from medley.training.checkpoint import load_checkpoint, save_checkpoint
+from medley.training.checkpoint import Checkpoints
 from medley.training.lesson import Lesson
 from medley.training.prediction import Prediction
-from medley.training.recipe import Optimiser, PredictionRecipe, Recipe, RestorationRecipe
+from medley.training.recipe import Optimizer, PredictionRecipe, Recipe, RestorationRecipe, as_record, differing
 from medley.training.restoration import Restoration
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told after a step: its number of all, the loss, and the last validation's scores by their names."""
+    """State of a run after a step: finished steps, total steps, loss, and the scores of the last validation by name."""
 
     step: int
     steps: int
@@ -47,13 +48,16 @@ class Progress:
 
 
 def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress], None] = lambda _: None) -> Path:
-    """Train as the recipe says; the running mean of the weights is written to OUTPUT/NAME.safetensors.
+    """Train a network; the exponential moving average of its weights is written to OUTPUT/NAME.safetensors.
+
+    Ctrl-C, SIGTERM and SIGHUP end the run after the current step with a checkpoint, a second one at once.
 
     Parameters
     ----------
     recipe: see `medley.training.recipe`.
-    resume: go on from OUTPUT/last.ckpt.
-    progress: called after every step.
+    resume: continue from OUTPUT/last.ckpt, or OUTPUT/previous.ckpt if that is damaged (with a `MedleyNotice`). The
+        recipe may have more steps than before.
+    progress: callback after every step.
 
     Returns
     -------
@@ -61,26 +65,41 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
 
     Raises
     ------
-    MedleyError: the store lacks a task; the output folder holds another run; the loss is not finite.
-    KeyboardInterrupt: after Ctrl-C, when the step was finished and a checkpoint saved.
+    MedleyError: the store lacks a task; the output folder has another run or is in use; there is nothing to resume; the
+        loss is not finite; a file cannot be written.
+    KeyboardInterrupt: after a signal, when the step is finished and a checkpoint saved.
     """
     fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices, precision=recipe.precision)
     fabric.launch()
-    with locked(recipe.output, "training") if fabric.is_global_zero else nullcontext():
-        return _train(recipe, fabric, resume, progress)
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(locked(recipe.output, "training"))
+        checkpoints = Checkpoints(recipe.output)
+        if not resume and checkpoints.exist():
+            raise MedleyError(
+                f"{recipe.output} already holds a run; continue it with --resume or choose another output folder"
+            )
+        run = Run(recipe, fabric)
+        if resume:
+            run.load_state(checkpoints.load())
+        log = None
+        if fabric.is_global_zero:
+            log = SummaryWriter(str(recipe.output / "tensorboard"), purge_step=run.step)
+            stack.enter_context(closing(log))
+        _run_steps(run, checkpoints, log, progress)
+        path = recipe.output / f"{recipe.name}.safetensors"
+        if fabric.is_global_zero:
+            with writing(path):
+                weights.save(path, run.averaged.module, run.description())
+        return path
 
 
-def _train(recipe: Recipe, fabric: Fabric, resume: bool, progress: Callable[[Progress], None]) -> Path:
-    run = Run(recipe, fabric)
-    checkpoint = recipe.output / "last.ckpt"
-    if resume:
-        run.load_state(load_checkpoint(checkpoint, run.recipe_as_data()))
-    elif checkpoint.exists():
-        raise MedleyError(
-            f"{recipe.output} holds a run already; go on with it (--resume) or give another output folder"
-        )
-    log = SummaryWriter(str(recipe.output / "tensorboard"), purge_step=run.step) if fabric.is_global_zero else None
-    with _stop_after_step() as stop_asked:
+def _run_steps(
+    run: Run, checkpoints: Checkpoints, log: SummaryWriter | None, progress: Callable[[Progress], None]
+) -> None:
+    """All remaining steps, with validation, scalars and checkpoints."""
+    recipe = run.recipe
+    with deferred_interrupts() as stop:
         for batch in batches(run.lesson.batch, run.step, recipe.steps):
             loss = run.advance(batch)
             last = run.step == recipe.steps
@@ -90,30 +109,28 @@ def _train(recipe: Recipe, fabric: Fabric, resume: bool, progress: Callable[[Pro
             if log:
                 _write_scalars(log, run, loss, run.scores if validated else {})
             progress(Progress(run.step, recipe.steps, loss, run.scores))
-            if last or stop_asked() or run.step % recipe.checkpoint_every == 0:
-                save_checkpoint(fabric, checkpoint, run.state())
-            if stop_asked() and not last:
-                raise KeyboardInterrupt
-    path = recipe.output / f"{recipe.name}.safetensors"
-    if log:
-        log.close()
-        weights.save(path, run.averaged.module, run.description())
-    return path
+            stopping = bool(stop)
+            if last or stopping or run.step % recipe.checkpoint_every == 0:
+                if run.fabric.is_global_zero:
+                    checkpoints.save(run.state())
+                run.fabric.barrier()
+            if stopping and not last:
+                raise stop.interrupt()
 
 
 def create_lesson(recipe: Recipe, store: Store, *, rank: int = 0, ranks: int = 1) -> Lesson:
-    """What a recipe's network learns."""
+    """The objective of a recipe."""
     kinds = {RestorationRecipe: Restoration, PredictionRecipe: Prediction}
     return kinds[type(recipe)](recipe, store, rank=rank, ranks=ranks)
 
 
 class Run:
-    """The things that change during training, and one step of change.
+    """The state of training, and one step of it.
 
     Attributes
     ----------
-    lesson: what is learnt. step: finished steps. seconds: time spent in them.
-    averaged: running mean of the weights. scores: those of the last validation.
+    lesson: the objective. step: finished steps. seconds: time spent in them.
+    averaged: exponential moving average of the weights. scores: of the last validation.
     """
 
     def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
@@ -134,51 +151,60 @@ class Run:
         self.weighting = create_weighting(recipe.balance, self.lesson.tasks, self.lesson.continuous)
         self.helpers = nn.ModuleDict({"weighting": self.weighting, **self.lesson.helpers}).to(fabric.device)
         self.aggregate = None if recipe.aggregation == "sum" else create_aggregator(recipe.aggregation)
-        of = recipe.optimiser
         self.parameters = [*self.network.parameters(), *self.helpers.parameters()]
-        adamw = torch.optim.AdamW(self.parameters, lr=of.rate, betas=of.betas, weight_decay=of.weight_decay)
-        self.optimiser = cast(torch.optim.AdamW, fabric.setup_optimizers(adamw))
+        self.optimizer = cast(torch.optim.AdamW, fabric.setup_optimizers(self._create_optimizer()))
+
+    def _create_optimizer(self) -> torch.optim.AdamW:
+        settings = self.recipe.optimizer
+        decayed, others = split_by_weight_decay(self.network, self.helpers)
+        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
 
     def advance(self, batch: Batch) -> float:
-        """Take one step on `batch` and give its loss, the weighed sum of the tasks'.
+        """Take one step on `batch` and return its loss, the weighted sum over tasks.
 
         Raises
         ------
-        MedleyError: the loss is not finite; the weights are those before the step.
+        MedleyError: the loss is not finite; the weights are unchanged.
         """
         begun = time.perf_counter()
         self.network.train()
         self.helpers.train()
         torch.manual_seed(hash((self.recipe.seed, self.fabric.global_rank, self.step)))  # the noise of AMIR's routers
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.recipe.steps, self.recipe.optimiser)
-        self.optimiser.zero_grad()
-        total = sum(self._learn(share, part) for share, part in self._parts(batch))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.recipe.steps, self.recipe.optimizer)
+        self.optimizer.zero_grad()
+        parts = list(self._parts(batch))
+        total = 0.0
+        for k, (share, part) in enumerate(parts):
+            # Devices exchange gradients once in a step, in the last backward pass.
+            with self.fabric.no_backward_sync(self.network, enabled=k < len(parts) - 1):
+                total += self._add_gradients(share, part)
         if not math.isfinite(total):
             raise MedleyError(
-                f"the loss at step {self.step} is {total}; the last checkpoint is as it was: resume it with a lower "
-                f"optimiser.rate, an optimiser.clip or precision 32-true"
+                f"the loss at step {self.step} is {total}; the last checkpoint is unchanged: train again with a lower "
+                f"optimizer.learning_rate, with optimizer.gradient_clip, or with precision 32-true"
             )
         self._share_gradients_of_helpers()
-        if self.recipe.optimiser.clip:
-            nn.utils.clip_grad_norm_(self.parameters, self.recipe.optimiser.clip)
-        self.optimiser.step()
+        if self.recipe.optimizer.gradient_clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.recipe.optimizer.gradient_clip)
+        self.optimizer.step()
         self.averaged.update_parameters(self.network.module)
         self.step += 1
         self.seconds += time.perf_counter() - begun
         return total
 
     def _parts(self, batch: Batch) -> Iterator[tuple[float, Batch]]:
-        """(share of the batch, part) of every pass through the network."""
+        """(fraction of the batch, part) of each pass through the network."""
         batch = batch.to(self.fabric.device)
         whole = len(batch.tasks)
         for part in batch.split(getattr(self.recipe, "micro_batch", None) or whole):
             yield len(part.tasks) / whole, part
 
-    def _learn(self, share: float, part: Batch) -> float:
-        """Add a part's share to the gradients and give its share of the loss; a part without labels adds nothing."""
-        weighed = self.weighting(self.lesson.losses(self.network, part))
-        losses = {name: share * loss for name, loss in weighed.items()}
+    def _add_gradients(self, share: float, part: Batch) -> float:
+        """Add a part's gradients and return its part of the loss; a part without labels adds nothing."""
+        weighted = self.weighting(self.lesson.losses(self.network, part))
+        losses = {name: share * loss for name, loss in weighted.items()}
         if not losses:
             return 0.0
         if self.aggregate is None:
@@ -187,23 +213,23 @@ class Run:
             of_tasks = [losses.pop(task) for task in self.lesson.tasks if task in losses]
             parameters, others = list(self.network.parameters()), list(losses.values())
             backward_aggregated(of_tasks, others, parameters, self.aggregate, self.fabric.backward)
-        return sum(loss.item() for loss in weighed.values()) * share
+        return sum(loss.item() for loss in weighted.values()) * share
 
     def _share_gradients_of_helpers(self) -> None:
-        """Make them the mean over all devices, as Fabric makes the network's."""
+        """Average the gradients of auxiliary modules over all devices, as Fabric does for those of the network."""
         for parameter in self.helpers.parameters() if self.fabric.world_size > 1 else ():
             if parameter.grad is not None:
                 parameter.grad = cast(torch.Tensor, self.fabric.all_reduce(parameter.grad, reduce_op="mean"))
 
     def description(self) -> weights.Description:
-        """What the weights file will say of itself."""
-        said = self.lesson.description(self.scores)
+        """The description that is stored in the weights file."""
+        fields = self.lesson.description(self.scores)
         record = {
-            "recipe": self.recipe_as_data(),
+            "recipe": as_record(self.recipe),
             "steps": self.step,
             "seconds": round(self.seconds),
             "store": self.store.manifest.settings,
-            **said.pop("training"),
+            **fields.pop("training"),
             "torch": torch.__version__,
         }
         return weights.Description(
@@ -212,76 +238,96 @@ class Run:
             config=self.config,
             training=record,
             version=medley.__version__,
-            **said,
+            **fields,
         )
 
-    def recipe_as_data(self) -> dict[str, Any]:
-        """The recipe as plain values."""
-        return self.recipe.model_dump(mode="json")
-
     def state(self) -> dict[str, Any]:
-        """All that changes, for a checkpoint."""
+        """Everything that changes during training, and the recipe, for a checkpoint."""
         return {
-            "recipe": self.recipe_as_data(),
+            "recipe": as_record(self.recipe, resolve=True),
             "step": self.step,
             "seconds": self.seconds,
             "scores": self.scores,
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "helpers": self.helpers.state_dict(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's state."""
-        self.step, self.seconds, self.scores = state["step"], state["seconds"], state["scores"]
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.helpers.load_state_dict(state["helpers"])
+        """Continue from the state in a checkpoint.
+
+        Raises
+        ------
+        MedleyError: it is of another recipe (the keys that differ are named), has more steps than the recipe, or does
+            not fit the network.
+        """
+        output = self.recipe.output
+        try:
+            keys = [key for key in differing(state["recipe"], self.recipe, resolve=True) if key != "steps"]
+            if keys:
+                raise MedleyError(
+                    f"{output}: the checkpoint belongs to another recipe ({', '.join(keys)} differ); resume with the "
+                    f"recipe it was made with, or choose another output folder"
+                )
+            if state["step"] > self.recipe.steps:
+                raise MedleyError(
+                    f"{output}: the checkpoint has {state['step']} steps, more than the {self.recipe.steps} of the "
+                    f"recipe; give more steps"
+                )
+            self.network.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.helpers.load_state_dict(state["helpers"])
+            self.step, self.seconds, self.scores = int(state["step"]), float(state["seconds"]), dict(state["scores"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise MedleyError(
+                f"{output}: the checkpoint does not fit this version of medley ({one_line(error)}); start again in "
+                f"another output folder"
+            ) from error
 
 
-def learning_rate(step: int, steps: int, optimiser: Optimiser) -> float:
-    """The learning rate of a step (from 0) of `steps`: a linear rise over the warm-up, then half a cosine."""
-    if step < optimiser.warmup:
-        return optimiser.rate * (step + 1) / optimiser.warmup
-    along = (step - optimiser.warmup) / max(steps - optimiser.warmup, 1)
-    return optimiser.final_rate + (optimiser.rate - optimiser.final_rate) * (1 + math.cos(math.pi * along)) / 2
+def split_by_weight_decay(network: nn.Module, auxiliary: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters that weight decay applies to, and all others.
+
+    Decay applies to the weights of convolutions and linear layers of the network. It does not apply to biases,
+    normalisation layers, attention temperatures, routers, nor to auxiliary modules (loss balancing), for which zero is
+    no natural value.
+    """
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        is_weight = name.rpartition(".")[2] == "weight" and parameter.ndim >= 2
+        (decayed if is_weight else others).append(parameter)
+    return decayed, [*others, *auxiliary.parameters()]
 
 
-@contextmanager
-def _stop_after_step() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C (or a polite kill) within this context asks for a stop; a second one stops at once."""
-    asked = False
+def learning_rate(step: int, steps: int, optimizer: Optimizer) -> float:
+    """The learning rate at a step (from 0) of `steps`: linear warm-up, then half a cosine.
 
-    def ask(signum: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    A run that is resumed with more steps continues on the schedule of the longer run, so the rate can rise there.
+    """
+    if step < optimizer.warmup_steps:
+        return optimizer.learning_rate * (step + 1) / optimizer.warmup_steps
+    fraction = (step - optimizer.warmup_steps) / max(steps - optimizer.warmup_steps, 1)
+    span = optimizer.learning_rate - optimizer.final_learning_rate
+    return optimizer.final_learning_rate + span * (1 + math.cos(math.pi * fraction)) / 2
 
 
 def _start_from(path: Path, network: nn.Module) -> None:
-    there, description = weights.load(path)
+    start, description = weights.load(path)
     try:
-        network.load_state_dict(there.state_dict())
+        network.load_state_dict(start.state_dict())
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise MedleyError(
-            f"{path} holds {description.name}, another network than the recipe's: {reason}; start from weights of the "
-            "same model, config, targets and inputs"
+            f"{path} holds {description.name}, which differs from the network of the recipe: {reason}; start from "
+            "weights of the same model, config, targets and inputs"
         ) from error
 
 
 def _write_scalars(log: SummaryWriter, run: Run, loss: float, scores: dict[str, float]) -> None:
     log.add_scalar("loss", loss, run.step)
-    log.add_scalar("rate", run.optimiser.param_groups[0]["lr"], run.step)
+    log.add_scalar("learning_rate", run.optimizer.param_groups[0]["lr"], run.step)
     for name, value in scores.items():
         log.add_scalar(f"validation/{name}", value, run.step)

@@ -1,4 +1,4 @@
-"""What a training recipe may say. A key that is not known here fails: nothing is silently ignored."""
+"""Training recipes: their keys, defaults and limits. Unknown keys are errors; nothing is silently ignored."""
 
 from __future__ import annotations
 
@@ -9,52 +9,81 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medley.errors import MedleyError
-from medley.models.zoo import is_multitask
+from medley.models.zoo import CONFIGURATIONS, is_multitask
 from medley.runtime.configuration import parse_setting, read_configuration
+from medley.runtime.names import check_name
+from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS
 
 T = TypeVar("T", bound=BaseModel)
 
+# Keys of older recipes and their names today.
+RENAMED = {
+    "optimiser": "optimizer",
+    **{
+        f"{group}.{old}": f"optimizer.{new}"
+        for group in ("optimiser", "optimizer")
+        for old, new in {
+            "rate": "learning_rate",
+            "final_rate": "final_learning_rate",
+            "warmup": "warmup_steps",
+            "clip": "gradient_clip",
+        }.items()
+    },
+}
+_WITHOUT_EFFECT = {"name", "output", "checkpoint_every"}  # on the weights of a run
+
 
 class Strict(BaseModel):
-    """Keys that are not known fail; values do not change."""
+    """Base class: unknown keys are errors, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Optimiser(Strict):
-    """AdamW with a linear warm-up and a cosine fall.
+class Optimizer(Strict):
+    """AdamW; the learning rate rises linearly during the warm-up, then follows half a cosine.
 
     Attributes
     ----------
-    rate: highest learning rate. final_rate: the one at the last step. warmup: steps until `rate` is reached.
-    betas, weight_decay: AdamW's. clip: the gradient's L2 norm is cut to this; None leaves it.
+    learning_rate: the highest learning rate.
+    final_learning_rate: the learning rate at the last step.
+    warmup_steps: steps until `learning_rate` is reached.
+    betas: decay rates of AdamW's moments.
+    weight_decay: AdamW's, for the weights of convolutions and linear layers of the network only.
+    gradient_clip: the largest L2 norm of the gradient; longer gradients are scaled to it. None: no limit.
     """
 
-    rate: float = Field(2e-4, gt=0)
-    final_rate: float = Field(1e-7, ge=0)
-    warmup: int = Field(0, ge=0)
+    learning_rate: float = Field(2e-4, gt=0)
+    final_learning_rate: float = Field(1e-7, ge=0)
+    warmup_steps: int = Field(0, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
-    clip: float | None = Field(None, gt=0)
+    gradient_clip: float | None = Field(None, gt=0)
 
 
 class Validation(Strict):
-    """How a restorer is watched while it learns: on `slices` slices of each task, every `every` steps."""
+    """Validation of a restorer during training.
+
+    Attributes
+    ----------
+    every: steps between validations.
+    slices: number of slices of each task.
+    """
 
     every: int = Field(1000, gt=0)
     slices: int = Field(12, gt=0)
 
 
 class Balance(Strict):
-    """How much each task's loss counts; in a recipe its name alone will do.
+    """The weight of each task's loss. In a recipe, `balance: NAME` is short for `balance: {name: NAME}`.
 
     Attributes
     ----------
-    name: "equal"; "fixed", by `weights`; "uncertainty", learnt (Kendall et al.); "dwa", by how fast each loss falls
-        (dynamic weight average); "tat", learnt for every sample (TAT, sec. 3.3), for restorers.
-    weights: {task: factor}, tasks that are not named count 1.
-    period: steps over which dwa averages a loss. temperature: dwa's; large makes the weights alike.
+    name: "equal"; "fixed", by `weights`; "uncertainty", learned (Kendall et al.); "dwa", by how fast each loss falls
+        (dynamic weight average); "tat", learned for each sample (TAT, sec. 3.3), for restorers only.
+    weights: {task: factor} for "fixed"; other tasks have the factor 1.
+    period: steps over which "dwa" averages a loss.
+    temperature: of "dwa"; a large one makes the weights more equal.
     """
 
     name: Literal["equal", "fixed", "uncertainty", "dwa", "tat"] = "equal"
@@ -75,20 +104,26 @@ class Balance(Strict):
 
 
 class Recipe(Strict):
-    """What every training run has.
+    """Keys of every training recipe.
 
     Attributes
     ----------
-    name: of the weights it makes.
-    model: a name in `medley.models.zoo`; `config` replaces parts of its configuration.
-    store: the prepared data. output: folder of checkpoints, TensorBoard scalars and weights.
-    start: weights file of the same network to start from; None starts from random ones.
-    steps: length of the run.
-    balance: how much each task counts. aggregation: how the tasks' gradients become one step: "sum", or a way to
-        settle their conflicts on the parameters that several tasks share, by torchjd.
-    ema: decay of the running mean of the weights, which is what is validated and saved.
-    precision: Lightning Fabric's name, "32-true" or "bf16-mixed".
-    accelerator, devices: Lightning Fabric's.
+    name: of the weights file.
+    model: name of the network, see `medley.models.zoo`.
+    config: replaces parts of the network's configuration.
+    store: folder of the prepared data.
+    output: folder for checkpoints, TensorBoard scalars and weights.
+    start: weights file of the same network to start from. None: random weights.
+    seed: random seed.
+    steps: number of optimization steps.
+    balance: weights of the tasks' losses.
+    aggregation: how the tasks' gradients are combined: "sum", or a method of torchjd that resolves conflicts on the
+        parameters that several tasks share.
+    optimizer: settings of the optimizer and the learning rate.
+    ema: decay of the exponential moving average of the weights, which is validated and saved.
+    precision: "32-true" or "bf16-mixed", as in Lightning Fabric.
+    accelerator: as in Lightning Fabric, such as "auto", "cpu" or "cuda".
+    devices: number of devices.
     checkpoint_every: steps between checkpoints.
     """
 
@@ -102,12 +137,20 @@ class Recipe(Strict):
     steps: int = Field(gt=0)
     balance: Balance = Balance()
     aggregation: Literal["sum", "pcgrad", "mgda", "aligned-mtl", "imtl-g"] = "sum"
-    optimiser: Optimiser = Optimiser()
+    optimizer: Optimizer = Optimizer()
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"
     devices: int = Field(1, gt=0)
     checkpoint_every: int = Field(1000, gt=0)
+
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, name: str) -> str:
+        try:
+            return check_name(name, "the name")
+        except MedleyError as error:
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _one_device_for_aggregation(self) -> Recipe:
@@ -117,18 +160,21 @@ class Recipe(Strict):
 
 
 class RestorationRecipe(Recipe):
-    """A restorer's run.
+    """Keys of a recipe for a restorer.
 
     Attributes
     ----------
-    tasks: trained together. patch: side of the patches in pixels. patches: in a step, of all tasks together.
-    sampling: "uniform", as many patches of every task in every step, or "mixed", as the data has them.
-    identity_start: the last convolution starts at zero, so that training starts from the input itself. Not in the
-        papers; short runs need it, since a CT's noise is half a percent of its range.
-    micro_batch: samples in one pass through the network; smaller needs less memory and gives the same gradient for
-        networks without an auxiliary loss. None: all of a step's.
-    recompute: activation checkpointing: what lies within the network's blocks is not kept for the backward pass but
-        computed a second time. The same gradients, in a third of the time more and a fraction of the memory.
+    tasks: names of the tasks that are trained together.
+    patch: side of a patch, in pixels.
+    patches: number of patches in a step, of all tasks together.
+    sampling: "uniform", the same number of patches of each task in every step, or "mixed", in proportion to the data.
+    identity_start: initialise the last convolution with zeros, so that the network starts as the identity. Not in the
+        papers; short runs need it, since the noise of a CT is half a percent of its range.
+    micro_batch: samples in one pass through the network; fewer need less memory and give the same gradient for
+        networks without an auxiliary loss. None: all samples of a step.
+    recompute: activation checkpointing: activations inside blocks are computed again in the backward pass instead of
+        being stored. The gradients are the same; a step takes about a third longer and far less memory.
+    validation: when and how to validate.
     """
 
     tasks: tuple[str, ...] = tuple(TASKS)
@@ -145,32 +191,36 @@ class RestorationRecipe(Recipe):
     def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [task for task in tasks if task not in TASKS]
         if unknown or not tasks:
-            raise ValueError(f"expected some of {', '.join(TASKS)}")
+            hint = did_you_mean(unknown[0], TASKS) if unknown else ""
+            raise ValueError(f"expected some of {', '.join(TASKS)}{hint}")
         return tasks
 
     @model_validator(mode="after")
     def _whole_batch(self) -> RestorationRecipe:
         if self.aggregation != "sum" and (self.micro_batch or self.balance.name == "tat"):
-            raise ValueError(f"aggregation {self.aggregation} goes with neither micro_batch nor balance tat")
+            raise ValueError(f"aggregation {self.aggregation} cannot be combined with micro_batch or balance tat")
         if self.micro_batch and self.balance.name in ("uncertainty", "dwa"):
-            raise ValueError(f"balance {self.balance.name} weighs whole batches, so it does not go with micro_batch")
+            raise ValueError(
+                f"balance {self.balance.name} weights whole batches, so it cannot be combined with micro_batch"
+            )
         return self
 
 
 class PredictionRecipe(Recipe):
-    """A multi-task net's run.
+    """Keys of a recipe for a multi-task network.
 
     Attributes
     ----------
-    targets: what is asked, names of the store's problem; () for all of them.
-    inputs: what the network sees: "image", and stored masks such as the structures or the region of a dose.
-    batch: cases in a step. crop: voxels along each axis of what is learnt from each, () for whole cases.
-    beyond_region: whether a map is learnt outside of its region too, as the store has it (a dose is 0 there); a network
-        that shall predict whole scans must know what is outside, though no score asks for it.
-    validate_every: steps.
-    backbone: file with a ResNet's weights to start from, None to start from random ones.
-    class_weights: "equal", or "inverse": a class counts as much as it is rare among the training cases.
-    voxel_weights: of structures, "equal", or "inverse": the voxels inside together as much as all those outside.
+    targets: names of the store's targets to predict. (): all of them.
+    inputs: input channels: "image", and stored masks such as the structures or the region of a dose.
+    batch: number of records in a step.
+    crop: size of the crops, in voxels along each axis. (): whole records.
+    backbone: file with the weights of a ResNet to start from. None: random weights.
+    class_weights: "equal", or "inverse": in inverse proportion to the frequency of a class in the training records.
+    voxel_weights: for structures, "equal", or "inverse": the voxels inside have the same total weight as those outside.
+    beyond_region: train a map outside its region too, where it is as stored (a dose is 0 there). Needed to predict
+        whole scans; scores only cover the region.
+    validate_every: steps between validations.
     """
 
     targets: tuple[str, ...] = ()
@@ -185,45 +235,45 @@ class PredictionRecipe(Recipe):
 
     @field_validator("balance")
     @classmethod
-    def _not_of_restorers(cls, balance: Balance) -> Balance:
+    def _not_for_images_only(cls, balance: Balance) -> Balance:
         if balance.name == "tat":
-            raise ValueError("tat weighs images; expected equal, fixed, uncertainty or dwa")
+            raise ValueError("tat is for restorers; expected equal, fixed, uncertainty or dwa")
         return balance
 
     @field_validator("devices")
     @classmethod
     def _one(cls, devices: int) -> int:
-        if devices > 1:  # a target that no case of one device has would leave the others waiting for its gradients
-            raise ValueError("multi-task nets learn on one device")
+        if devices > 1:  # a device whose records lack a target would make the others wait for its gradients
+            raise ValueError("multi-task networks are trained on one device")
         return devices
 
     @field_validator("inputs")
     @classmethod
     def _with_image(cls, inputs: tuple[str, ...]) -> tuple[str, ...]:
         if not inputs or inputs[0] != "image":
-            raise ValueError("the first input is the image")
+            raise ValueError("the first input must be image")
         return inputs
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file, with "key=value" overrides on top ("optimiser.rate=1e-3"; values are YAML).
+    """The recipe in a YAML file, with overrides "key=value" ("optimizer.learning_rate=1e-3"; values are YAML).
 
     Raises
     ------
-    MedleyError: no such file, no YAML, an unknown key or a value that does not fit; each named.
+    MedleyError: the file cannot be read; unknown keys or invalid values, all of which are named.
     """
     content = read_yaml(path, overrides)
     if "methods" in content:
-        raise MedleyError(f"the recipe {path} is of a comparison; give it to `medley compare`")
+        raise MedleyError(f"the recipe {path} is for a comparison; run `medley compare` with it")
     return make_recipe(content, f"the recipe {path}")
 
 
 def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The keys and values of a YAML file, with "key=value" overrides on top.
+    """The keys and values of a YAML file, with overrides "key=value".
 
     Raises
     ------
-    MedleyError: there is no such file, it is not YAML, or it does not hold keys and values; an override is not one.
+    MedleyError: the file cannot be read or does not hold keys and values; an override is malformed.
     """
     content = read_configuration(path, "the recipe")
     for override in overrides:
@@ -232,14 +282,17 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 
 
 def make_recipe(content: Mapping[str, Any], what: str) -> Recipe:
-    """The recipe of these keys: a restorer's or a multi-task net's, as its model is one or the other.
+    """The recipe with these keys, for a restorer or a multi-task network, depending on its model.
 
     Raises
     ------
-    MedleyError: an unknown key or a value that does not fit; all named, after `what`.
+    MedleyError: an unknown model, unknown keys or invalid values, all of which are named after `what`.
     """
-    kind = PredictionRecipe if is_multitask(str(content.get("model"))) else RestorationRecipe
-    return validated(kind, content, what)
+    model = content.get("model")
+    if isinstance(model, str) and model not in CONFIGURATIONS:
+        hint = did_you_mean(str(model), CONFIGURATIONS)
+        raise MedleyError(f"{what}: there is no model {model!r}; expected one of {', '.join(CONFIGURATIONS)}{hint}")
+    return validated(PredictionRecipe if is_multitask(str(model)) else RestorationRecipe, content, what)
 
 
 def validated(kind: type[T], content: Mapping[str, Any], what: str) -> T:
@@ -247,13 +300,69 @@ def validated(kind: type[T], content: Mapping[str, Any], what: str) -> T:
 
     Raises
     ------
-    MedleyError: an unknown key or a value that does not fit; all named, after `what`.
+    MedleyError: unknown keys or invalid values, all of which are named after `what`.
     """
+    if renamed := [f"{old} was renamed to {new}" for old, new in RENAMED.items() if _has(content, old)]:
+        raise MedleyError(f"{what}: {'; '.join(renamed)}")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
-        raise MedleyError(f"{what}: {faults}") from None
+        problems = "; ".join(_sentence(kind, one["type"], one["loc"], one["msg"]) for one in error.errors())
+        raise MedleyError(f"{what}: {problems}") from None
+
+
+def as_record(recipe: Recipe, *, resolve: bool = False) -> dict[str, Any]:
+    """A recipe as plain JSON values.
+
+    Paths are reduced to their last part, since folders of one machine have no place in a file that is passed on. With
+    `resolve` they are absolute, without symbolic links.
+    """
+    values = recipe.model_dump(mode="json")
+    for key in type(recipe).model_fields:
+        path = getattr(recipe, key)
+        if isinstance(path, Path):
+            values[key] = str(path.resolve()) if resolve else path.name
+    return values
+
+
+def differing(record: Mapping[str, Any], recipe: Recipe, *, resolve: bool = False) -> list[str]:
+    """Keys in which a record of `as_record` (with the same `resolve`) differs from a recipe.
+
+    Keys that do not change the weights are ignored (name, output, checkpoint_every). A key that the record lacks, since
+    an older medley wrote it, has its default.
+
+    Raises
+    ------
+    MedleyError: the record has keys that were renamed since, so it cannot be compared.
+    """
+    if old := [name for name in RENAMED if _has(record, name)]:
+        raise MedleyError(f"the run was made by an older medley, with other keys ({', '.join(old)}); train it again")
+    now = as_record(recipe, resolve=resolve)
+    defaults = {key: field.default for key, field in type(recipe).model_fields.items()}
+    equal = {
+        key for key in now if (record[key] == now[key] if key in record else getattr(recipe, key) == defaults[key])
+    }
+    return sorted({*record, *now} - equal - _WITHOUT_EFFECT)
+
+
+def _has(content: Mapping[str, Any], dotted: str) -> bool:
+    value: Any = content
+    for part in dotted.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True
+
+
+def _sentence(kind: type[BaseModel], problem: str, place: tuple[str | int, ...], message: str) -> str:
+    """One problem that pydantic found, with a suggestion for an unknown key."""
+    name = ".".join(map(str, place))
+    if problem != "extra_forbidden":
+        return f"{name}: {message.lower()}" if name else message
+    model: Any = kind
+    for part in place[:-1]:
+        model = model.model_fields[part].annotation
+    return f"{name}: unknown key{did_you_mean(str(place[-1]), model.model_fields)}"
 
 
 def _set(content: dict[str, Any], override: str) -> None:
