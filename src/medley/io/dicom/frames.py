@@ -86,6 +86,7 @@ class Frame:
     acquired: when it was acquired (PET), or None.  localizer: whether it is a scout.
     constants: what its whole series should share, see `medley.io.dicom.consistency`.
     processed: how medley derived it, or "" for an image that medley did not write.
+    number: InstanceNumber of the file, or None.
     """
 
     pixels: Pixels
@@ -101,6 +102,7 @@ class Frame:
     localizer: bool
     constants: dict[str, Any]
     processed: str
+    number: int | None = None
 
     @property
     def path(self) -> Path:
@@ -301,6 +303,7 @@ def _frame(pixels: Pixels, index: int, find: Callable[[str], Any]) -> Frame:
         localizer="LOCALIZER" in (find("FrameType") or find("ImageType") or ()),
         constants=constants(find),
         processed=_processed(find),
+        number=int(number) if isinstance(number := find("InstanceNumber"), int) else None,
     )
 
 

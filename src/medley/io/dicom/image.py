@@ -1,9 +1,9 @@
-"""One image of a derived DICOM series: what it keeps of its source, what it is called, where it lies, its pixels."""
+"""One image of a derived DICOM series: elements kept from its source, identification, geometry and pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,8 @@ from medley import __version__
 from medley.geometry.orientation import RAS_FROM_LPS
 from medley.io.dicom.frames import Frame
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.tags import EMPTY, KEPT
+from medley.io.dicom.references import marked, series_number
+from medley.io.dicom.tags import EMPTY, KEPT, keep
 from medley.volume import Volume
 
 CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
@@ -32,7 +33,7 @@ _LOW, _HIGH = -32768, 32767
 
 
 @dataclass(frozen=True)
-class Plan:
+class DerivedSeries:
     """What all images of the new series share.
 
     Attributes
@@ -40,6 +41,8 @@ class Plan:
     volume, source: what is written, and the series it was read from.
     same_depth: whether slice k of the volume is slice k of the source, at most refined or cropped in plane.
     series_uid, derivation, mark, now: of the new series.
+    numbers: InstanceNumber of each slice.
+    told: keywords of source elements that were left out with a notice.
     """
 
     volume: Volume
@@ -49,33 +52,34 @@ class Plan:
     derivation: str
     mark: str
     now: datetime
+    numbers: tuple[int, ...]
+    told: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The slice of the source an image is derived from: its record, its file's header, its look-up of keywords."""
+    """The slice of the source that an image is derived from: its frame, its file's header, its look-up of keywords."""
 
     frame: Frame
     header: Dataset
     find: Callable[[str], Any]
 
 
-def derived_image(plan: Plan, k: int, values: np.ndarray, origin: Origin) -> Dataset:
+def derived_image(series: DerivedSeries, k: int, values: np.ndarray, origin: Origin) -> Dataset:
     """Slice k of the volume as a DICOM object; `values`: (row, column) in the unit of the volume."""
     image = Dataset()
-    _keep(image, plan.volume.modality, origin.find)
-    _identify(image, plan, k, origin)
-    _place(image, plan, k, origin.frame)
-    _fill(image, plan, values, origin)
-    image.remove_private_tags()  # those inside the sequences that are kept
+    _keep(image, series, origin)
+    _identify(image, series, k, origin)
+    _place(image, series, k, origin.frame)
+    _fill(image, series, values, origin)
     return image
 
 
 def choose_rescale(values: np.ndarray, slope: float, intercept: float) -> tuple[float, float]:
-    """Slope and intercept with which values become 16-bit signed numbers: those given where the values fit.
+    """Slope and intercept with which values become 16-bit signed numbers: those given, if the values fit.
 
-    Else the intercept moves, in whole steps of the slope, and only where the values span more than 16 bits of such
-    steps the slope grows. Both have at most the 16 characters DICOM allows.
+    Otherwise the intercept moves, in whole steps of the slope; the slope grows only if the values span more than 16
+    bits of such steps. Both have at most the 16 characters that DICOM allows.
     """
     low, high = float(values.min()), float(values.max())
     ends = sorted(((low - intercept) / slope, (high - intercept) / slope))
@@ -86,18 +90,20 @@ def choose_rescale(values: np.ndarray, slope: float, intercept: float) -> tuple[
 
 
 def short(number: float) -> float:
-    """The nearest number that 16 characters can write, as DICOM's decimal strings want it."""
+    """The nearest number that fits into the 16 characters of a DICOM decimal string."""
     return float(format_number_as_ds(float(number)))
 
 
-def _keep(image: Dataset, modality: str, find: Callable[[str], Any]) -> None:
+def _keep(image: Dataset, series: DerivedSeries, origin: Origin) -> None:
+    find, modality = origin.find, series.volume.modality
     image.SpecificCharacterSet = "ISO_IR 192"
     for keyword in EMPTY[modality]:
         setattr(image, keyword, None)
-    for keyword in KEPT[modality]:
-        if find(keyword) is not None:
-            setattr(image, keyword, find(keyword))
-    if modality == "MR":  # an enhanced image calls these otherwise or leaves them out; RM: research mode
+    keep(image, KEPT[modality], find, origin.frame.path, series.told)
+    if ("WindowCenter" in image) != ("WindowWidth" in image):  # one without the other means nothing
+        for keyword in {"WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"} & set(image.dir()):
+            delattr(image, keyword)
+    if modality == "MR":  # enhanced images have other names for these, or lack them; RM: research mode
         image.EchoTime = find("EchoTime") or find("EffectiveEchoTime")
         image.ScanningSequence = find("ScanningSequence") or "RM"
         image.SequenceVariant = find("SequenceVariant") or "NONE"
@@ -106,37 +112,39 @@ def _keep(image: Dataset, modality: str, find: Callable[[str], Any]) -> None:
         image.SeriesType, image.CountsSource = ["STATIC", "IMAGE"], "EMISSION"
 
 
-def _identify(image: Dataset, plan: Plan, k: int, origin: Origin) -> None:
-    find, modality = origin.find, plan.volume.modality
+def _identify(image: Dataset, series: DerivedSeries, k: int, origin: Origin) -> None:
+    find, modality = origin.find, series.volume.modality
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.SOPClassUID, image.SOPInstanceUID = CLASSES[modality], generate_uid(prefix=None)
-    image.SeriesInstanceUID = plan.series_uid
-    image.SeriesNumber = int(find("SeriesNumber") or 0) + 1000
-    mark = f" ({plan.mark})"
-    image.SeriesDescription = str(find("SeriesDescription") or "")[: 64 - len(mark)] + mark
-    image.InstanceNumber = k + 1
+    image.SeriesInstanceUID = series.series_uid
+    image.SeriesNumber = series_number(series.series_uid)
+    image.SeriesDescription = marked(str(find("SeriesDescription") or ""), series.mark)
+    image.InstanceNumber = series.numbers[k]
     third = list(find("FrameType") or find("ImageType") or ())[2:]
     if modality == "CT":
         third = ["AXIAL", *third[1:]]
     image.ImageType = ["DERIVED", _SECOND[modality], *(third or (["OTHER"] if modality == "MR" else []))]
-    image.DerivationDescription = (plan.derivation or f"medley {__version__}")[:1024]
-    image.InstanceCreationDate = image.ContentDate = plan.now.strftime("%Y%m%d")
-    image.InstanceCreationTime = image.ContentTime = plan.now.strftime("%H%M%S")
+    image.DerivationDescription = (series.derivation or f"medley {__version__}")[:1024]
+    image.InstanceCreationDate = image.ContentDate = series.now.strftime("%Y%m%d")
+    image.InstanceCreationTime = image.ContentTime = series.now.strftime("%H%M%S")
     if modality == "PT":
-        image.ImageIndex, image.NumberOfSlices = k + 1, plan.volume.shape[0]
-    image.ContributingEquipmentSequence = [_equipment(plan)]
-    if plan.same_depth:
+        image.ImageIndex, image.NumberOfSlices = (
+            sorted(series.numbers).index(series.numbers[k]) + 1,
+            len(series.numbers),
+        )
+    image.ContributingEquipmentSequence = [_equipment(series)]
+    if series.same_depth:
         image.SourceImageSequence = [_reference(origin)]
 
 
-def _equipment(plan: Plan) -> Dataset:
+def _equipment(series: DerivedSeries) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
     item.Manufacturer = item.ManufacturerModelName = "medley"
     item.SoftwareVersions = __version__
-    item.ContributionDateTime = plan.now.strftime("%Y%m%d%H%M%S")
-    item.ContributionDescription = (plan.derivation or "derived image")[:1024]
+    item.ContributionDateTime = series.now.strftime("%Y%m%d%H%M%S")
+    item.ContributionDescription = (series.derivation or "derived image")[:1024]
     return item
 
 
@@ -156,31 +164,31 @@ def _code(value: str, meaning: str) -> Dataset:
     return code
 
 
-def _place(image: Dataset, plan: Plan, k: int, frame: Frame) -> None:
-    """Rows, columns and geometry. Real slices may lie a little unevenly: where they are the source's, they stay so."""
-    lps = RAS_FROM_LPS @ plan.volume.affine
-    depth, row, column = plan.volume.spacing
+def _place(image: Dataset, series: DerivedSeries, k: int, frame: Frame) -> None:
+    """Rows, columns and geometry. Slight unevenness of the source's slice positions is kept."""
+    lps = RAS_FROM_LPS @ series.volume.affine
+    depth, row, column = series.volume.spacing
     index = np.array([k, 0, 0, 1.0])
     position = (lps @ index)[:3]
-    if plan.same_depth:
-        position = np.array(frame.position) + ((lps - RAS_FROM_LPS @ plan.source.affine) @ index)[:3]
+    if series.same_depth:
+        position = np.array(frame.position) + ((lps - RAS_FROM_LPS @ series.source.affine) @ index)[:3]
     else:
         image.SliceThickness = short(depth)
         if "SpacingBetweenSlices" in image:
             image.SpacingBetweenSlices = short(depth)
-    image.Rows, image.Columns = plan.volume.shape[1:]
+    image.Rows, image.Columns = series.volume.shape[1:]
     image.PixelSpacing = [short(row), short(column)]
     image.ImageOrientationPatient = [short(x) for x in (*(lps[:3, 2] / column), *(lps[:3, 1] / row))]
     image.ImagePositionPatient = [short(x) for x in position]
 
 
-def _fill(image: Dataset, plan: Plan, values: np.ndarray, origin: Origin) -> None:
-    """The pixels, and the line from them to the unit the source has."""
-    frame, find, modality = origin.frame, origin.find, plan.volume.modality
+def _fill(image: Dataset, series: DerivedSeries, values: np.ndarray, origin: Origin) -> None:
+    """The pixels, and their rescale slope and intercept to the unit of the source."""
+    frame, find, modality = origin.frame, origin.find, series.volume.modality
     exact = values.astype(np.float64)
     if modality == "PT":
         if image.Units == "BQML":
-            exact /= plan.source.factor
+            exact /= series.source.factor
         # PET allows no intercept (PS3.3 C.8.9.4), so every slice uses the range it needs.
         slope, intercept = short(float(np.abs(exact).max()) / _HIGH) or 1.0, 0.0
     else:

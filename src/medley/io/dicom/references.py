@@ -1,12 +1,14 @@
-"""What objects that lie beside a scan share with it: patient, study, frame of reference, and the images they refer to.
+"""What objects made from a scan share with it: patient, study, frame of reference, and references to its images.
 
-Contours, doses and segmentations belong to a DICOM series; this module asks that series, as a volume remembers it.
+Contours, doses and segmentations belong to a DICOM series, the `source` of a volume.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import reduce
+from operator import and_
 from pathlib import Path
 
 from pydicom import dcmread
@@ -17,12 +19,12 @@ from medley import __version__
 from medley.errors import MedleyError
 from medley.io.dicom.headers import read_header, reading, transfer_syntax
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.tags import PATIENT, STUDY
-from medley.runtime.atomic import one_line
+from medley.io.dicom.tags import PATIENT, STUDY, keep
+from medley.runtime.atomic import mode_of, one_line
 from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 
-# Must be there, if only empty (type 2 of the modules patient, study, series, frame of reference).
+# Must be present, empty if unknown (type 2 of the modules patient, study, series, frame of reference).
 _EMPTY = """
     PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName
     OperatorsName PositionReferenceIndicator
@@ -34,7 +36,7 @@ def source_of(scan: Volume, wanted_by: object) -> DicomSource:
 
     Parameters
     ----------
-    wanted_by: the file for whose sake it is asked, for the message.
+    wanted_by: the file that needs it, for the message.
 
     Raises
     ------
@@ -46,25 +48,59 @@ def source_of(scan: Volume, wanted_by: object) -> DicomSource:
 
 
 def header_of(scan: Volume, wanted_by: object) -> FileDataset:
-    """The header of the first slice, its texts decoded.
+    """The header of the first slice; see `decoded_header`.
 
     Raises
     ------
-    MedleyError: the scan was not read from DICOM, or that slice cannot be read.
+    MedleyError: the scan was not read from DICOM, that slice cannot be read, or lacks a UID.
     """
-    path = source_of(scan, wanted_by).frames[0].path
+    return decoded_header(source_of(scan, wanted_by).frames[0].path)
+
+
+def decoded_header(path: Path) -> FileDataset:
+    """The header of a file that something is derived from, with texts of any character set as plain strings.
+
+    Raises
+    ------
+    MedleyError: it cannot be read, or lacks a UID without which the result could not refer to it.
+    """
     header = read_header(path)
     with reading(path):
         header.decode()
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"):
+        if not header.get(keyword):
+            raise MedleyError(
+                f"{path}: has no {keyword}, so no DICOM object that refers to it can be written; write .nii.gz, or "
+                "export the scan again"
+            )
     return header
 
 
-def frame_of_reference(scan: Volume, wanted_by: object) -> str:
-    """FrameOfReferenceUID: what says that two objects speak of the same millimetres.
+def series_number(uid: str) -> int:
+    """The SeriesNumber of a new series: eight digits from its random UID.
+
+    So the number differs from that of every other series of the study, as far as chance allows: the scan's own, other
+    results, and results of the same command when it is repeated.
+    """
+    return 10_000_000 + int(uid.rpartition(".")[2]) % 90_000_000
+
+
+def permissions_of(scan: Volume, wanted_by: object) -> int:
+    """The permissions that all files of a scan have; a result must not have more, see `medley.runtime.atomic.mode_of`.
 
     Raises
     ------
-    MedleyError: the scan was not read from DICOM, or does not name one.
+    MedleyError: the scan was not read from DICOM.
+    """
+    return reduce(and_, (mode_of(path) for path in source_of(scan, wanted_by).paths))
+
+
+def frame_of_reference(scan: Volume, wanted_by: object) -> str:
+    """FrameOfReferenceUID: two objects that share it use the same coordinates.
+
+    Raises
+    ------
+    MedleyError: the scan was not read from DICOM, or has none.
     """
     uid = str(header_of(scan, wanted_by).get("FrameOfReferenceUID") or "")
     if not uid:
@@ -74,7 +110,7 @@ def frame_of_reference(scan: Volume, wanted_by: object) -> str:
 
 
 def check_frame(found: str, scan: Volume, path: object) -> None:
-    """Refuse an object whose millimetres are not those of the scan.
+    """Refuse an object that has another frame of reference than the scan.
 
     Raises
     ------
@@ -83,7 +119,7 @@ def check_frame(found: str, scan: Volume, path: object) -> None:
     expected = frame_of_reference(scan, path)
     if found != expected:
         raise MedleyError(
-            f"{path}: belongs to another frame of reference ({found or 'it names none'}) than the scan ({expected}); "
+            f"{path}: belongs to another frame of reference ({found or 'it has none'}) than the scan ({expected}); "
             "give the file that was made on this scan, or register the two first"
         )
 
@@ -93,29 +129,29 @@ def read_whole(path: Path) -> FileDataset:
 
     Raises
     ------
-    MedleyError: it is not there, not DICOM, or broken.
+    MedleyError: it does not exist, is not DICOM, or is damaged.
     """
-    read_header(path)  # says what is wrong
+    read_header(path)  # its errors are more precise
     try:
         with without_warnings():
             whole = dcmread(path, force=True)
             whole.file_meta.TransferSyntaxUID = transfer_syntax(whole)
-    except Exception as error:  # a broken file makes pydicom raise nearly anything
+    except Exception as error:  # a damaged file makes pydicom raise nearly anything
         raise MedleyError(f"{path}: cannot be read as DICOM ({one_line(error)})") from error
     return whole
 
 
 def new_object(scan: Volume, path: object, sop_class: UID, modality: str, description: str, mark: str) -> Dataset:
-    """An object of a new series in the study and the frame of reference of a scan, without what it is about.
+    """An object of a new series in the study and the frame of reference of a scan, without its own content.
 
     Parameters
     ----------
     path: the file to be written, for messages.
-    description: of the series; `mark` follows it in brackets, where people choose from a list.
+    description: of the series; `mark` follows it in brackets, since users choose a series by its description.
 
     Raises
     ------
-    MedleyError: the scan was not read from DICOM, or names no frame of reference.
+    MedleyError: the scan was not read from DICOM, or lacks a frame of reference or another UID.
     """
     header, now = header_of(scan, path), datetime.now()
     new = Dataset()
@@ -124,40 +160,35 @@ def new_object(scan: Volume, path: object, sop_class: UID, modality: str, descri
     new.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _EMPTY.split():
         setattr(new, keyword, None)
-    for keyword in (PATIENT + STUDY + "PositionReferenceIndicator").split():
-        if keyword in header:
-            setattr(new, keyword, header[keyword].value)
+    kept = tuple((PATIENT + STUDY + "PositionReferenceIndicator").split())
+    keep(new, kept, header.get, source_of(scan, path).frames[0].path, set())
     new.FrameOfReferenceUID = frame_of_reference(scan, path)
     new.SOPClassUID, new.SOPInstanceUID = sop_class, generate_uid(prefix=None)
     new.SeriesInstanceUID, new.Modality = generate_uid(prefix=None), modality
-    new.SeriesNumber, new.InstanceNumber = int(header.get("SeriesNumber") or 0) + 1000, 1
+    new.SeriesNumber, new.InstanceNumber = series_number(new.SeriesInstanceUID), 1
     new.SeriesDescription = marked(description, mark)
     new.Manufacturer = new.ManufacturerModelName = "medley"
     new.SoftwareVersions = __version__
     new.SeriesDate = new.InstanceCreationDate = new.ContentDate = now.strftime("%Y%m%d")
     new.SeriesTime = new.InstanceCreationTime = new.ContentTime = now.strftime("%H%M%S")
-    new.remove_private_tags()  # those inside the sequences that are kept
     return new
 
 
 def marked(description: str, mark: str) -> str:
     """A series description of at most 64 characters that ends with the mark in brackets."""
-    end = f" ({mark})"
-    return description[: 64 - len(end)] + end
+    end = f"({mark[:62]})"
+    return f"{description[: 63 - len(end)]} {end}".lstrip()
 
 
 def images_of(scan: Volume, wanted_by: object) -> Iterator[FileDataset]:
-    """The headers of the files of a scan in the order of its slices; a multi-frame file comes once.
+    """The headers of the files of a scan in the order of its slices, a multi-frame file once.
 
     Raises
     ------
     MedleyError: the scan was not read from DICOM, or a file cannot be read.
     """
     for path in dict.fromkeys(frame.path for frame in source_of(scan, wanted_by).frames):
-        header = read_header(path)
-        with reading(path):
-            header.decode()
-        yield header
+        yield decoded_header(path)
 
 
 def reference_to(image: Dataset) -> Dataset:

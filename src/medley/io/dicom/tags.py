@@ -1,10 +1,19 @@
-"""What a derived series keeps of its source: a list of what may stay, by module of PS3.3.
+"""What a derived series keeps of its source: lists of permitted elements, by module of PS3.3.
 
-A list of what may stay is safer than one of what must go: private elements, overlays, comments, names of staff,
-thumbnails and whatever comes with the next scanner are not on it.
+A list of what may stay is safer than a list of what must be removed: private elements, overlays, comments, names of
+staff, thumbnails and whatever the next scanner adds are not on it. Inside of sequences there is a list too.
 """
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from medley.errors import MedleyNotice
 
 PATIENT = """
     PatientName PatientID IssuerOfPatientID TypeOfPatientID PatientBirthDate PatientSex PatientIdentityRemoved
@@ -17,7 +26,7 @@ STUDY = """
     TimezoneOffsetFromUTC
 """
 
-# The date and time of the series stay: the SUV of a PET series hangs on them.
+# The date and time of the series stay: the SUV of a PET series depends on them.
 SERIES = """
     Modality SeriesDate SeriesTime Laterality BodyPartExamined PatientPosition ProtocolName AnatomicRegionSequence
     FrameOfReferenceUID PositionReferenceIndicator
@@ -62,7 +71,22 @@ KEPT: dict[str, tuple[str, ...]] = {
     for modality, own in (("CT", CT), ("MR", MR), ("PT", PT))
 }
 
-# Must be there, if only empty (type 2).
+# What may stay inside of sequences: codes, and what the radiopharmaceutical and the energy windows are.
+_CODES = """
+    CodeValue CodingSchemeDesignator CodingSchemeVersion CodeMeaning LongCodeValue URNCodeValue ContextIdentifier
+    ContextUID MappingResource ContextGroupVersion AnatomicRegionModifierSequence PatientOrientationModifierCodeSequence
+"""
+_PET = """
+    EnergyWindowLowerLimit EnergyWindowUpperLimit Radiopharmaceutical RadiopharmaceuticalRoute
+    RadiopharmaceuticalVolume RadiopharmaceuticalStartTime RadiopharmaceuticalStopTime
+    RadiopharmaceuticalStartDateTime RadiopharmaceuticalStopDateTime RadionuclideTotalDose RadionuclideHalfLife
+    RadionuclidePositronFraction RadiopharmaceuticalSpecificActivity RadionuclideCodeSequence
+    RadiopharmaceuticalCodeSequence AdministrationRouteCodeSequence
+"""
+NESTED = frozenset((_CODES + _PET).split())
+_NUMBERS = {"DS", "IS", "FD", "FL", "SL", "SS", "UL", "US", "SV", "UV"}
+
+# Must be present, empty if unknown (type 2).
 EMPTY: dict[str, tuple[str, ...]] = {
     modality: tuple(
         f"PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber "
@@ -74,3 +98,53 @@ EMPTY: dict[str, tuple[str, ...]] = {
         ("PT", "CollimatorType CorrectedImage PatientOrientationCodeSequence PatientGantryRelationshipCodeSequence"),
     )
 }
+
+
+def keep(new: Dataset, keywords: tuple[str, ...], find: Callable[[str], Any], path: object, told: set[str]) -> None:
+    """Copy elements of a source into a new object, sequences without what `NESTED` does not list.
+
+    An element with an invalid value, such as "40,0" for a number, is left out with a `MedleyNotice`.
+
+    Parameters
+    ----------
+    find: from a keyword to the value in the source, None if absent. path: of the source, for notices.
+    told: keywords of which a notice was given already; more are added.
+    """
+    for keyword in keywords:
+        value = find(keyword)
+        if value is None:
+            continue
+        if isinstance(value, Sequence):
+            value = Sequence([_permitted(item) for item in value])
+        try:
+            setattr(new, keyword, value)
+            valid = _is_valid(new[keyword].VR, new[keyword].value)
+        except (ValueError, TypeError, OverflowError, AttributeError):
+            valid = False
+        if valid:
+            continue
+        if keyword in new:
+            del new[keyword]
+        if keyword not in told:
+            told.add(keyword)
+            text = f"{path}: {keyword} is {value!r}, which is not valid; it is left out of the result"
+            warnings.warn(text, MedleyNotice, stacklevel=2)
+
+
+def _is_valid(vr: str, value: Any) -> bool:
+    """Whether an element that must hold numbers does."""
+    if vr not in _NUMBERS or value in (None, ""):
+        return True
+    for one in [value] if isinstance(value, (str, int, float)) else value:
+        float(one)  # raises ValueError if it is not
+    return True
+
+
+def _permitted(item: Dataset) -> Dataset:
+    new = Dataset()
+    for element in item:
+        if element.keyword in NESTED:
+            nested = element.VR == "SQ"
+            value = Sequence([_permitted(one) for one in element.value]) if nested else element.value
+            setattr(new, element.keyword, value)
+    return new
