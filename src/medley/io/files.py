@@ -20,6 +20,7 @@ from medley.io.sitk import READS as SITK_READS
 from medley.io.sitk import SUFFIXES as SITK_SUFFIXES
 from medley.io.sitk import open_sitk, sitk_writer
 from medley.io.writing import Writer, in_background
+from medley.runtime import worker
 from medley.runtime.atomic import mode_of
 from medley.runtime.guard import reading
 from medley.runtime.limits import check_memory
@@ -103,6 +104,8 @@ def find_scans(path: str | Path) -> list[Scan]:
             scans = _scans_below(path)
     if not scans:
         raise MedleyError(f"{path}: holds no scan; expected DICOM images, NIfTI, MHA or NRRD files")
+    if any(frame.pixels.encapsulated for scan in scans if scan.series for frame in scan.series.frames[:1]):
+        worker.prepare("medley.io.dicom.decode")
     return sorted(_with_own_names(scans), key=lambda scan: scan.name)
 
 

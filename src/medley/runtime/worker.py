@@ -69,14 +69,13 @@ def stream(function: Callable[..., Iterator[Any]], *arguments: Any, path: object
     child = _take()
     reusable = False
     try:
-        child.ask("open", function, arguments, path=path)
+        child.send("open", function, arguments, path=path)
         child.send("next", path=path)
-        while True:
-            more, item = child.receive(path)
-            if not more:
-                break
+        more, item = child.receive(path)
+        while more:
             child.send("next", path=path)  # the child computes it while the caller uses this one
             yield item
+            more, item = child.receive(path)
         reusable = True
     except (MedleyError, WorkerError, MemoryError):
         reusable = True
@@ -269,7 +268,8 @@ def _serve() -> None:
                 result = details[0](*details[1])
             elif action == "open":
                 _limit_memory()
-                items = iter(details[0](*details[1]))
+                items = _lazily(*details)
+                continue  # errors are answered to the first "next"
             elif action == "next":
                 result = _next(items)
             elif action == "close":
@@ -279,6 +279,10 @@ def _serve() -> None:
             items = iter(())
             message = _packed((False, (type(error).__name__, one_line(error))))
         _write(answers, message)
+
+
+def _lazily(function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...]) -> Iterator[Any]:
+    yield from function(*arguments)
 
 
 def _import(module: str) -> None:
