@@ -49,7 +49,7 @@ def test_restorers_of_both_backends_agree(model, onnx_file):
     noisy = np.random.default_rng(0).normal(0, 200, (3, 30, 41)).astype(np.float32)
     torch_one, onnx_one = load(model), package.load(onnx_file)
     by_torch, by_onnx = (one.restore_slices(noisy, "ct-denoise", span) for one in (torch_one, onnx_one))
-    assert np.linalg.norm(by_torch - by_onnx) < 1e-5 * np.linalg.norm(by_torch)
+    assert np.linalg.norm(by_torch - by_onnx) < 1e-4 * np.linalg.norm(by_torch)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,17 @@ def test_the_precision_is_in_the_record_the_report_and_the_header(medley, model,
     assert medley("restore", ct_series, "-o", tmp_path / "o", "--precision", "float16").code == 2
 
 
+def test_a_series_that_medley_restored_is_reported_and_one_that_it_degraded_is_not(
+    medley, model, ct_series, tmp_path
+) -> None:
+    low, once, twice = (tmp_path / name for name in ("low", "once", "twice"))
+    assert medley("degrade", ct_series, "-o", low, "-t", "ct-denoise").code == 0
+    done = medley("restore", low, "-o", once, "-m", model)
+    assert (done.code, "medley before" in done.err) == (0, False)
+    done = medley("restore", once, "-o", twice, "-m", model)
+    assert (done.code, done.err.count("note: the series was written by medley before")) == (0, 1)
+
+
 def test_only_json_is_printed_on_stdout(medley, model, ct_nifti, tmp_path) -> None:
     done = medley("restore", ct_nifti, "-o", tmp_path / "o.nii.gz", "-m", model, "-t", "ct-denoise", "--json", "-")
     assert json.loads(done.out)["scans"][0]["output"] == str(tmp_path / "o.nii.gz")

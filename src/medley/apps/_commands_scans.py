@@ -34,7 +34,7 @@ def restore(
         int, typer.Option(callback=options.one_of((1, 2, 4)), help="MR: a grid that is 2 or 4 times finer in-plane.")
     ] = 1,
     keep_measured: Annotated[
-        bool, typer.Option("--keep-measured", help="MR: keep the part of k-space unchanged that was measured.")
+        bool, typer.Option("--keep-measured", help="MR: keep the measured part of k-space unchanged.")
     ] = False,
     measured: Annotated[
         str | None,

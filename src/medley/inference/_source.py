@@ -9,8 +9,9 @@ from medley.volume import Volume
 
 
 def notify_if_processed(volume: Volume) -> None:
-    """Warn with a `MedleyNotice` where a series is a result of medley."""
-    if processed := getattr(volume.source, "processed", ""):
+    """Warn with a `MedleyNotice` where a series was restored by medley. One that medley degraded is to be restored."""
+    processed = getattr(volume.source, "processed", "")
+    if processed and " degraded by " not in processed:
         warnings.warn(
             f"the series was written by medley before ({processed}); restoring it again removes more detail: use the "
             "original series if that is not intended",
