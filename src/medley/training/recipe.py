@@ -211,10 +211,10 @@ class PredictionRecipe(Recipe):
 
     Attributes
     ----------
-    targets: names of the store's targets to predict. (): all of them.
+    targets: names of the store's targets to predict. Empty: all of them.
     inputs: input channels: "image", and stored masks such as the structures or the region of a dose.
     batch: number of records in a step.
-    crop: size of the crops, in voxels along each axis. (): whole records.
+    crop: size of the crops, in voxels along each axis. Empty: whole records.
     backbone: file with the weights of a ResNet to start from. None: random weights.
     class_weights: "equal", or "inverse": in inverse proportion to the frequency of a class in the training records.
     voxel_weights: for structures, "equal", or "inverse": the voxels inside have the same total weight as those outside.
