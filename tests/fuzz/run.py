@@ -26,7 +26,7 @@ from seeds import SCANS, SELF_TEST  # noqa: E402
 
 SEEDS = {**SCANS, **OTHERS}
 ALL = {**SEEDS, **SELF_TEST}
-HANG_SECONDS = 60
+HANG_SECONDS = 30
 
 
 def work(names: list[str], first: int, last: int, salt: int) -> None:
@@ -60,9 +60,15 @@ def run(names: list[str], count: int, salt: int = 0) -> list[tuple[str, int, str
             raise SystemExit(f"the child ended with code {code} before its first mutant; try --child {command[-1]!r}")
         if begun is not None:
             outcome = "hang" if hung else "process death"
-            results.append((begun[1], begun[0], outcome, f"exit code {code}"))
+            _add(results, begun[1], begun[0], outcome, f"exit code {code}")
         first = max((number for _, number, _, _ in results), default=-1) + 1
     return results
+
+
+def _add(results: list, kind: str, number: int, outcome: str, detail: str) -> None:
+    results.append((kind, number, outcome, detail))
+    if outcome in FAULTS:
+        print(f"--- {kind}, mutant {number}: {outcome}: {detail}", flush=True)
 
 
 def _follow(child: subprocess.Popen, results: list) -> tuple[tuple[int, str] | None, bool]:
@@ -82,7 +88,7 @@ def _follow(child: subprocess.Popen, results: list) -> tuple[tuple[int, str] | N
             for line in lines:
                 number, name, *outcome = json.loads(line)
                 if outcome:
-                    results.append((name, number, *outcome))
+                    _add(results, name, number, *outcome)
                 begun = None if outcome else (number, name)
 
 
@@ -107,9 +113,6 @@ def main() -> int:
         work(*json.loads(options.child))
         return 0
     results = run(options.kinds, options.count, options.salt)
-    for kind, number, outcome, detail in results:
-        if outcome in FAULTS:
-            print(f"--- {kind}, mutant {number}: {outcome}: {detail}")
     rows = table(results)
     if options.output:
         with options.output.open("w", newline="") as file:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -82,6 +83,13 @@ def test_two_streams_at_once_and_one_left_early_do_not_mix():
 def test_a_crash_in_a_stream_is_one_sentence():
     with pytest.raises(MedleyError, match="bad: the decoder crashed"):
         list(stream(map, os._exit, [4], path="bad"))
+
+
+def test_a_crash_in_a_stream_names_the_path_of_its_item():
+    items = stream(map, operator.methodcaller("__call__"), [time.time, time.time, os.abort], path=["a", "b", "c"])
+    assert next(items) <= next(items)
+    with pytest.raises(MedleyError, match=r"^c: the decoder crashed"):
+        next(items)
 
 
 def test_many_threads_at_once():

@@ -64,24 +64,27 @@ def call(function: Callable[..., Any], *arguments: Any, path: object) -> Any:
 def stream(function: Callable[..., Iterator[Any]], *arguments: Any, path: object) -> Iterator[Any]:
     """Yield the items of the generator `function(*arguments)`, which runs in a child process; otherwise as `call`.
 
-    The child is one item ahead of the caller.
+    The child is one item ahead of the caller. `path` may be a list with the path of each item.
     """
+    paths = path if isinstance(path, list) else [path]
+    count = 0
     child = _take()
     reusable = False
     try:
-        child.send("open", function, arguments, path=path)
-        child.send("next", path=path)
-        more, item = child.receive(path)
+        child.send("open", function, arguments, path=paths[0])
+        child.send("next", path=paths[0])
+        more, item = child.receive(paths[0])
         while more:
-            child.send("next", path=path)  # the child computes it while the caller uses this one
+            count = min(count + 1, len(paths) - 1)
+            child.send("next", path=paths[count])  # the child computes it while the caller uses this one
             yield item
-            more, item = child.receive(path)
+            more, item = child.receive(paths[count])
         reusable = True
     except (MedleyError, WorkerError, MemoryError):
         reusable = True
         raise
     except GeneratorExit:
-        child.send("close", path=path)
+        child.send("close", path=paths[count])
         child.unread = 2
         reusable = True
         raise

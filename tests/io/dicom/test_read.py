@@ -66,12 +66,12 @@ def test_values_and_points_agree_with_simpleitk(tmp_path, phantoms, orientation)
 
 
 def test_slices_are_decoded_one_at_a_time_and_anew_each_time(tmp_path, phantoms, monkeypatch):
-    from medley.io.dicom import read as dicom_read
+    from medley.io.dicom import decode as dicom_decode
 
     phantoms.write_ct_series(tmp_path / "ct")
     decoded = []
-    real = dicom_read.stored_frames
-    monkeypatch.setattr(dicom_read, "stored_frames", lambda *args: decoded.append(args) or real(*args))
+    real = dicom_decode.decoded_frames
+    monkeypatch.setattr(dicom_decode, "decoded_frames", lambda *args: decoded.append(args) or real(*args))
     volume = open_scan(tmp_path / "ct")
     assert decoded == []
     slices = iter(volume.data)

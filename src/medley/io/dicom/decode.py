@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
@@ -18,22 +19,32 @@ from medley.runtime import worker
 from medley.runtime.limits import check_memory
 
 
-def stored_frames(pixels: Pixels, indices: list[int]) -> Iterator[np.ndarray]:
-    """The frames of those indices as stored integers (row, column), decoded one at a time.
+def stored_frames(files: Iterable[tuple[Pixels, list[int]]]) -> Iterator[np.ndarray]:
+    """The frames of those indices of each file as stored integers (row, column), decoded one at a time.
 
     Raises
     ------
     MedleyError: a compressed frame is not what the header says, or its decoder crashed.
     Any exception of the decoders; wrap the iteration in `medley.io.dicom.headers.reading`.
     """
-    check_memory(pixels.path, pixels.rows * pixels.columns * 8, "one slice")
-    if pixels.encapsulated:
-        return worker.stream(decoded_frames, pixels, indices, path=pixels.path)
-    return decoded_frames(pixels, indices)
+    for encapsulated, group in groupby(files, key=lambda file: file[0].encapsulated):
+        alike = list(group)
+        pixels = alike[0][0]
+        check_memory(pixels.path, pixels.rows * pixels.columns * 8, "one slice")
+        if encapsulated:
+            paths = [pixels.path for pixels, indices in alike for _ in indices]
+            yield from worker.stream(_decoded_files, alike, path=paths)
+        else:
+            yield from _decoded_files(alike)
+
+
+def _decoded_files(files: list[tuple[Pixels, list[int]]]) -> Iterator[np.ndarray]:
+    for pixels, indices in files:
+        yield from decoded_frames(pixels, indices)
 
 
 def decoded_frames(pixels: Pixels, indices: list[int]) -> Iterator[np.ndarray]:
-    """As `stored_frames`, in this process."""
+    """The frames of one file, decoded in this process."""
     syntax = UID(pixels.syntax)
     with opened(pixels.path) as file:
         if pixels.encapsulated:

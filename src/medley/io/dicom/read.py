@@ -154,11 +154,10 @@ def _check_alike(frames: list[Frame], where: object) -> None:
 
 def _decode(source: DicomSource) -> Iterator[np.ndarray]:
     """The slices in order, (row, column) float32 in the unit of the volume."""
-    for path, group in groupby(source.frames, key=lambda frame: frame.path):
-        frames = list(group)
-        stored = stored_frames(frames[0].pixels, [frame.index for frame in frames])
-        for frame in frames:
-            with guard.reading(path, "DICOM pixels"):
-                values = next(stored)
-            values = values * (frame.slope * source.factor) + frame.intercept * source.factor
-            yield as_float32(values, f"{path}: slice {frame}")
+    files = [list(group) for _, group in groupby(source.frames, key=lambda frame: frame.path)]
+    stored = stored_frames((frames[0].pixels, [frame.index for frame in frames]) for frames in files)
+    for frame in source.frames:
+        with guard.reading(frame.path, "DICOM pixels"):
+            values = next(stored)
+        values = values * (frame.slope * source.factor) + frame.intercept * source.factor
+        yield as_float32(values, f"{frame.path}: slice {frame}")
