@@ -21,7 +21,9 @@ from medley.training.recipe import Balance, Optimizer, PredictionRecipe, Recipe,
 _INTRODUCTION = """# Recipe keys
 
 All keys of the recipes of `medley train`, and of `recipe` and `methods` in those of `medley compare`.
-[Training](training.md) explains how to use them. This page is generated: `python -m medley.training.recipe_docs > docs/recipe-keys.md`.
+[Training](training.md) explains how to use them.
+
+This page is generated: `python -m medley.training.recipe_docs > docs/recipe-keys.md`.
 """
 # Title, prefix of the keys, class, and the base class whose keys are listed elsewhere.
 _SECTIONS: list[tuple[str, str, type[BaseModel], type[BaseModel]]] = [
