@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import IO, Any, BinaryIO, cast
@@ -9,7 +11,7 @@ from typing import IO, Any, BinaryIO, cast
 import numpy as np
 from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from medley.errors import MedleyError
 from medley.io.dicom.codestream import check_codestream
@@ -64,8 +66,27 @@ def decoded_frames(pixels: Pixels, indices: list[int]) -> Iterator[np.ndarray]:
         }
         # The content of a deflated file has been inflated.
         decoder = get_decoder(ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax)
-        for values, _ in decoder.iter_array(cast(BinaryIO, file), indices=indices, raw=True, **options):
-            yield values
+        frames = decoder.iter_array(cast(BinaryIO, file), indices=indices, raw=True, **options)
+        for _ in indices:
+            yield _next_rle(frames, pixels) if syntax == RLELossless else next(frames)[0]
+
+
+def _next_rle(frames: Iterator[Any], pixels: Pixels) -> np.ndarray:
+    """The next frame. RLE data has no size of its own: more values than Rows x Columns are only a warning of pydicom.
+
+    Runs in the child process, whose filters for warnings no other thread needs.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        values, _ = next(frames)
+    for one in caught:
+        match = re.search(r"(\d+) vs\. (\d+) bytes expected", str(one.message))
+        if match and int(match[1]) - int(match[2]) > 1:  # one byte is padding
+            raise MedleyError(
+                f"{pixels.path}: its RLE frame holds {match[1]} values, but its header says {pixels.rows} x "
+                f"{pixels.columns}; it is damaged"
+            )
+    return values
 
 
 def _check_codestreams(pixels: Pixels, indices: list[int], file: IO[bytes]) -> None:
