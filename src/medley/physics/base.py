@@ -1,4 +1,4 @@
-"""Degradation: draws its parameters, then applies them; what was drawn can be written down and applied again."""
+"""Degradations draw parameters, then apply them; drawn parameters can be stored and applied again."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _Work = Callable[[torch.Tensor, int, Mapping[str, Any], Spacing], torch.Tensor]
 
 @dataclass(frozen=True)
 class Limits:
-    """A parameter's default and the values it may have, low < value <= high; low itself only if `closed`.
+    """The default and the valid values of a parameter: low < value <= high; with `closed` also low itself.
 
-    `optional` parameters may be None.
+    `optional` parameters may be None; `whole` ones must be integers.
     """
 
     default: float | None
@@ -36,7 +36,7 @@ class Limits:
     optional: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Whether a parameter may have this value."""
+        """Whether a value is valid."""
         if value is None:
             return self.optional
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -56,18 +56,18 @@ _SEED = Limits(None, 0, closed=True, whole=True)
 
 
 class Degradation(ABC):
-    """What turns a good scan into a bad one, with all its parameters.
+    """A simulated loss of image quality, with its parameters.
 
-    Every number may be given as a pair (low, high): then `draw` draws it, evenly on a logarithmic scale. What `draw`
-    returns is plain JSON and holds everything, the seed of the noise included, so that `apply` does the same wherever
-    and whenever it is called. The noise of slice k depends on (seed, k) alone: it is the same whether a scan is in
-    memory or streamed, and however many slices go through at once.
+    A number may be given as a pair (low, high); then `draw` draws it uniformly on a logarithmic scale. The result of
+    `draw` is plain JSON and complete, including the random seed of the noise, so that `apply` can be repeated. The
+    noise of slice k depends only on (seed, k). With the same processor and versions, results are bit-identical whether
+    a scan is in memory or streamed, and for every number of slices at a time.
     """
 
     name: ClassVar[str]
-    modality: ClassVar[str]  # DICOM's word
+    modality: ClassVar[str]  # as in DICOM
     limits: ClassVar[Mapping[str, Limits]]
-    _pixels_at_once: ClassVar[int] = 1 << 20  # bounds the memory; the result does not depend on it
+    _pixels_at_once: ClassVar[int] = 1 << 20  # limits the memory; the result does not depend on it
 
     def __init__(self, **parameters: Any) -> None:
         unknown = [name for name in parameters if name not in self.limits]
@@ -83,9 +83,9 @@ class Degradation(ABC):
         self._check_together(self.parameters)
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Parameters for one scan: plain JSON values, the seed of the noise among them.
+        """Parameters for one scan, as plain JSON values, including the random seed of the noise.
 
-        Numbers given as a pair are drawn from it, evenly on a logarithmic scale.
+        Numbers that were given as a pair are drawn from that range, uniformly on a logarithmic scale.
         """
         drawn: dict[str, Any] = {"seed": int(rng.integers(2**32))}
         for name, value in self.parameters.items():
@@ -98,37 +98,37 @@ class Degradation(ABC):
     def apply(
         self, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None = None, *, first_slice: int = 0
     ) -> Image:
-        """The bad image.
+        """The degraded image.
 
         Parameters
         ----------
-        image: a Volume (it stays streamed if it is), or an array (slice, row, column) or (row, column), float32, in the
-            unit of the modality.
+        image: a Volume (a streamed one stays streamed), or an array (slice, row, column) or (row, column), float32, in
+            the unit of the modality.
         parameters: as `draw` returned them.
-        spacing: (row_mm, column_mm) of an array; a Volume has its own.
-        first_slice: the number of the array's first slice in its scan, when a scan is worked on piece by piece.
+        spacing: (row_mm, column_mm) of an array; not needed for a Volume.
+        first_slice: index of the array's first slice in its scan, if a scan is processed in pieces.
 
         Returns
         -------
-        The same kind as `image`, with the same shape, place and unit.
+        The same type as `image`, with the same shape, geometry and unit.
 
         Raises
         ------
-        MedleyError: a scan of another modality, values that are not finite, or parameters out of range.
+        MedleyError: a scan of another modality, values that are not finite, or invalid parameters.
         """
         return self._run(self._degrade, image, parameters, spacing, first_slice)
 
     def reference(
         self, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None = None, *, first_slice: int = 0
     ) -> Image:
-        """The good partner of what `apply` gives for the same arguments: here the image itself."""
+        """The target that belongs to the result of `apply` with the same arguments: here the image itself."""
         return image
 
     @abstractmethod
     def _degrade(
         self, slices: torch.Tensor, first: int, parameters: Mapping[str, Any], spacing: Spacing
     ) -> torch.Tensor:
-        """(N, rows, columns) float32 -> the same, degraded; `first` is the number of the first of them in its scan."""
+        """(N, rows, columns) float32 -> degraded, same shape; `first` is the index of the first slice in its scan."""
 
     def _run(
         self, work: _Work, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None, first: int
@@ -166,12 +166,12 @@ class Degradation(ABC):
         parameters: Mapping[str, Any],
         spacing: Spacing,
     ) -> Iterator[np.ndarray]:
-        """The slices worked on one after the other, a bounded number of them in memory."""
+        """The processed slices in order, with a limited number of them in memory."""
         at_once = max(1, self._pixels_at_once // (shape[1] * shape[2]))
         while batch := list(islice(slices, at_once)):
             stack = torch.from_numpy(np.stack(batch).astype(np.float32))
             if not torch.isfinite(stack).all():
-                raise MedleyError(f"slices {first} to {first + len(batch) - 1} hold values that are not finite numbers")
+                raise MedleyError(f"slices {first} to {first + len(batch) - 1} have values that are not finite")
             with torch.no_grad():
                 yield from work(stack, first, parameters, spacing).numpy()
             first += len(batch)
@@ -194,9 +194,9 @@ class Degradation(ABC):
             raise MedleyError(f"{name} of {self.name} is {value!r}, but it must be {limits}")
 
     def _check_together(self, parameters: Mapping[str, Any]) -> None:  # noqa: B027
-        """Raise a MedleyError where parameters do not go together; most do."""
+        """Raise a MedleyError if parameters cannot be combined."""
 
 
 def noise_generator(parameters: Mapping[str, Any], slice_number: int) -> np.random.Generator:
-    """The source of the noise of one slice; depends on the seed and the slice's number in its scan alone."""
+    """The random generator for one slice; depends only on the seed and the slice's index in its scan."""
     return np.random.default_rng([cast(int, parameters["seed"]), slice_number])

@@ -1,4 +1,4 @@
-"""Low-count PET: coincidences dropped from a simulated scan, both reconstructed by the same chain."""
+"""Low-count PET: coincidences are dropped from a simulated scan; both are reconstructed by the same method."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _TINY = 1e-12  # counts
 
 
 class LowCountPET(Degradation):
-    """A PET scan as it had looked with a fraction of its counts.
+    """A PET scan simulated with a fraction of its counts.
 
-    A slice of the scan is taken for the true activity, blurred by a Gaussian point-spread function, and projected
+    A slice of the scan is taken as the true activity, blurred by a Gaussian point-spread function, and projected
     (parallel beam). The full-count sinogram is a Poisson draw; the low-count one keeps each count of it with
-    probability 1/reduction, which is what dropping list-mode events does. Both are reconstructed by the same OSEM,
-    which knows the point-spread function: `apply` gives the image of the few counts, `reference` that of all of them.
-    Attenuation, scatter and randoms are not simulated: counts are those that remain after their correction.
+    probability 1/reduction, as dropping list-mode events does. Both are reconstructed by the same OSEM, which models
+    the point-spread function: `apply` gives the low-count image, `reference` the full-count image. Attenuation, scatter
+    and randoms are not simulated: counts are those that remain after their correction.
 
     Source of OSEM: Hudson and Larkin, IEEE Trans. Med. Imaging 13 (1994) 601.
 
     Parameters
     ----------
-    reduction: how many times fewer counts, from 1.
-    counts: coincidences of the full-count scan for a square centimetre of the slice at 1 SUV, so that a crop is about
-        as noisy as the same piece of a whole slice.
+    reduction: factor by which the counts are reduced, at least 1.
+    counts: coincidences of the full-count scan per square centimetre of the slice at 1 SUV, so that a crop is about as
+        noisy as the same region of a whole slice.
     iterations, subsets: of OSEM.
     psf_mm: full width at half maximum of the point-spread function.
     filter_mm: full width at half maximum of a Gaussian filter after the reconstruction; 0 for none.
@@ -54,7 +54,7 @@ class LowCountPET(Degradation):
     def reference(
         self, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None = None, *, first_slice: int = 0
     ) -> Image:
-        """The reconstruction of all counts, of which those of `apply` are a part."""
+        """The reconstruction of all counts; `apply` uses a subset of them."""
         return self._run(partial(self._scan, thinned=False), image, parameters, spacing, first_slice)
 
     def _degrade(
@@ -83,13 +83,13 @@ class LowCountPET(Degradation):
 
 @dataclass(frozen=True)
 class Subset:
-    """The expected counts of some of the views: a linear map of slices in SUV, and its adjoint.
+    """The expected counts of a subset of the views: a linear map of slices in SUV, and its adjoint.
 
     Attributes
     ----------
     beam: the views.
     psf_mm: full width at half maximum of the point-spread function.
-    scale: counts for 1 SUV mm on a ray.
+    scale: counts per SUV mm of a ray.
     """
 
     beam: ParallelBeam
@@ -105,32 +105,32 @@ class Subset:
         return blur(self.beam.back_project(sinograms * self.scale), self.psf_mm, self.beam.spacing)
 
 
-@lru_cache(maxsize=2)  # the projector is made once for a scan, not once for each piece of it
+@lru_cache(maxsize=2)  # the projector is made once per scan, not for each piece of it
 def scanner(shape: tuple[int, int], spacing: Spacing, counts: float, subsets: int, psf_mm: float) -> list[Subset]:
-    """The views of a slice in so many subsets, which together give `counts` for a square centimetre at 1 SUV.
+    """The views of a slice in `subsets` subsets, which together give `counts` per square centimetre at 1 SUV.
 
-    There are pi/2 times as many views over half a turn as pixels along the longer side of the grid, but no more than
-    scanners have, rounded up to a multiple of the subsets; a subset takes every so-manyth.
+    The number of views over half a turn is pi/2 times the pixels along the longer side of the grid, at most
+    `MOST_VIEWS`, rounded up to a multiple of `subsets`; the views of each subset are evenly spaced.
     """
     views = subsets * math.ceil(min(MOST_VIEWS, math.pi / 2 * max(shape)) / subsets)
     angles = half_turn(views)
     beams = [ParallelBeam(shape, spacing, angles[k::subsets]) for k in range(subsets)]
-    # a view's rays sum to (sum of the image) * (pixel area) / (bin width), in mm; 100 mm^2 are a square centimetre
+    # the rays of a view sum to (sum of the image) * (pixel area) / (bin width), in mm; 100 mm^2 = 1 cm^2
     return [Subset(beam, psf_mm, counts / 100 * beam.bin_mm / views) for beam in beams]
 
 
 def osem(subsets: list[Subset], counts: list[torch.Tensor], image: torch.Tensor, iterations: int) -> torch.Tensor:
     """Ordered-subsets expectation maximisation.
 
-    x <- x / M^T 1 * M^T (y / M x), with M and y of one subset after the other; every update keeps that subset's counts:
-    the sum of M^T 1 x is then the sum of y.
+    x <- x / M^T 1 * M^T (y / M x), with M and y of each subset in turn. Every update preserves the counts of its
+    subset: afterwards the sum of M x is the sum of y.
 
     Parameters
     ----------
-    subsets: the system M, in pieces.
-    counts: measured y, (N, views, bins) a subset.
-    image: (N, rows, columns), where to start; above 0 wherever there may be activity.
-    iterations: how often each subset is used.
+    subsets: the system matrix M, by subset.
+    counts: measured y, (N, views, bins) for each subset.
+    image: (N, rows, columns), the initial image; greater than 0 wherever there may be activity.
+    iterations: number of passes over all subsets.
 
     Source: Hudson and Larkin, IEEE Trans. Med. Imaging 13 (1994) 601.
     """

@@ -1,8 +1,8 @@
-"""How much each task counts, and how the tasks' gradients become one step. Restorers and multi-task nets alike.
+"""Weights of the tasks' losses and aggregation of their gradients, for restorers and multi-task networks.
 
-Two stages: a weighting takes the tasks' losses and gives them back weighed; then they are summed, or their gradients
-on the parameters that several tasks share are aggregated by torchjd, which settles conflicts between them.
-TAT's balancing weighs samples instead of tasks.
+There are two stages: a weighting multiplies the tasks' losses by weights; then the losses are summed, or their
+gradients on the parameters that several tasks share are aggregated by torchjd, which resolves conflicts.
+TAT's balancing weights samples instead of tasks.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from medley.training.recipe import Balance
 
 _WIDTH = 16
 
-Losses = dict[str, Tensor]  # task -> scalar; tasks without any label in a batch are absent
+Losses = dict[str, Tensor]  # task -> scalar; tasks without labels in the batch are absent
 
 
 def create_weighting(balance: Balance, tasks: Sequence[str], continuous: Iterable[str] = ()) -> Weighting:
-    """The weighting that a recipe names.
+    """The weighting of a recipe.
 
     Parameters
     ----------
-    tasks: names of the losses. continuous: those among them whose answer is a continuous value.
+    tasks: names of the losses. continuous: those of continuous targets.
 
     Raises
     ------
-    MedleyError: fixed weights for a task that is not learnt.
+    MedleyError: fixed weights for a task that is not trained.
     """
     if unknown := ", ".join(sorted(balance.weights.keys() - set(tasks))):
         raise MedleyError(f"balance.weights names {unknown}, but the tasks are {', '.join(tasks)}")
@@ -43,23 +43,23 @@ def create_weighting(balance: Balance, tasks: Sequence[str], continuous: Iterabl
 
 
 class Weighting(nn.Module):
-    """Losses in, weighed losses out. A loss that is not one of `tasks`, such as a router's own, passes as it is."""
+    """Maps losses to weighted losses. A loss that is not in `tasks`, such as a router's own, is unchanged."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
 
     def forward(self, losses: Losses) -> Losses:
-        """The same losses, each times its weight."""
+        """The losses, each multiplied by its weight."""
         return {name: self.weigh(name, loss) if name in self.tasks else loss for name, loss in losses.items()}
 
     def weigh(self, task: str, loss: Tensor) -> Tensor:
-        """One loss, weighed."""
+        """One loss multiplied by its weight."""
         raise NotImplementedError
 
 
 class FixedWeighting(Weighting):
-    """Every task times a factor, 1 where none is given."""
+    """A fixed factor for each task, 1 where none is given."""
 
     def __init__(self, tasks: Sequence[str], weights: Mapping[str, float]) -> None:
         super().__init__(tasks)
@@ -71,9 +71,9 @@ class FixedWeighting(Weighting):
 
 
 class UncertaintyWeighting(Weighting):
-    """Kendall, Gal & Cipolla, CVPR 2018 (arXiv 1705.07115), eq. 7 and 10: a learnt variance σ² for every task.
+    """Kendall, Gal & Cipolla, CVPR 2018 (arXiv 1705.07115), eq. 7 and 10: a learned variance σ² for each task.
 
-    loss / (2 σ²) + log σ for continuous answers, loss / σ² + log σ for the others. What is learnt is log σ², from 0.
+    loss / (2 σ²) + log σ for continuous targets, loss / σ² + log σ for others. The parameter is log σ², initially 0.
     """
 
     def __init__(self, tasks: Sequence[str], continuous: Iterable[str] = ()) -> None:
@@ -82,21 +82,21 @@ class UncertaintyWeighting(Weighting):
         self.log_variance = nn.Parameter(torch.zeros(len(self.tasks)))
 
     def weigh(self, task: str, loss: Tensor) -> Tensor:
-        """The loss by its uncertainty, plus the price of that uncertainty; it may be negative."""
+        """The loss divided by its variance, plus a penalty on the variance; it may be negative."""
         log_variance = self.log_variance[self.tasks.index(task)]
         precision = torch.exp(-log_variance) * (0.5 if task in self.continuous else 1.0)
         return precision * loss + 0.5 * log_variance
 
 
 class DynamicWeightAverage(Weighting):
-    """Liu, Johns & Davison, CVPR 2019 (arXiv 1803.10704), eq. 7: a loss that falls more slowly counts more.
+    """Liu, Johns & Davison, CVPR 2019 (arXiv 1803.10704), eq. 7: a loss that falls more slowly has a larger weight.
 
-    The weights sum to the number of tasks: softmax(r / temperature) · tasks, r = the loss's mean over the last period
-    by that over the one before. They are 1 for the first two periods.
+    The weights sum to the number of tasks: softmax(r / temperature) · tasks, where r is the mean loss of the last
+    period divided by that of the period before. They are 1 in the first two periods.
 
     Parameters
     ----------
-    period: calls in training mode that are averaged; the paper's is an epoch.
+    period: calls in training mode that are averaged; an epoch in the paper.
     """
 
     weights: Tensor
@@ -117,17 +117,17 @@ class DynamicWeightAverage(Weighting):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def forward(self, losses: Losses) -> Losses:
-        """The same losses, each times its weight, which is remembered."""
+        """The losses, each multiplied by its weight; in training mode they are added to the running means."""
         if self.training:
-            self._remember(losses)
+            self._record(losses)
         return super().forward(losses)
 
     def weigh(self, task: str, loss: Tensor) -> Tensor:
-        """loss · weight of this period."""
+        """loss · weight in this period."""
         return loss * self.weights[self.tasks.index(task)]
 
     @torch.no_grad()
-    def _remember(self, losses: Losses) -> None:
+    def _record(self, losses: Losses) -> None:
         if self.calls == self.period:
             mean = self.sums / self.counts
             rate = mean / self.last
@@ -144,7 +144,7 @@ class DynamicWeightAverage(Weighting):
 
 
 def create_aggregator(name: str) -> Callable[[Tensor], Tensor]:
-    """A way to make one gradient (P,) of several (tasks, P), by torchjd.
+    """A function of torchjd that aggregates gradients (tasks, P) to one (P,).
 
     Parameters
     ----------
@@ -169,14 +169,15 @@ def backward_aggregated(
     aggregate: Callable[[Tensor], Tensor],
     backward: Callable[..., None] = Tensor.backward,
 ) -> None:
-    """Set the gradients of a network: aggregated where several tasks' losses depend on a parameter, else as usual.
+    """Set the gradients of a network: aggregated for parameters that several tasks share, otherwise as usual.
 
     Parameters
     ----------
-    losses: of the tasks, scalars. others: losses of no task, such as a router's own; their gradients are added.
-    parameters: of the network, without gradients so far. Others on which the losses depend get the plain sum.
+    losses: scalars of the tasks.
+    others: losses that belong to no task, such as a router's own; their gradients are added.
+    parameters: of the network, without gradients. Other parameters that the losses depend on get the plain sum.
     aggregate: gradients of the shared parameters (losses, P) -> one (P,).
-    backward: called as `Tensor.backward`; what runs networks in mixed precision has its own.
+    backward: has the signature of `Tensor.backward`; mixed precision needs its own.
     """
     rows = []
     for loss in losses:
@@ -198,18 +199,18 @@ def backward_aggregated(
 
 
 def _joined(gradients: Sequence[Tensor | None], parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The gradients of one loss as one vector; 0 where it does not depend on a parameter."""
+    """The gradients of one loss as a vector; 0 for parameters it does not depend on."""
     pairs = zip(gradients, parameters, strict=True)
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
 
 
 class TatBalance(nn.Module):
-    """TAT's loss balancing (arXiv 2512.14550): a tiny network weighs every sample by how hard it is; its parameters are
-    trained with the restorer's.
+    """TAT's loss balancing (arXiv 2512.14550): a small network weights each sample by its difficulty; it is trained
+    together with the restorer.
 
-    From three mean absolute differences of a sample (no gradient flows into them) it estimates an uncertainty w, and
-    the sample's loss is L1 / (2 w²) + log(1 + w²) / 2: a hard sample counts less, but doubt has a price. At the start
-    w is 1 for every sample.
+    It estimates an uncertainty w from three mean absolute differences of a sample (detached from the graph). The loss
+    of the sample is L1 / (2 w²) + log(1 + w²) / 2: difficult samples have a smaller weight, and the second term
+    penalises large w. Initially w is 1 for every sample.
     """
 
     def __init__(self) -> None:
@@ -223,7 +224,7 @@ class TatBalance(nn.Module):
         nn.init.ones_(self.leave.bias)
 
     def forward(self, low: Tensor, restored: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch, a scalar. All three (B, 1, H, W): the network's input, its output, and the truth."""
+        """The loss of a batch, a scalar. All (B, 1, H, W): the network's input, its output, and the target."""
         error = distance(restored, target)  # (B,)
         distances = torch.stack([distance(low, target), distance(low, restored), error], dim=1).detach()  # (B, 3)
         square = self.uncertainty(distances) ** 2
