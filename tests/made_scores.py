@@ -1,11 +1,11 @@
-"""Rows of comparisons as a harness would write them, with effects that are known because they were put in."""
+"""Score rows as a comparison writes them, with known effects."""
 
 import json
 
 import numpy as np
 
 from medley.problems import Problem, Target
-from medley.scoring.scores import ScoreRow
+from medley.scoring.rows import ScoreRow
 
 ORGANS = ("Brainstem", "SpinalCord", "RightParotid", "Larynx", "PTV70")
 DIAGNOSES = ("nevus", "melanoma", "seborrheic_keratosis")
@@ -29,11 +29,11 @@ def multitask(gains=GAINS, seeds=(0, 1, 2), cases=40, *, seed=0):
     rows = []
     for m, (method, gain) in enumerate(gains.items()):
         for s in seeds:
-            known = (int(1e6 * (1 + m)), int(3e9 * (1 + m)), 600.0 + 40 * m + s)
+            known = {"parameters": int(1e6 * (1 + m)), "flops": int(3e9 * (1 + m)), "seconds": 600.0 + 40 * m + s}
             luck = rng.normal(0, 0.05)
             for k in range(cases):
                 skill = gain + luck - hardness[k]
-                who = (method, s, "{}", f"person-{k}", f"pt_{k}", *known)
+                who = {"method": method, "seed": s, "subject": f"person-{k}", "record": f"pt_{k}", **known}
                 dices = {f"dice {o}": float(np.clip(0.75 + 0.08 * skill + rng.normal(0, 0.02), 0, 1)) for o in ORGANS}
                 if k % 5 == 0:
                     dices.pop("dice PTV70")
@@ -55,7 +55,7 @@ def restoration(gains=GAINS, seeds=(0, 1), cases=6, *, seed=0):
         hardness, slices = rng.normal(size=cases), rng.integers(5, 90, cases)
         for method, gain in gains.items():
             for s in seeds:
-                who = (method, s, task, "{}", "{}", 26_000_000, 14_000_000_000, 5400.0)
+                cost = {"parameters": 26_000_000, "flops": 14_000_000_000, "seconds": 5400.0}
                 for k in range(cases):
                     psnr = 33 + gain - hardness[k] + rng.normal(0, 0.05)
                     values = {
@@ -64,9 +64,10 @@ def restoration(gains=GAINS, seeds=(0, 1), cases=6, *, seed=0):
                         "rmse": 400 / 10 ** (psnr / 20),
                         "slices": int(slices[k]),
                     }
-                    rows.append(ScoreRow(*who[:3], f"{task}-{k}", f"{task}-{k}-scan", *who[5:], values))
+                    who = (method, task, "image", f"{task}-{k}", f"{task}-{k}-scan")
+                    rows.append(ScoreRow(*who, seed=s, **cost, values=values))
     return rows
 
 
-def row(who, task, values):
-    return ScoreRow(*who[:2], task, *who[3:], values)
+def row(who, target, values):
+    return ScoreRow(**who, task="made", target=target, values=values)

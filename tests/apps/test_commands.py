@@ -1,4 +1,3 @@
-import csv
 import json
 
 import nibabel as nib
@@ -131,12 +130,15 @@ def test_other_files_are_refused_as_checkpoints(tmp_path) -> None:
             convert_app.state_dict_in(tmp_path / name)
 
 
-def test_evaluate_writes_a_line_for_each_record_and_prints_means(medley, model, small_store, tmp_path) -> None:
+def test_evaluate_writes_a_row_for_each_record_and_prints_means(medley, model, small_store, tmp_path) -> None:
+    from medley.scoring.rows import read_scores
+
     out = tmp_path / "scores.csv"
     done = medley("evaluate", model, "--data", small_store.path, "-o", out, "--pictures", tmp_path / "pictures")
     assert done.code == 0, done.err
-    rows = list(csv.DictReader(out.open()))
-    assert {(row["method"], row["task"]) for row in rows} == {
+    rows, header = read_scores(out)
+    assert header["experiment"] == "store, valid"
+    assert {(row.method, row.task) for row in rows} == {
         (method, task) for method in ("input", "tiny") for task in ("ct-denoise", "pet-denoise")
     }
     assert "PSNR" in done.out

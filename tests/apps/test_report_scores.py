@@ -2,7 +2,7 @@
 
 import pytest
 
-from medley.scoring.scores import write_scores
+from medley.scoring.rows import write_scores
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_restorers_are_reported_too(medley, made_scores, tmp_path) -> None:
     [
         (["{scores}", "--baseline", "unet"], "there is no method 'unet'"),
         (["{scores}", "{scores}"], "comes twice"),
-        (["{other}"], "is no table of scores of a comparison"),
+        (["{other}"], "is not a table of scores"),
         (["{empty}"], "is empty"),
         (["{nowhere}"], "cannot be read"),
         (["{scores}", "--panels", "{nowhere}"], "is no folder of images"),

@@ -7,7 +7,7 @@ from medley.experiments import compare as comparing
 from medley.experiments.compare import compare, read_comparison, weights_of
 from medley.models import weights
 from medley.plots.panels import write_panels
-from medley.scoring.scores import read_scores
+from medley.scoring.rows import read_scores
 from medley.training.recipe import read_yaml
 
 
@@ -62,13 +62,13 @@ def test_one_row_a_method_seed_task_and_case_with_what_it_cost(content, case_sto
         for case in cases
         for task in ("segmentation", *(("dose", "diagnosis") if case != "case-12" else ()))
     }
-    assert {(row.method, row.seed, row.task, row.case) for row in rows} == expected
+    assert {(row.method, row.seed, row.title, row.record) for row in rows} == expected
     assert len(rows) == len(expected)
     stl, ctan = (next(row for row in rows if row.method == name) for name in ("stl", "ctan"))
-    assert stl.subject == cases[stl.case].subject
+    assert stl.subject == cases[stl.record].subject
     assert stl.parameters != ctan.parameters
     assert stl.flops > 0
-    assert set(next(row for row in rows if row.task == "diagnosis").values) == {"label", "p one", "p two"}
+    assert set(next(row for row in rows if row.target == "diagnosis").values) == {"label", "p one", "p two"}
 
 
 def test_what_is_finished_is_not_done_again_and_what_was_cut_off_goes_on(content, monkeypatch):
@@ -98,7 +98,7 @@ def test_several_at_a_time_give_the_same(content, tmp_path):
     one = compare(*read_comparison(content, "it"))
     two = compare(*read_comparison({**content, "output": str(tmp_path / "two")}, "it"), jobs=2)
     for a, b in zip(one, two, strict=True):
-        assert (a.method, a.seed, a.task, a.case, a.flops) == (b.method, b.seed, b.task, b.case, b.flops)
+        assert (a.method, a.seed, a.target, a.record, a.flops) == (b.method, b.seed, b.target, b.record, b.flops)
         assert a.values == pytest.approx(b.values, rel=1e-3, abs=1e-3)
 
 
@@ -177,7 +177,7 @@ def test_one_network_is_scored_as_in_a_comparison(content, case_store, small_sto
     assert read_scores(tmp_path / "scores.csv")[0] == expected
     for models, keys, what in (
         ([], {}, "name the models"),
-        (["tat-tiny"], {}, "holds cases with targets, but tat-tiny gives mr-sr"),
+        (["tat-tiny"], {}, "contains cases with targets, but the outputs of tat-tiny are mr-sr"),
         ([str(file)], {"classical": True}, "are of restorers"),
     ):
         with pytest.raises(MedleyError, match=what):

@@ -111,13 +111,13 @@ def _store(path: Path) -> Any:
 
 
 def _scores(folder: Path) -> Path:
-    from medley.scoring.scores import write_scores
+    from medley.scoring.rows import write_scores
 
     return write_scores(made_scores.restoration(cases=3), folder / "a.csv", header={"experiment": "fuzz"})
 
 
 def _read_scores(path: Path) -> Any:
-    from medley.scoring.scores import read_scores
+    from medley.scoring.rows import read_scores
 
     return read_scores(path)
 

@@ -12,9 +12,9 @@ import medley
 from medley.experiments.report_tables import tables
 from medley.models import weights
 from medley.physics import create_degradation
-from medley.scoring.scores import read_scores
+from medley.scoring.rows import read_scores
 from medley.scoring.statistics import compare_methods
-from medley.scoring.table import cells, read_csv, summary
+from medley.scoring.summary import cells, summary
 from medley.tasks import TASKS, Normalisation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ CLASSICAL = ("input", "gaussian", "total-variation", "non-local-means")
 @pytest.fixture(scope="module")
 def table():
     """{(task, method): Summary} of results/tiny.csv."""
-    return {(one.task, one.method): one for one in summary(read_csv(ROOT / "results" / "tiny.csv"))}
+    return {(one.task, one.method): one for one in summary(read_scores(ROOT / "results" / "tiny.csv")[0])}
 
 
 def test_the_packaged_weights_are_there_and_small():

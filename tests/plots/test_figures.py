@@ -12,7 +12,7 @@ from medley.plots import figures
 from medley.plots.figures import case_for_picture, picture, write_pictures
 from medley.scoring.classical import Tuned
 from medley.scoring.methods import ClassicalMethod, Input
-from medley.scoring.table import Row
+from medley.scoring.rows import ScoreRow
 from medley.tasks import Normalisation
 
 
@@ -68,8 +68,9 @@ def test_of_the_classical_methods_the_best_is_shown(store: Store) -> None:
     def tuned(name: str) -> ClassicalMethod:
         return ClassicalMethod([Tuned(name, "ct-denoise", {}, 0.0, 0.0, 1, 0, ())])
 
-    def row(name: str, psnr: float) -> Row:
-        return Row(name, "ct-denoise", "", "", 3, psnr, 0.9, 1.0, "")
+    def row(name: str, psnr: float) -> ScoreRow:
+        values = {"slices": 3, "psnr": psnr, "ssim": 0.9, "rmse": 1.0}
+        return ScoreRow(name, "ct-denoise", "image", "", "", values=values)
 
     methods = [Input(), tuned("gaussian"), tuned("total-variation"), Perfect(store)]
     rows = [row("input", 60), row("gaussian", 30), row("total-variation", 31), row("perfect", 99)]

@@ -10,7 +10,7 @@ from medley.scoring import classical, evaluate
 from medley.scoring.classical import CLASSICAL, Classical
 from medley.scoring.evaluate import compare, tuned_classical
 from medley.scoring.methods import Input, Network
-from medley.scoring.table import summary
+from medley.scoring.summary import summary
 from medley.tasks import TASKS, Normalisation
 
 
@@ -31,10 +31,10 @@ class Shrunk(Input):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_row_a_volume_with_the_scores_of_the_whole_volume(store: Store, task: str) -> None:
     rows = evaluate.evaluate(Input(), store, tasks=[task])
-    assert [row.case for row in rows] == [f"{task}-valid-0", f"{task}-valid-1"]
+    assert [row.record for row in rows] == [f"{task}-valid-0", f"{task}-valid-1"]
     for row, entry in zip(rows, store.entries("valid", task), strict=True):
         expected = score(store.input(entry)[:], store.target(entry)[:], task, full_scale=entry.normalisation.high)
-        assert (row.psnr, row.ssim, row.rmse) == pytest.approx(tuple(expected.values()))
+        assert {name: row.values[name] for name in expected} == pytest.approx(expected)
         assert (row.method, row.task, row.subject) == ("input", task, entry.subject)
 
 
@@ -45,7 +45,7 @@ def test_all_tasks_of_the_split_by_default(store: Store) -> None:
 
 
 def test_blank_slices_are_not_counted(store: Store) -> None:
-    assert [row.slices for row in evaluate.evaluate(Input(), store, tasks=["ct-denoise"])] == [4, 3]
+    assert [row.values["slices"] for row in evaluate.evaluate(Input(), store, tasks=["ct-denoise"])] == [4, 3]
 
 
 def test_the_window_is_named(store: Store) -> None:
@@ -65,8 +65,8 @@ def test_a_volume_goes_through_in_pieces(store: Store, monkeypatch: pytest.Monke
     pieces = evaluate.evaluate(method, store, progress=lambda *step: steps.append(step))
     assert method.seen == [2, 1, 2, 1, 3, 2, 3, 2]
     for one, other in zip(whole, pieces, strict=True):
-        assert (one.case, one.slices) == (other.case, other.slices)
-        assert (one.psnr, one.ssim, one.rmse) == pytest.approx((other.psnr, other.ssim, other.rmse))
+        assert (one.record, one.values["slices"]) == (other.record, other.values["slices"])
+        assert one.values == pytest.approx(dict(other.values))
     assert [step[0] for step in steps] == [0, 2, 3, 5, 6, 9, 11, 14, 16]
     assert {step[1] for step in steps} == {16}
     assert steps[0][2] == "shrunk: mr-sr-valid-0"
@@ -77,16 +77,16 @@ def test_an_answer_that_is_not_finite_is_an_error(store: Store) -> None:
         def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
             return np.full_like(slices, np.nan)
 
-    with pytest.raises(MedleyError, match="answer of shrunk to mr-sr-valid-0 has values that are not finite"):
+    with pytest.raises(MedleyError, match="output of shrunk for mr-sr-valid-0 contains values that are not finite"):
         evaluate.evaluate(Broken(), store)
 
 
 @pytest.mark.parametrize(
     ("split", "tasks", "message"),
     [
-        ("test", None, "the split 'test' of .* has no volume at all"),
+        ("test", None, "the split 'test' of .* contains no volumes"),
         ("test", ["ct-denoise"], "the split 'test' of .* has no volume of ct-denoise"),
-        ("valid", ["ct-denoise"], "shrunk cannot do ct-denoise, only mr-sr, pet-denoise"),
+        ("valid", ["ct-denoise"], "shrunk does not support ct-denoise, only mr-sr, pet-denoise"),
         ("valid", ["ct"], "there is no task 'ct'"),
     ],
 )
@@ -99,7 +99,7 @@ def test_each_method_is_compared_on_what_it_can_do(store: Store) -> None:
     rows = compare([Input(), Shrunk()], store, tasks=["mr-sr", "ct-denoise"])
     done = [(one.task, one.method) for one in summary(rows)]
     assert done == [("mr-sr", "input"), ("mr-sr", "shrunk"), ("ct-denoise", "input")]
-    with pytest.raises(MedleyError, match="shrunk can do none of ct-denoise, only mr-sr, pet-denoise"):
+    with pytest.raises(MedleyError, match="shrunk supports none of ct-denoise, only mr-sr, pet-denoise"):
         compare([Shrunk()], store, tasks=["ct-denoise"])
 
 
@@ -143,4 +143,4 @@ def test_a_network(store: Store) -> None:
     method = Network(Restorer())  # type: ignore[arg-type]
     assert (method.name, method.tasks, method.settings("pet-denoise")) == ("halving", ("pet-denoise",), "version 0.1.0")
     rows, same = (evaluate.evaluate(one, store, tasks=["pet-denoise"]) for one in (method, Shrunk()))
-    assert [row.psnr for row in rows] == [row.psnr for row in same]
+    assert [row.values for row in rows] == [row.values for row in same]

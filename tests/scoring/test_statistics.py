@@ -7,7 +7,7 @@ import pytest
 
 from medley.errors import MedleyError
 from medley.metrics.answers import delta, summarise
-from medley.scoring.scores import ScoreRow
+from medley.scoring.rows import ScoreRow
 from medley.scoring.statistics import compare_methods, higher_is_better
 
 
@@ -25,7 +25,7 @@ def test_scores_are_those_of_the_cases_averaged_over_seeds(made_scores, rows, fo
     for target in made_scores.PROBLEM.targets:
         for method in made_scores.GAINS:
             alone = [
-                summarise(target, [r.values for r in rows if (r.method, r.seed, r.task) == (method, s, target.name)])
+                summarise(target, [r.values for r in rows if (r.method, r.seed, r.title) == (method, s, target.name)])
                 for s in range(3)
             ]
             for score in alone[0]:
@@ -86,7 +86,7 @@ def test_all_cases_of_a_subject_go_along():
     def rows(copies):
         values = np.random.default_rng(0).normal(3, 1, 12)
         return [
-            ScoreRow("one", 0, "dose", f"person-{s}", f"case-{s}-{k}", 1, 1, 1.0, {"mae": float(value)})
+            ScoreRow("one", "made", "dose", f"person-{s}", f"case-{s}-{k}", values={"mae": float(value)})
             for s, value in enumerate(values)
             for k in range(copies)
         ]
@@ -124,7 +124,7 @@ def test_restorers_are_weighed_by_slices_as_in_the_papers(made_scores):
     rows = made_scores.restoration()
     found = compare_methods(rows, baseline="stl", resamples=300)
     assert found.tasks["ct-denoise"] == ("psnr", "ssim", "rmse")
-    own = [row.values for row in rows if (row.method, row.seed, row.task) == ("ctan", 0, "pet-denoise")]
+    own = [row.values for row in rows if (row.method, row.seed, row.title) == ("ctan", 0, "pet-denoise")]
     expected = np.average([v["psnr"] for v in own], weights=[v["slices"] for v in own])
     assert found.findings["pet-denoise", "psnr", "ctan"].seeds[0] == pytest.approx(expected)
     assert found.findings["pet-denoise", "psnr", "ctan"].difference.low > 0
@@ -135,7 +135,7 @@ def test_restorers_are_weighed_by_slices_as_in_the_papers(made_scores):
 def test_people_of_one_task_are_not_drawn_for_another(made_scores):
     """Six people of CT stay six, whatever is drawn of PET: the interval is that of CT alone."""
     rows = made_scores.restoration()
-    alone = compare_methods([row for row in rows if row.task == "ct-denoise"])
+    alone = compare_methods([row for row in rows if row.title == "ct-denoise"])
     both = compare_methods(rows)
     key = ("ct-denoise", "psnr", "ctan")
     assert dataclasses.astuple(alone.findings[key].estimate) == dataclasses.astuple(both.findings[key].estimate)
@@ -143,7 +143,7 @@ def test_people_of_one_task_are_not_drawn_for_another(made_scores):
 
 def test_a_draw_without_a_class_leaves_it_out():
     rows = [
-        ScoreRow("one", 0, "diagnosis", f"p{k}", f"p{k}", 1, 1, 1.0, {"label": label, "p no": 1 - p, "p yes": p})
+        ScoreRow("one", "made", "diagnosis", f"p{k}", f"p{k}", values={"label": label, "p no": 1 - p, "p yes": p})
         for k, (label, p) in enumerate([(0, 0.1), (0, 0.6), (1, 0.5)])
     ]
     found = compare_methods(rows).findings["diagnosis", "auroc", "one"]
@@ -153,7 +153,7 @@ def test_a_draw_without_a_class_leaves_it_out():
 
 
 def test_a_method_without_a_task_has_no_delta(rows):
-    kept = [row for row in rows if (row.method, row.task) != ("hps", "dose")]
+    kept = [row for row in rows if (row.method, row.title) != ("hps", "dose")]
     found = compare_methods(kept, baseline="stl", resamples=50)
     assert ("dose", "dose_score", "hps") not in found.findings
     assert {method.name: method.delta is None for method in found.methods} == {
@@ -173,12 +173,12 @@ def test_which_way_a_score_runs():
 
 def test_unequal_cases_are_refused_by_name(rows):
     def lacks(row):
-        return (row.method, row.seed, row.task) == ("mtan", 1, "dose") and row.case in ("pt_3", "pt_7")
+        return (row.method, row.seed, row.title) == ("mtan", 1, "dose") and row.record in ("pt_3", "pt_7")
 
     with pytest.raises(MedleyError, match="mtan, seed 1: lacks dose of pt_3, pt_7, which"):
         compare_methods([row for row in rows if not lacks(row)])
     with pytest.raises(MedleyError, match="mtan, seed 1: lacks dose of pt_0, pt_1, pt_2, pt_3, pt_4 and 35 more"):
-        compare_methods([row for row in rows if (row.method, row.seed, row.task) != ("mtan", 1, "dose")])
+        compare_methods([row for row in rows if (row.method, row.seed, row.title) != ("mtan", 1, "dose")])
     with pytest.raises(MedleyError, match="stl, seed 0: segmentation of pt_0 comes twice"):
         compare_methods([*rows, rows[0]])
     spoilt = list(rows)
@@ -193,4 +193,4 @@ def test_what_cannot_be_compared_is_refused(rows):
     with pytest.raises(MedleyError, match="no scores"):
         compare_methods([])
     with pytest.raises(MedleyError, match="dose: has no score that is known, only hits"):
-        compare_methods([dataclasses.replace(row, task="dose", values={"hits": 1.0}) for row in rows[:1]])
+        compare_methods([dataclasses.replace(row, target="dose", values={"hits": 1.0}) for row in rows[:1]])

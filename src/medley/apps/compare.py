@@ -27,7 +27,7 @@ def compare(
     require_extra("train")
     from medley.experiments import compare as comparing
     from medley.plots.panels import write_panels
-    from medley.scoring.scores import write_scores
+    from medley.scoring.rows import write_scores
     from medley.training.recipe import read_yaml
 
     what = f"the recipe {recipe}"

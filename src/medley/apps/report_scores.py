@@ -12,7 +12,7 @@ from medley.apps._terminal import say
 from medley.errors import MedleyError
 from medley.experiments.report import Experiment, write_report
 from medley.experiments.report_tables import Cell, tables
-from medley.scoring.scores import ScoreRow, read_scores
+from medley.scoring.rows import ScoreRow, read_scores
 from medley.scoring.statistics import Comparison, compare_methods
 
 

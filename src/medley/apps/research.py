@@ -120,7 +120,8 @@ def evaluate(
     from medley.plots.figures import write_pictures
     from medley.scoring.evaluate import compare, tuned_classical
     from medley.scoring.methods import Input, Method, Network
-    from medley.scoring.table import HEADERS, cells, summary, write_csv
+    from medley.scoring.rows import write_scores
+    from medley.scoring.summary import HEADERS, cells, summary
 
     check_outputs(data, [output] if pictures is None else [output, pictures], overwrite=overwrite)
     store = Store(data)
@@ -137,7 +138,8 @@ def evaluate(
             chosen = tasks or [task for task in TASKS if store.entries(split, task)]
             methods[1:1] = tuned_classical(store, chosen, progress=update)
         rows = compare(methods, store, split=split, tasks=tasks, progress=update)
-    write_csv(rows, output, overwrite=overwrite)
+    header = {"experiment": f"{store.path.name}, {split}", "medley": medley.__version__}
+    write_scores(rows, output, header=header, overwrite=overwrite)
     if pictures is not None:
         write_pictures(store, methods, pictures, rows=rows, split=split, tasks=tasks, overwrite=overwrite)
     table = new_table(*HEADERS)
@@ -153,7 +155,7 @@ def _evaluate_answers(
     from medley.apps.report_scores import show_tables
     from medley.models.loading import load
     from medley.scoring.networks import score_network
-    from medley.scoring.scores import write_scores
+    from medley.scoring.rows import write_scores
     from medley.scoring.statistics import compare_methods
 
     if not models:

@@ -25,7 +25,7 @@ from medley.models import weights
 from medley.runtime.allocator import keep_buffers
 from medley.runtime.locks import locked
 from medley.scoring.networks import score_network
-from medley.scoring.scores import ScoreRow, read_scores, write_scores
+from medley.scoring.rows import ScoreRow, read_scores, write_scores
 from medley.training.checkpoint import Checkpoints
 from medley.training.loop import train
 from medley.training.recipe import (

@@ -15,7 +15,8 @@ from medley.metrics.image import score
 from medley.plots.pictures import rounded_up
 from medley.runtime.atomic import replacing
 from medley.scoring.methods import ClassicalMethod, Method
-from medley.scoring.table import Row, summary
+from medley.scoring.rows import ScoreRow
+from medley.scoring.summary import summary
 from medley.tasks import TASKS, task_named
 
 SIDE = 384  # pixels of the longer side of a panel
@@ -39,7 +40,7 @@ def write_pictures(
     methods: Sequence[Method],
     folder: str | Path,
     *,
-    rows: Sequence[Row] = (),
+    rows: Sequence[ScoreRow] = (),
     split: str = "valid",
     tasks: Sequence[str] | None = None,
     overwrite: bool = False,
@@ -114,7 +115,7 @@ def write_png(image: Image.Image, path: Path, *, overwrite: bool = False) -> Pat
     return path
 
 
-def _shown(methods: Sequence[Method], rows: Sequence[Row], task: str) -> list[Method]:
+def _shown(methods: Sequence[Method], rows: Sequence[ScoreRow], task: str) -> list[Method]:
     """The methods that can do a task, of the classical ones the best alone."""
     able = [method for method in methods if task in method.tasks]
     classical = {method.name for method in able if isinstance(method, ClassicalMethod)}

@@ -1,8 +1,8 @@
-"""One trained network, scored on a store: the rows of a comparison, for restorers and multi-task nets alike."""
+"""Scores of one trained network, a restorer or a predictor, on a store."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from torch import nn
 
@@ -15,63 +15,62 @@ from medley.models.weights import Description
 from medley.scoring.cases import score_case
 from medley.scoring.evaluate import evaluate
 from medley.scoring.methods import Network
-from medley.scoring.scores import ScoreRow
+from medley.scoring.rows import ScoreRow
 
-RESTORER_INPUT = (1, 128, 128)  # what the FLOPs of a restorer are counted for
+RESTORER_INPUT = (1, 128, 128)  # shape for which the FLOPs of a restorer are counted
 
 
 def score_network(
     model: nn.Module, description: Description, store: Store, *, split: str, method: str, seed: int
 ) -> list[ScoreRow]:
-    """A row a case and target (task, of a restorer), with what the network costs.
+    """One row per record and target, including the cost of the network.
 
     Parameters
     ----------
-    method, seed: what the rows say of themselves.
+    method, seed: the method's name and the random seed of its training, for the rows.
 
     Raises
     ------
-    MedleyError: a restorer on a store of cases, or the other way round; the split has nothing for it.
+    MedleyError: a restorer on a store of cases with targets, or a predictor on a store of scans to restore; the split
+        contains nothing that the network can be scored on.
     """
     if bool(description.problem) != (store.manifest.problem is not None):
-        holds = "cases with targets" if store.manifest.problem else "scans to restore"
-        raise MedleyError(f"{store.path} holds {holds}, but {description.name} gives {', '.join(description.tasks)}")
-    found, shape = (
-        _answers(model, description, store, split)
-        if description.problem
-        else _restored(model, description, store, split)
-    )
-    cost: dict[str, Any] = {
-        "parameters": parameters(model),
-        "flops": flops(model, shape),
-        "seconds": float(description.training.get("seconds", 0)),
-    }
-    return [ScoreRow(method=method, seed=seed, **one, **cost) for one in found]
+        contents = "cases with targets" if store.manifest.problem else "scans to restore"
+        raise MedleyError(
+            f"{store.path} contains {contents}, but the outputs of {description.name} are "
+            f"{', '.join(description.tasks)}"
+        )
+    score = _score_predictor if description.problem else _score_restorer
+    rows, shape = score(model, description, store, split)
+    if not rows:
+        raise MedleyError(f"the split {split!r} of {store.path} contains no record to score {description.name} on")
+    count, operations = parameters(model), flops(model, shape)
+    seconds = float(description.training.get("seconds", 0))
+    return [replace(row, method=method, seed=seed, parameters=count, flops=operations, seconds=seconds) for row in rows]
 
 
-def _answers(
+def _score_predictor(
     model: nn.Module, description: Description, store: Store, split: str
-) -> tuple[list[dict[str, Any]], tuple[int, ...]]:
-    """task, subject, case and values of every row; the shape of the network's input."""
+) -> tuple[list[ScoreRow], tuple[int, ...]]:
+    """The rows, and the shape of the network's input."""
     reader = CaseReader(store, description.tasks, description.inputs)
     rows = [
-        {"task": task, "subject": case.subject, "case": case.id, "values": values}
+        ScoreRow(
+            method=description.name,
+            task=reader.problem.name,
+            target=target,
+            subject=case.subject,
+            record=case.id,
+            split=split,
+            values=values,
+        )
         for case in reader.cases(split)
-        for task, values in score_case(model, reader, case, dvh=True).items()
+        for target, values in score_case(model, reader, case, dvh=True).items()
     ]
     return rows, (reader.channels, *reader.problem.grid)
 
 
-def _restored(
+def _score_restorer(
     model: nn.Module, description: Description, store: Store, split: str
-) -> tuple[list[dict[str, Any]], tuple[int, ...]]:
-    rows = [
-        {
-            "task": row.task,
-            "subject": row.subject,
-            "case": row.case,
-            "values": {"psnr": row.psnr, "ssim": row.ssim, "rmse": row.rmse, "slices": row.slices},
-        }
-        for row in evaluate(Network(Restorer(model, description)), store, split=split)
-    ]
-    return rows, RESTORER_INPUT
+) -> tuple[list[ScoreRow], tuple[int, ...]]:
+    return evaluate(Network(Restorer(model, description)), store, split=split), RESTORER_INPUT

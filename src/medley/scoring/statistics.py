@@ -17,7 +17,7 @@ import numpy as np
 from medley.errors import MedleyError
 from medley.metrics.answers import HIGHER_IS_BETTER, MAIN, improvement, pooled, weighted_mean
 from medley.metrics.image import METRICS
-from medley.scoring.scores import ScoreRow
+from medley.scoring.rows import ScoreRow
 
 RESAMPLES = 2000
 _KINDS = {"dice": "structures", "mae": "map", "label": "classes", "psnr": "images"}  # told by a column that is there
@@ -123,7 +123,7 @@ def compare_methods(
     baseline = names[0] if baseline is None else baseline
     if baseline not in names:
         raise MedleyError(f"there is no method {baseline!r} to compare with; the scores are of {', '.join(names)}")
-    tables = {task: _table(task, rows) for task in dict.fromkeys(row.task for row in rows)}
+    tables = {task: _table(task, rows) for task in dict.fromkeys(row.title for row in rows)}
     draws = _draws(tables.values(), resamples, seed)
     scored = {task: _scores(table, draws) for task, table in tables.items()}
     tasks = {task: _ordered(tables[task].kind, scores) for task, scores in scored.items()}
@@ -141,7 +141,7 @@ def compare_methods(
         tasks=tasks,
         findings=findings,
         subjects=len({row.subject for row in rows}),
-        cases=len({row.case for row in rows}),
+        cases=len({row.record for row in rows}),
         resamples=resamples,
     )
 
@@ -174,14 +174,14 @@ def _table(task: str, rows: Sequence[ScoreRow]) -> _Table:
 
 def _runs(task: str, rows: Sequence[ScoreRow]) -> dict[_Run, dict[str, ScoreRow]]:
     """The rows of every run of the methods that do the task, by case; a run may have none yet."""
-    methods = {row.method for row in rows if row.task == task}
+    methods = {row.method for row in rows if row.title == task}
     runs: dict[_Run, dict[str, ScoreRow]] = {(row.method, row.seed): {} for row in rows if row.method in methods}
     for row in rows:
-        if row.task == task:
+        if row.title == task:
             run = runs[row.method, row.seed]
-            if row.case in run:
-                raise MedleyError(f"{row.method}, seed {row.seed}: {task} of {row.case} comes twice")
-            run[row.case] = row
+            if row.record in run:
+                raise MedleyError(f"{row.method}, seed {row.seed}: {task} of {row.record} comes twice")
+            run[row.record] = row
     return runs
 
 
