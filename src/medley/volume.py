@@ -71,6 +71,10 @@ class Volume:
         if isinstance(self.data, np.ndarray):
             object.__setattr__(self, "data", self.data.astype(np.float32, copy=False))
 
+    def __repr__(self) -> str:
+        spacing = " x ".join(f"{x:.4g}" for x in self.spacing)
+        return f"Volume(shape={self.shape}, spacing={spacing} mm, modality={self.modality!r}, unit={self.unit!r})"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(slices, rows, columns)."""

@@ -3,14 +3,14 @@ import pytest
 
 from medley.apps._restore_report import histogram
 from medley.apps._survey import Survey, noise, tissue
-from medley.inference.restorer import Plan
+from medley.inference.restorer import RestorationPlan
 from medley.tasks import TASKS, Normalisation
 from medley.volume import Volume
 
 
-def plan(data: np.ndarray, task: str = "ct-denoise") -> Plan:
+def plan(data: np.ndarray, task: str = "ct-denoise") -> RestorationPlan:
     of = TASKS[task]
-    return Plan(Volume(data, np.diag([3, -1, -1, 1]), of.modality, of.unit), of, Normalisation(*of.range))
+    return RestorationPlan(Volume(data, np.diag([3, -1, -1, 1]), of.modality, of.unit), of, Normalisation(*of.range))
 
 
 @pytest.mark.parametrize("sigma", [5.0, 40.0])

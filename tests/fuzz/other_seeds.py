@@ -32,7 +32,7 @@ def _weights(folder: Path) -> Path:
 
 
 def _load(path: Path) -> Any:
-    from medley.inference.restorer import load
+    from medley.inference.loading import load
 
     return load(str(path))
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from medley.errors import MedleyError
 from medley.geometry.body import AIR, find_body
-from medley.inference.predictor import Predictor, load, matched
+from medley.inference.loading import load_predictor as load
+from medley.inference.predictor import Predictor, matched
 from medley.models import weights
 from medley.models.weights import Description
 from medley.models.zoo import create_model
@@ -276,8 +277,8 @@ def test_names_of_structures_are_compared_generously() -> None:
 
 def test_weights_give_a_predictor_or_a_restorer(tmp_path) -> None:
     import medley
+    from medley.inference.loading import load_restorer
     from medley.inference.restorer import Restorer
-    from medley.inference.restorer import load as load_restorer
 
     torch.manual_seed(0)
     targets = {target.name: (target.level, target.channels) for target in CT.targets}

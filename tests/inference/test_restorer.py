@@ -8,7 +8,8 @@ from torch import nn
 
 from medley.errors import MedleyError, MedleyNotice
 from medley.inference import restorer as inference
-from medley.inference.restorer import Restorer, load, normalisation_for
+from medley.inference.loading import load_restorer as load
+from medley.inference.restorer import Restorer, normalisation_for
 from medley.io.files import open_scan, write
 from medley.models import weights
 from medley.models.weights import Description
@@ -118,17 +119,34 @@ def test_batches_follow_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch)
         np.testing.assert_array_equal(other, results[0])
 
 
-def test_a_slice_for_which_memory_is_short_goes_in_windows_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def room_for(pixels: int) -> int:
+    """Bytes of free memory in which a network with the default width can process so many pixels."""
+    return pixels * inference._WIDTH * inference._NUMBERS_PER_WIDTH * 4
+
+
+def test_a_slice_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = ct((2, 200, 300))
-    monkeypatch.setattr(
-        inference, "free_memory", lambda: 200 * 200 * inference._WIDTH * inference._NUMBERS_PER_WIDTH * 4
-    )
+    monkeypatch.setattr(inference, "free_memory", lambda: room_for(200 * 200))
     model = restorer(Brighter())
-    with pytest.warns(MedleyNotice, match="200 x 300: it goes through the network in windows of 128 x 128"):
-        plan = model.plan(scan)
+    with pytest.raises(MedleyError, match=r"not enough memory for 200 x 300 pixels.*--allow-windows"):
+        model.plan(scan)
+    with pytest.warns(MedleyNotice, match="200 x 300.*in windows of 128 x 128"):
+        plan = model.plan(scan, allow_windows=True)
     assert plan.window == 128
     kept = scan.data + 409.5 > 3071
     np.testing.assert_allclose(model.carry_out(plan).load().data[~kept], scan.data[~kept] + 409.5, atol=0.01)
+
+
+@pytest.mark.parametrize("pixels", [2**21, 2**20, 2**18])
+def test_windows_of_large_slices_do_not_depend_on_the_memory(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
+    monkeypatch.setattr(inference, "free_memory", lambda: room_for(pixels))
+    assert restorer(Brighter()).plan(ct((1, 1100, 1000))).window == 512
+
+
+def test_windows_of_large_slices_must_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "free_memory", lambda: room_for(2**17))
+    with pytest.raises(MedleyError, match="not enough memory for 512 x 512 pixels"):
+        restorer(Brighter()).plan(ct((1, 1100, 1000)))
 
 
 def test_strength_blends_and_zero_gives_the_input_exactly(random_network: nn.Module) -> None:
@@ -319,9 +337,9 @@ def test_load_takes_a_path_and_lists_the_models_it_knows(tmp_path, monkeypatch: 
     monkeypatch.setattr(weights, "packaged", lambda: {"tat-one": path})
     assert load(path).description.name == "test"
     assert load("tat-one").description.name == "test"
-    with pytest.raises(MedleyError, match=r"no model 'tat-two'.*packaged models, tat-one"):
+    with pytest.raises(MedleyError, match=r"no model 'tat-two'.*packaged models are tat-one"):
         load("tat-two")
-    with pytest.raises(MedleyError, match="device 'nonsense' cannot be used"):
+    with pytest.raises(MedleyError, match="no device 'nonsense'"):
         load(path, device="nonsense")
 
 

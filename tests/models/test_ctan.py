@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from medley.models._paths import walk
-from medley.models.ctan import CTAN, Bottleneck
+from medley.models.ctan import CTAN, CrossTaskBottleneck
 
 SMALL = {"width": 4, "blocks": (1, 1), "stem": 2, "heads": 2}
 TARGETS = {"dose": ("pixel", 1), "segmentation": ("pixel", 3), "diagnosis": ("image", 2)}
@@ -103,9 +103,9 @@ def test_a_target_alone_has_nobody_to_attend_to(image):
 
 
 @pytest.fixture
-def bottleneck() -> Bottleneck:
+def bottleneck() -> CrossTaskBottleneck:
     torch.manual_seed(0)
-    return Bottleneck(8, 2, attends=True)
+    return CrossTaskBottleneck(8, 2, attends=True)
 
 
 def test_the_bottleneck_is_multi_head_attention(bottleneck):

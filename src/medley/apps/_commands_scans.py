@@ -42,6 +42,13 @@ def restore(
             metavar="ROWSxCOLUMNS", help="MR: that part, as central k-space lines; by default from the DICOM header."
         ),
     ] = None,
+    allow_windows: Annotated[
+        bool,
+        typer.Option(
+            "--allow-windows",
+            help="If memory is short, restore slices in small windows, which changes values slightly.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report of what was changed; a folder for several.")
     ] = None,
@@ -54,7 +61,7 @@ def restore(
             help="dicom, nifti, mha or nrrd; by default the format of the input.",
         ),
     ] = None,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     precision: options.Precision = "float32",
     backend: options.Backend = None,
     overwrite: options.Overwrite = False,
@@ -79,6 +86,7 @@ def restore(
             "scale": scale,
             "keep_measured": keep_measured,
             "measured": options.pair(measured, "--measured"),
+            "allow_windows": allow_windows,
         },
         page=report,
         record=record,
@@ -119,7 +127,7 @@ def predict(
             help="dicom or nifti only; by default all formats that are possible.",
         ),
     ] = None,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:

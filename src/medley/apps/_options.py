@@ -51,7 +51,7 @@ Record = Annotated[
     Path | None, typer.Option("--json", metavar="FILE|-", help="Write a record of what was done; - prints it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps ...")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
 Precision = Annotated[
     str,
     typer.Option("--precision", callback=one_of(PRECISIONS), help="float32; or bfloat16, faster and with less memory."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medley.inference.restorer import Plan
+from medley.inference.restorer import RestorationPlan
 
 SHOWN = 4  # slices kept for pictures
 _PADDING_SHARE = 1e-3  # of the pixels of a slice
@@ -59,7 +59,7 @@ class Survey:
         outside their field of view with one low value, such as -3024 HU.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RestorationPlan) -> None:
         self.plan = plan
         low, high = plan.normalisation.low, plan.normalisation.high
         self.tissue = plan.task.window if plan.task.modality == "CT" else (0.03 * high, 1.2 * high)

@@ -17,7 +17,7 @@ from medley.apps._terminal import complain, say
 from medley.apps.jobs import Job
 from medley.apps.restore import restore_one
 from medley.errors import MedleyError
-from medley.inference.restorer import load
+from medley.inference.loading import load_restorer
 from medley.io.files import Scan, read, write
 from medley.metrics.image import score
 from medley.physics import create_degradation
@@ -40,7 +40,7 @@ def demo(folder: Path, model: str = "tat-tiny") -> dict[str, dict[str, float]]:
     degradation = create_degradation(**task.degradation)
     parameters = degradation.draw(np.random.default_rng(0))
     worse = degradation.apply(original, parameters).load()
-    restorer = load(model)
+    restorer = load_restorer(model)
     low, restored = folder / "ct-low-dose", folder / "ct-restored"
     write(
         worse,

@@ -7,8 +7,8 @@ from pathlib import Path
 from medley.apps._outputs import check_outputs
 from medley.apps._terminal import say
 from medley.errors import MedleyError
+from medley.inference import loading
 from medley.models import export as files
-from medley.models import loading
 from medley.runtime.atomic import replacing
 
 
@@ -30,7 +30,7 @@ def export(model: str, output: Path, *, overwrite: bool = False, quiet: bool = F
     check_outputs(source, [output], overwrite=overwrite)
     if source.suffix == ".onnx":
         raise MedleyError(f"{source}: is an exported file already; give the weights file it was made from")
-    loaded = loading.load(model)
+    loaded = loading.load_network(model, "cpu")
     with replacing(output, overwrite=overwrite) as temporary:
         difference = files.write(temporary, loaded.model, loaded.description, loaded.sha256)
         size = temporary.stat().st_size / 1e6

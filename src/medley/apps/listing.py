@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from medley.apps._tables import new_table, show
+from medley.inference.catalogue import list_models, list_tasks
 from medley.models import weights, zoo
 from medley.models.weights import Description
 from medley.problems import Problem, Target
@@ -19,8 +19,7 @@ def tasks(*, as_json: bool = False) -> None:
     found = {name: weights.describe(path) for name, path in weights.packaged().items()}
     problems = {name: Problem.model_validate(one.problem).only(one.tasks) for name, one in found.items() if one.problem}
     if as_json:
-        listed = {name: asdict(task) for name, task in TASKS.items()}
-        print(json.dumps(listed | {name: one.model_dump(mode="json") for name, one in problems.items()}, indent=2))
+        print(json.dumps(list_tasks(), indent=2))
         return
     table = new_table("task", "what it does", "modality", "unit", "range", "scored in", "degradation")
     for task in TASKS.values():
@@ -41,7 +40,7 @@ def models(*, as_json: bool = False) -> None:
     """Print the packaged models and the networks that can be trained."""
     found = {name: weights.describe(path) for name, path in weights.packaged().items()}
     if as_json:
-        print(json.dumps({name: asdict(description) for name, description in found.items()}, indent=2))
+        print(json.dumps(list_models(), indent=2))
         return
     table = new_table("model", "command", "network", "tasks or targets", "steps", "validation scores")
     for name, description in found.items():

@@ -19,11 +19,11 @@ from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
 from medley.apps.predict_files import PHOTOGRAPHS, read_photograph, write_answers
 from medley.data.layouts.structure_names import BODY, StructureNames, read_structure_names
 from medley.errors import MedleyError
-from medley.inference.predictor import Prediction, Predictor, load
+from medley.inference import loading
+from medley.inference.predictor import Prediction, Predictor
 from medley.io.dicom.structure_codes import TARGET, structure_codes
 from medley.io.dicom.structures import Structures, read_structures
 from medley.io.files import Scan, find_scans, open_scan
-from medley.models import loading
 from medley.runtime.atomic import replacing
 from medley.runtime.text import plain_name
 from medley.volume import Volume
@@ -54,7 +54,7 @@ def predict(
     model: str,
     structures: Path | None = None,
     structure_names: Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     page: Path | None = None,
     record: Path | None = None,
     form: str | None = None,
@@ -80,7 +80,7 @@ def predict(
     ------
     MedleyError: before any work: there is no scan, no such model, or the results cannot be written.
     """
-    predictor = load(model, device=device)
+    predictor = loading.load_predictor(model, device=device)
     scans = find_photographs(source) if photographs(predictor) else find_scans(source)
     if structures is not None and len(scans) > 1:
         raise MedleyError(f"there are {len(scans)} scans, but {structures} belongs to one; give that scan alone")

@@ -13,7 +13,7 @@ from medley.apps._settings import parse_settings
 from medley.apps._tables import new_table, show
 from medley.apps._terminal import counted, progress, say
 from medley.errors import MedleyError
-from medley.inference.restorer import load
+from medley.inference.loading import load_network, load_restorer
 from medley.runtime.extras import require_extra
 from medley.tasks import TASKS, task_named
 
@@ -100,7 +100,7 @@ def evaluate(
     split: str = "valid",
     tasks: Sequence[str] | None = None,
     pictures: Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -132,7 +132,7 @@ def evaluate(
             )
         _evaluate_answers(models, store, output, split, device, overwrite, quiet)
         return
-    methods: list[Method] = [Input(), *(Network(load(name, device=device)) for name in models)]
+    methods: list[Method] = [Input(), *(Network(load_restorer(name, device=device)) for name in models)]
     with progress("evaluating", quiet=quiet) as update:
         if classical:
             chosen = tasks or [task for task in TASKS if store.entries(split, task)]
@@ -153,7 +153,6 @@ def _evaluate_answers(
     models: Sequence[str], store: Store, output: Path, split: str, device: str, overwrite: bool, quiet: bool
 ) -> None:
     from medley.apps.report_scores import show_tables
-    from medley.models.loading import load
     from medley.scoring.networks import score_network
     from medley.scoring.rows import write_scores
     from medley.scoring.statistics import compare_methods
@@ -164,7 +163,7 @@ def _evaluate_answers(
     with progress("evaluating", quiet=quiet) as update:
         for k, name in enumerate(models):
             update(k, len(models), f"evaluating {name}")
-            one = load(name, device)
+            one = load_network(name, device)
             seed = int(one.description.training.get("recipe", {}).get("seed", 0))
             about: dict[str, Any] = {"split": split, "method": one.description.name, "seed": seed}
             rows += score_network(one.model, one.description, store, **about)

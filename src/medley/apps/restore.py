@@ -13,9 +13,9 @@ from medley.apps._outputs import output_paths
 from medley.apps._survey import Survey
 from medley.apps._terminal import Update, counted, no_update, watched
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
-from medley.inference.restorer import Plan, Restorer, load
+from medley.inference import loading
+from medley.inference.restorer import RestorationPlan, Restorer
 from medley.io.files import find_scans, open_scan, write
-from medley.models import loading
 
 
 def restore(
@@ -23,7 +23,7 @@ def restore(
     output: Path,
     *,
     model: str = "tat-tiny",
-    device: str = "cpu",
+    device: str = "auto",
     precision: str = "float32",
     backend: str | None = None,
     options: Mapping[str, Any],
@@ -41,7 +41,7 @@ def restore(
     output: the file or DICOM folder of a single scan, or the folder for several.
     precision: "float32" or "bfloat16", see `Restorer`.
     backend: "torch" or "onnx"; None for the one that the model's file is made for.
-    options: the options of `Restorer.restore`: task, strength, scale, keep_measured, measured.
+    options: the options of `Restorer.restore`: task, strength, scale, keep_measured, measured, allow_windows.
     page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
     form: "dicom", "nifti", "mha", "nrrd"; None keeps the format of the input.
 
@@ -57,7 +57,7 @@ def restore(
     jobs = make_jobs(scans, output_paths(scans, output, form), page)
     inputs = [source, loading.find(model)]
     backend = loading.backend_for(model, backend)
-    restorer = load(model, device=device, precision=precision, backend=backend)
+    restorer = loading.load_restorer(model, device=device, precision=precision, backend=backend)
 
     def work(job: Job, update: Update) -> dict[str, Any]:
         return restore_one(restorer, job, options, update, overwrite=overwrite) | {"backend": backend}
@@ -111,7 +111,7 @@ def restore_one(
     return record
 
 
-def _derivation(restorer: Restorer, plan: Plan) -> str:
+def _derivation(restorer: Restorer, plan: RestorationPlan) -> str:
     """What was done, for the header of the result; short, because NIfTI has space for 79 characters."""
     words = [f"medley {medley.__version__} {restorer.description.name} {plan.task.name}"]
     if plan.strength < 1:
@@ -120,6 +120,8 @@ def _derivation(restorer: Restorer, plan: Plan) -> str:
         words.append(f"scale {plan.scale}")
     if plan.measured is not None:
         words.append("kept {}x{}".format(*plan.measured))
+    if plan.window is not None:
+        words.append(f"windows {plan.window}")
     if restorer.precision != "float32":
         words.append(restorer.precision)
     return " ".join(words)

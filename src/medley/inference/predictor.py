@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from medley.errors import MedleyError
 from medley.geometry.body import AIR, Spread, View, lay_along_patient, view_body, whole_spacing
 from medley.geometry.resampling import mask_on_grid, to_size
 from medley.metrics.dose import is_target
-from medley.models import loading
 from medley.models.weights import Description
 from medley.problems import Problem, Target
 from medley.runtime.text import plain_name
@@ -57,7 +55,7 @@ class Prediction:
 
 
 class Predictor:
-    """A network with its weights and its description, ready to predict. Made by `load`.
+    """A network with its weights and its description, ready to predict. Created by `medley.load`.
 
     Attributes
     ----------
@@ -85,6 +83,10 @@ class Predictor:
         self.sha256 = sha256
         self._device = torch.device(device)
         self._model = model.to(self._device).eval()
+
+    def __repr__(self) -> str:
+        targets = [target.name for target in self.targets]
+        return f"Predictor({self.description.name!r}, targets={targets}, device={str(self._device)!r})"
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -234,23 +236,6 @@ class Predictor:
         dose = target.unit == "Gy"
         data = spread.values(values.clip(min=0) if dose else values, view.body)  # no dose is negative
         return Volume(data, scan.affine, "RTDOSE" if dose else "", target.unit)
-
-
-def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Predictor:
-    """A predictor from a packaged name ("ctan-openkbp") or a weights file (.safetensors); an existing path wins.
-
-    Raises
-    ------
-    MedleyError: neither a packaged name nor a file; a damaged file; a network that restores and does not predict; a
-        device that is not there.
-    """
-    loaded = loading.load(name_or_path, device)
-    if not loaded.description.problem:
-        raise MedleyError(
-            f"{loaded.description.name} does not predict, it restores scans ({', '.join(loaded.description.tasks)}); "
-            "use it with medley restore, or medley.load"
-        )
-    return Predictor(loaded.model, loaded.description, device, loaded.sha256)
 
 
 def matched(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ import torch
 from medley.errors import MedleyError, MedleyNotice
 from medley.inference._source import measured_lines, notify_if_processed
 from medley.inference.windows import blend_windows
-from medley.models import loading
 from medley.models.precision import in_precision
 from medley.models.weights import Description
 from medley.physics import mr
@@ -34,7 +32,7 @@ Tap = Callable[[int, np.ndarray, np.ndarray], None]  # (slice number, before, af
 
 
 @dataclass(frozen=True)
-class Plan:
+class RestorationPlan:
     """What will be done to one scan, settled before any of it is done.
 
     Attributes
@@ -59,7 +57,7 @@ class Plan:
 
 
 class Restorer:
-    """A network with its weights and its description, ready to restore scans. Made by `load`.
+    """A network with its weights and its description, ready to restore scans. Created by `medley.load`.
 
     Attributes
     ----------
@@ -67,8 +65,8 @@ class Restorer:
     sha256: of the weights file, as `sha256sum` tells it; "" for a network that came from no file.
     precision: "float32" or "bfloat16", of the network's products. Scans are float32 always.
 
-    How many slices go through the network at a time follows from the memory that is free when the restorer is made;
-    the result does not depend on it.
+    The number of slices in a batch follows from the memory that is free when the restorer is created. The result does
+    not depend on it, except with `allow_windows`.
     """
 
     def __init__(
@@ -86,6 +84,12 @@ class Restorer:
         self._model = in_precision(model, precision).to(self._device).eval()
         self._room = _pixels_that_fit(self._model, precision, self._device)
 
+    def __repr__(self) -> str:
+        return (
+            f"Restorer({self.description.name!r}, tasks={list(self.description.tasks)}, "
+            f"precision={self.precision!r}, device={str(self._device)!r})"
+        )
+
     def restore(
         self,
         volume: Volume,
@@ -95,6 +99,7 @@ class Restorer:
         scale: int = 1,
         keep_measured: bool = False,
         measured: tuple[int, int] | None = None,
+        allow_windows: bool = False,
     ) -> Volume:
         """The restored scan, in memory: same geometry (a finer grid when `scale` > 1), same modality and unit.
 
@@ -108,13 +113,21 @@ class Restorer:
             which part was measured.
         measured: that part as given by the user, the number of central k-space lines along (rows, columns); for
             scans whose header does not say it. Implies `keep_measured`.
+        allow_windows: if there is not enough memory for a slice, restore it in small overlapping windows, which changes
+            the result slightly. Otherwise such a scan is refused.
 
         Raises
         ------
         MedleyError: the scan is not of the task, or the network has not learnt it, or its answer is not finite.
         """
         return self.stream(
-            volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured, measured=measured
+            volume,
+            task=task,
+            strength=strength,
+            scale=scale,
+            keep_measured=keep_measured,
+            measured=measured,
+            allow_windows=allow_windows,
         ).load()
 
     def stream(
@@ -126,10 +139,17 @@ class Restorer:
         scale: int = 1,
         keep_measured: bool = False,
         measured: tuple[int, int] | None = None,
+        allow_windows: bool = False,
     ) -> Volume:
-        """As `restore`, with slices made when they are asked for: memory does not grow with their number."""
+        """As `restore`, with slices computed on demand: memory does not grow with their number."""
         plan = self.plan(
-            volume, task=task, strength=strength, scale=scale, keep_measured=keep_measured, measured=measured
+            volume,
+            task=task,
+            strength=strength,
+            scale=scale,
+            keep_measured=keep_measured,
+            measured=measured,
+            allow_windows=allow_windows,
         )
         return self.carry_out(plan)
 
@@ -142,8 +162,9 @@ class Restorer:
         scale: int = 1,
         keep_measured: bool = False,
         measured: tuple[int, int] | None = None,
-    ) -> Plan:
-        """Check the scan and the wishes (as in `restore`) and settle the task and the normalisation.
+        allow_windows: bool = False,
+    ) -> RestorationPlan:
+        """Check the scan and the options (as in `restore`) and choose the task and the normalisation.
 
         Reads the scan once where its values matter: for MR, and where the file does not say its modality.
         """
@@ -159,9 +180,10 @@ class Restorer:
         normalisation = normalisation_for(before, chosen)
         notify_if_processed(volume)
         lines = measured_lines(volume, measured) if keep_measured or measured else None
-        return Plan(before, chosen, normalisation, strength, scale, lines, self._window(before.shape))
+        window = self._window(before.shape, allow_windows)
+        return RestorationPlan(before, chosen, normalisation, strength, scale, lines, window)
 
-    def carry_out(self, plan: Plan, tap: Tap | None = None) -> Volume:
+    def carry_out(self, plan: RestorationPlan, tap: Tap | None = None) -> Volume:
         """The restored scan of a plan; its slices are made when they are asked for.
 
         `tap` is shown every slice before and after, in order, as it passes. The scan is read in a thread of its own,
@@ -187,8 +209,8 @@ class Restorer:
     ) -> np.ndarray:
         """The network's answer to slices (slice, row, column), float32 in the unit of the task, any number and size.
 
-        Values outside a range that clips come back as they were. Where nothing is clipped (MR), no value below zero is
-        made that was not there. `window` as in a `Plan`; by default slices above LARGEST_SLICE go through in windows.
+        Values outside of a range that clips are unchanged. Without clipping (MR), no new negative values appear.
+        `window` as in a `RestorationPlan`; by default, slices above LARGEST_SLICE are processed in windows.
         """
         name = task if isinstance(task, str) else task.name
         if name not in self.description.tasks:
@@ -204,7 +226,7 @@ class Restorer:
         outside = (slices < normalisation.low) | (slices > normalisation.high)
         return np.where(outside, slices, restored.clip(normalisation.low, normalisation.high))
 
-    def _restore_batch(self, slices: np.ndarray, plan: Plan) -> np.ndarray:
+    def _restore_batch(self, slices: np.ndarray, plan: RestorationPlan) -> np.ndarray:
         restored = self.restore_slices(slices, plan.task, plan.normalisation, plan.window)
         if plan.measured is not None:
             restored = mr.keep_measured(restored, slices, plan.measured)
@@ -214,20 +236,31 @@ class Restorer:
         """How many slices of a scan (slice, row, column) go through the network at a time: half the room is enough."""
         return int(max(1, min(PIXELS_AT_ONCE, self._room // 2) // (shape[1] * shape[2])))
 
-    def _window(self, shape: tuple[int, ...]) -> int | None:
-        """None for slices that fit into memory, else the side of the windows; where memory is short, that is told."""
+    def _window(self, shape: tuple[int, ...], allowed: bool) -> int | None:
+        """None for slices that are processed at once, else the side of the windows.
+
+        Raises
+        ------
+        MedleyError: the memory is not enough, and smaller windows are not `allowed`.
+        """
         rows, columns = shape[1:]
-        if rows * columns <= min(LARGEST_SLICE, self._room):
-            return None
-        side = next((side for side in WINDOWS if side**2 <= self._room), WINDOWS[-1])
-        if rows * columns <= LARGEST_SLICE or side < WINDOWS[0]:
-            warnings.warn(
-                f"there is not the memory for a slice of {rows} x {columns}: it goes through the network in windows of "
-                f"{side} x {side}, which changes the result a little; free some memory, or take the precision bfloat16",
-                MedleyNotice,
-                stacklevel=4,
+        large = rows * columns > LARGEST_SLICE
+        if (WINDOWS[0] ** 2 if large else rows * columns) <= self._room:
+            return WINDOWS[0] if large else None
+        smaller = next((side for side in WINDOWS if side**2 <= self._room), WINDOWS[-1])
+        size = f"{WINDOWS[0]} x {WINDOWS[0]}" if large else f"{rows} x {columns}"
+        if not allowed:
+            raise MedleyError(
+                f"there is not enough memory for {size} pixels at once; free some memory, use the precision bfloat16, "
+                f"or allow windows of {smaller} x {smaller} (--allow-windows), which change the result slightly"
             )
-        return side
+        warnings.warn(
+            f"there is not enough memory for {size} pixels at once: slices of {rows} x {columns} are restored in "
+            f"windows of {smaller} x {smaller}, which changes the result slightly",
+            MedleyNotice,
+            stacklevel=3,
+        )
+        return smaller
 
     def _through_network(self, slices: np.ndarray, window: int | None) -> np.ndarray:
         """(slice, row, column) in [0, 1] -> the same shape; padded, or in windows of a side where one is given."""
@@ -269,34 +302,6 @@ class Restorer:
         if not volume.modality:
             _refuse_implausible(volume, task)
         return task
-
-
-def load(
-    name_or_path: str | Path,
-    *,
-    device: str | torch.device = "cpu",
-    precision: str = "float32",
-    backend: str | None = None,
-) -> Restorer:
-    """A restorer from a packaged name ("tat-tiny") or a file (.safetensors, .onnx); an existing path wins.
-
-    `precision` "bfloat16" needs half the memory, and less time where the processor has it; PSNR changes by less than
-    0.02 dB. `backend` is "torch" or "onnx", None as the file is; see `medley.models.loading.load`.
-
-    Raises
-    ------
-    MedleyError: neither a packaged name nor a file; a damaged file; a network that predicts and does not restore; a
-        device that is not there; no such precision or backend, or bfloat16 by onnxruntime.
-    """
-    if precision != "float32" and loading.backend_for(name_or_path, backend) == "onnx":
-        raise MedleyError(f"onnxruntime works in float32, but the precision is {precision}; leave it or ONNX out")
-    loaded = loading.load(name_or_path, device, backend)
-    if loaded.description.problem:
-        raise MedleyError(
-            f"{loaded.description.name} does not restore scans, it predicts {_listed(loaded.description.tasks)}; "
-            "use it with medley predict, or medley.load"
-        )
-    return Restorer(loaded.model, loaded.description, device, loaded.sha256, precision)
 
 
 def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:

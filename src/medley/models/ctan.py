@@ -56,7 +56,9 @@ class CTAN(HPS):
         self._crosses = cross and len(targets) > 1
         self.paths = nn.ModuleDict({name: TaskPath(self.encoder, squeeze, self._crosses) for name in targets})
         widths = [outer // squeeze for outer in self.encoder.outer]
-        self.bottlenecks = nn.ModuleDict({name: Bottleneck(widths[-1], heads, self._crosses) for name in targets})
+        self.bottlenecks = nn.ModuleDict(
+            {name: CrossTaskBottleneck(widths[-1], heads, self._crosses) for name in targets}
+        )
         self._make_decoders(widths)
         self.exchange = Exchange(self.decoders, decoder_widths(self.encoder)) if exchange and self._crosses else None
 
@@ -80,7 +82,7 @@ class CTAN(HPS):
         return [*parameters, *self.paths.parameters()] if self._crosses else parameters
 
 
-class Bottleneck(nn.Module):
+class CrossTaskBottleneck(nn.Module):
     """One target's cross-task attention at the deepest stage (CTAB): x += attend(x, others); x += feed(norm(x)).
 
     width: of a token. heads: of the attention. attends: False where there are no others to attend to.

@@ -1,4 +1,4 @@
-"""An ONNX file of medley at work: it stands in for the network, run by onnxruntime on the CPU."""
+"""A network in an ONNX file of medley, run by onnxruntime on the CPU."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from medley.errors import MedleyError
-from medley.models.weights import Description, described
+from medley.models.weights import Description, described, read
 from medley.runtime.extras import install_hint
 
 if TYPE_CHECKING:
     import onnx
 
-# Where a file tells what it is: the description as JSON, the SHA-256 of the weights file, that of the tensors within.
+# Keys of the metadata: the description as JSON, the SHA-256 of the weights file, that of the tensors in the file.
 DESCRIPTION, WEIGHTS, TENSORS = "medley", "weights_sha256", "sha256"
 
 
@@ -26,7 +26,7 @@ class OnnxNetwork(nn.Module):
 
     Attributes
     ----------
-    description: what the file says of itself. config: of the network in it.
+    description: the description in the file. config: of the network in it.
 
     Raises
     ------
@@ -35,16 +35,17 @@ class OnnxNetwork(nn.Module):
 
     description: Description
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
         super().__init__()
-        self.description = describe(path)
+        content = read(path) if content is None else content
+        self.description = _described(content, path)
         self.config = self.description.config
         runtime = required("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors; what else it says is for its programmers
+        options.log_severity_level = 3  # errors only
         try:
-            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common parent
             reason = str(error).splitlines()[0]
             raise MedleyError(f"{path}: onnxruntime {runtime.__version__} cannot run it: {reason}") from error
@@ -56,27 +57,31 @@ class OnnxNetwork(nn.Module):
 
 
 def describe(path: Path) -> Description:
-    """What an .onnx file says of itself; its tensors are compared with the checksum that it states.
+    """The description in an .onnx file; its tensors are compared with the checksum in it.
 
     Raises
     ------
     MedleyError: no such file; no ONNX file, or not one of medley; damaged; the extra `onnx` is not installed.
     """
+    return _described(read(path), path)
+
+
+def _described(content: bytes, path: Path) -> Description:
     onnx = required("onnx")
-    if not path.is_file():
-        raise MedleyError(f"there is no file {path}")
     try:
-        model = onnx.load(path)
+        # From memory: a file cannot make onnx read other files (external data).
+        model = onnx.load_from_string(content)
+        stated = {entry.key: entry.value for entry in model.metadata_props}
+        digest = tensors_digest(model)
     except Exception as error:  # protobuf's errors have no common parent
-        raise MedleyError(f"{path} is not a whole ONNX file; export it again with medley export") from error
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    if DESCRIPTION not in said:
+        raise MedleyError(f"{path} is not a complete ONNX file; export it again with medley export") from error
+    if DESCRIPTION not in stated:
         raise MedleyError(
             f"{path} is an ONNX file but was not written by medley: it has no description; make one with medley export"
         )
-    if said.get(TENSORS) != tensors_digest(model):
-        raise MedleyError(f"{path} is damaged: its tensors do not have the checksum it states; export it again")
-    return described(said[DESCRIPTION], path)
+    if stated.get(TENSORS) != digest:
+        raise MedleyError(f"{path} is damaged: its tensors do not match the checksum in it; export it again")
+    return described(stated[DESCRIPTION], path)
 
 
 def tensors_digest(model: onnx.ModelProto) -> str:

@@ -1,20 +1,22 @@
-"""Weights files: safetensors that carry their own description. `describe` and `packaged` load no torch."""
+"""Weights files: safetensors that contain their own description. `describe` and `packaged` load no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+import math
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from medley.errors import MedleyError
 from medley.models.zoo import create_model
+from medley.runtime.atomic import replacing
+from medley.runtime.names import check_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,19 +31,19 @@ _DIGEST = "sha256"
 
 @dataclass(frozen=True)
 class Description:
-    """What a weights file says of itself.
+    """The description in a weights file.
 
     Attributes
     ----------
     name: of these weights, such as "tat-tiny".
-    architecture: the network's name in `zoo`.
-    config: the arguments it was made with, all of them.
+    architecture: name of the network in `zoo`.
+    config: all arguments that the network was created with.
     tasks: names of the tasks it was trained for.
     training: how it was trained: recipe, steps, data, scores; plain JSON values.
-    version: of medley that wrote the file.
-    problem: of the data set that a multi-task network learnt from, a `medley.problems.Problem` as plain JSON; of its
-        targets, `tasks` names those that were learnt. {} for a restorer.
-    inputs: what the network's channels are, in order: "image" and names of stored masks; () for a restorer.
+    version: of the medley that wrote the file.
+    problem: of the data set that a multi-task network was trained on, a `medley.problems.Problem` as plain JSON;
+        `tasks` names those of its targets that were trained. {} for a restorer.
+    inputs: what the channels of the network are, in order: "image" and names of stored masks; () for a restorer.
     """
 
     name: str
@@ -55,21 +57,20 @@ class Description:
 
 
 def save(path: str | Path, model: nn.Module, description: Description) -> None:
-    """Write the weights of a network with their description, whole or not at all; an older file is replaced."""
+    """Write the weights of a network with their description, completely or not at all; an older file is replaced.
+
+    Absolute paths in the description are shortened to their last part: they are of no use elsewhere.
+
+    Raises
+    ------
+    MedleyError: the system refuses to write (disk full, no permission).
+    """
     from safetensors.torch import save_file
 
-    path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {_DESCRIPTION: json.dumps(asdict(description)), _DIGEST: _digest(tensors)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=SUFFIX)
-    os.close(handle)
-    try:
-        save_file(tensors, partial, metadata=metadata)
-        os.chmod(partial, 0o644)  # mkstemp's files are for their owner only
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    metadata = {_DESCRIPTION: json.dumps(_without_folders(asdict(description))), _DIGEST: _digest(tensors)}
+    with replacing(Path(path), overwrite=True) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load(path: str | Path) -> tuple[nn.Module, Description]:
@@ -79,66 +80,168 @@ def load(path: str | Path) -> tuple[nn.Module, Description]:
     ------
     MedleyError: no such file; not a weights file of medley; damaged; of a network this medley does not know.
     """
-    import torch
-    from safetensors.torch import load_file
+    return parse(read(Path(path)), path)
 
-    description = describe(path)
-    tensors = load_file(path)
-    with safe_open(path, "np") as file:
-        if file.metadata().get(_DIGEST) != _digest(tensors):
-            raise MedleyError(f"{path} is damaged: its tensors do not have the checksum it states; fetch it again")
+
+def read(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises
+    ------
+    MedleyError: it does not exist or cannot be read.
+    """
+    if not path.is_file():
+        raise MedleyError(f"there is no file {path}")
     try:
-        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        return path.read_bytes()
+    except OSError as error:
+        raise MedleyError(f"{path}: could not be read: {error.strerror}") from error
+
+
+def parse(content: bytes, path: str | Path) -> tuple[nn.Module, Description]:
+    """As `load`, from the content of a file; `path` is for messages only."""
+    import torch
+    from safetensors.torch import load as load_tensors
+
+    try:
+        # Copied into memory of torch, which is aligned: the rounding of products depends on that.
+        tensors = {name: tensor.clone() for name, tensor in load_tensors(content).items()}
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header.get("__metadata__", {})
+    except Exception as error:  # safetensors checks the structure, torch the types and shapes
+        raise MedleyError(f"{path} is not a complete safetensors file ({error}); download or train it again") from error
+    description = described(_description_in(metadata, path), path)
+    if metadata.get(_DIGEST) != _digest(tensors):
+        raise MedleyError(f"{path} is damaged: its tensors do not match the checksum in it; download it again")
+    try:
+        _check_size(description.config, len(tensors))
+        # No memory and no random numbers for weights that are replaced at once.
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             model = create_model(description.architecture, **description.config)
         model.load_state_dict(tensors, assign=True)
-    except (MedleyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # whatever a network raises for arguments of a wrong type or value
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MedleyError(
-            f"{path} holds no {description.architecture} of its stated configuration: {reason}"
+            f"{path}: the weights do not match the stated {description.architecture} and its configuration: {reason}"
         ) from error
     return model.eval(), description
 
 
 def describe(path: str | Path) -> Description:
-    """What a weights file says of itself; only its header is read.
+    """The description in a weights file; only the header is read.
 
     Raises
     ------
-    MedleyError: no such file; not a weights file of medley; cut short.
+    MedleyError: no such file; not a weights file of medley; truncated.
     """
     if not Path(path).is_file():
-        raise MedleyError(f"there is no weights file {path}")
+        raise MedleyError(f"there is no file {path}")
     try:
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise MedleyError(f"{path} is not a whole safetensors file ({error}); fetch or train it again") from error
-    if _DESCRIPTION not in metadata:
-        raise MedleyError(f"{path} was not written by medley: it has no description; `medley convert` may help")
-    return described(metadata[_DESCRIPTION], path)
+        raise MedleyError(f"{path} is not a complete safetensors file ({error}); download or train it again") from error
+    return described(_description_in(metadata, path), path)
 
 
 def described(text: str, path: str | Path) -> Description:
-    """The description that a file at `path` carries as JSON.
+    """The description from the JSON in a file at `path`.
 
     Raises
     ------
-    MedleyError: it is none that this medley can read.
+    MedleyError: it is not JSON, a field is missing or has the wrong type, or a name cannot be that of a file.
     """
     try:
         stated = json.loads(text)
-        # Files of before a field was there lack it; one that has always been there must be.
+        # Older files lack fields that were added later.
         known = [f.name for f in fields(Description) if f.name in stated or f.default_factory is f.default is MISSING]
-        values: dict[str, Any] = {name: stated[name] for name in known}
-    except (ValueError, KeyError, TypeError) as error:
-        raise MedleyError(f"{path} has a description that this medley cannot read ({error!r})") from error
-    for name in {"tasks", "inputs"} & values.keys():
-        values[name] = tuple(values[name])
+        values: dict[str, Any] = {name: _checked(name, stated[name]) for name in known}
+        for name in (
+            values["name"],
+            *values["tasks"],
+            *values.get("inputs", ()),
+            *_names_of(values.get("problem", {})),
+        ):
+            check_name(name, "the name")
+    except MedleyError as error:
+        raise MedleyError(f"{path} has a description that this medley cannot read: {error}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise MedleyError(f"{path} has a description that this medley cannot read: {reason}") from error
     return Description(**values)
 
 
+def _description_in(metadata: Mapping[str, str], path: str | Path) -> str:
+    if _DESCRIPTION not in metadata:
+        raise MedleyError(f"{path} was not written by medley: it has no description; `medley convert` may help")
+    return metadata[_DESCRIPTION]
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A field of a description as its dataclass has it; raises TypeError."""
+    kind = {"config": dict, "training": dict, "problem": dict, "tasks": list, "inputs": list}.get(name, str)
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {_JSON[kind]}, but is {value!r:.60}")
+    if kind is list and not all(isinstance(one, str) for one in value):
+        raise TypeError(f"{name} must be a list of texts, but is {value!r:.60}")
+    if kind is dict and not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{name} must have texts as keys")
+    return tuple(value) if kind is list else value
+
+
+_JSON = {dict: "an object", list: "a list", str: "a text"}
+
+
+def _names_of(problem: Mapping[str, Any]) -> Iterator[str]:
+    """Names in the description of a predictor that become names of files: its targets and their structures."""
+    targets = problem.get("targets", [])
+    for target in targets if isinstance(targets, list) else []:
+        if isinstance(target, dict):
+            yield target.get("name", "")
+            names = target.get("names", [])
+            yield from names if isinstance(names, list) else []
+
+
+# Arguments that say how many layers there are: each layer has at least one tensor in the file.
+_COUNTS = ("blocks", "refinement", "experts", "targets")
+_LARGEST_NUMBER = 2**16  # of any other argument
+
+
+def _check_size(config: Mapping[str, Any], tensors: int) -> None:
+    """Refuse a configuration of more layers than a file with so many tensors can hold, before it is built."""
+    for key, value in config.items():
+        numbers = list(_numbers(value))
+        if not all(math.isfinite(number) and abs(number) <= _LARGEST_NUMBER for number in numbers):
+            raise ValueError(f"{key} is {value!r:.60}, but must be at most {_LARGEST_NUMBER}")
+        count = sum(numbers) if key != "targets" else len(value)
+        if key in _COUNTS and not 0 <= count <= tensors:
+            raise ValueError(f"{key} is {value!r:.60}, but the file has only {tensors} tensors")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(one)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def _without_folders(value: Any) -> Any:
+    """JSON values in which absolute paths are replaced by their last part."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(one) for one in value]
+    if isinstance(value, str) and PurePosixPath(value).is_absolute():
+        return PurePosixPath(value).name
+    if isinstance(value, str) and PureWindowsPath(value).is_absolute():
+        return PureWindowsPath(value).name
+    return value
+
+
 def packaged() -> dict[str, Path]:
-    """The weights that come with medley: name -> file."""
+    """The weights in the package: name -> file."""
     return {path.stem: path for path in sorted(_PACKAGED.glob(f"*{SUFFIX}"))}
 
 
