@@ -14,6 +14,7 @@ import pytest
 from medley.apps import predict_files
 from medley.apps._predict_pictures import dose_scale, hottest
 from medley.io.dicom.dose import read_dose
+from medley.io.dicom.structures import read_structures
 from medley.io.files import read
 from medley.models import weights
 from medley.runtime.extras import install_hint
@@ -33,25 +34,37 @@ def test_a_dicom_scan_gives_nifti_dicom_numbers_and_a_report(medley, predictors,
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     names = ("Larynx", "PTV70", "SpinalCord")
     masks = [f"segmentation/{name}.nii.gz" for name in names]
-    assert found == ["dose.dcm", "dose.nii.gz", "prediction.json", "segmentation.dcm", *masks]
+    assert found == [
+        "dose.dcm",
+        "dose.nii.gz",
+        "prediction.json",
+        "segmentation-rtstruct.dcm",
+        "segmentation.dcm",
+        *masks,
+    ]
 
     ct = read(patient / "CT")
     header = pydicom.dcmread(next((patient / "CT").iterdir()))
     dose, plan = read(out / "dose.nii.gz"), read_dose(out / "dose.dcm")
     np.testing.assert_allclose(dose.affine, ct.affine, atol=1e-4)
     np.testing.assert_allclose(plan.affine, ct.affine, atol=1e-4)
-    np.testing.assert_allclose(plan.data, dose.data, atol=1e-5)
+    np.testing.assert_allclose(plan.data, dose.data, atol=dose.data.max() / 65535)
     assert dose.unit == "Gy"
-    for name in ("dose.dcm", "segmentation.dcm"):
+    for name in ("dose.dcm", "segmentation.dcm", "segmentation-rtstruct.dcm"):
         made = pydicom.dcmread(out / name)
         assert made.FrameOfReferenceUID == header.FrameOfReferenceUID
         assert made.StudyInstanceUID == header.StudyInstanceUID
         assert "medley" in made.SeriesDescription
-    assert [segment.SegmentLabel for segment in made.SegmentSequence] == ["PTV70", "SpinalCord", "Larynx"]
+    drawn = [
+        name for name in ("PTV70", "SpinalCord", "Larynx") if read(out / "segmentation" / f"{name}.nii.gz").data.any()
+    ]
+    segments = pydicom.dcmread(out / "segmentation.dcm").SegmentSequence
+    assert [segment.SegmentLabel for segment in segments] == drawn
+    assert list(read_structures(out / "segmentation-rtstruct.dcm", ct)) == drawn
 
     record = record_of(out)
     assert record["files"] == ["dose.nii.gz", *(f"segmentation/{name}.nii.gz" for name in ORGANS.names),
-                               "dose.dcm", "segmentation.dcm"]  # fmt: skip
+                               "dose.dcm", "segmentation.dcm", "segmentation-rtstruct.dcm"]  # fmt: skip
     assert re.fullmatch("[0-9a-f]{64}", record["model"]["sha256"])
     assert record["answers"]["dose"] == {"unit": "Gy", "maximum": pytest.approx(dose.data.max(), rel=1e-3)}
     for name in ORGANS.names:
@@ -196,7 +209,12 @@ def test_without_highdicom_nifti_is_written_and_a_note_printed(
 def test_dicom_files_only(medley, predictors, patient, tmp_path) -> None:
     out = tmp_path / "out"
     assert medley("predict", patient / "CT", "-o", out, "-m", predictors["plans"], "--format", "dicom").code == 0
-    assert sorted(path.name for path in out.iterdir()) == ["dose.dcm", "prediction.json", "segmentation.dcm"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "dose.dcm",
+        "prediction.json",
+        "segmentation-rtstruct.dcm",
+        "segmentation.dcm",
+    ]
 
 
 def test_the_part_of_the_body_outside_the_grid_is_reported(medley, predictors, patient, tmp_path) -> None:

@@ -190,7 +190,7 @@ def predict_one(
     with replacing(job.output, folder=True, overwrite=overwrite, mode=job.mode) as folder:
         folder.mkdir()
         try:
-            written, missed = write_answers(prediction, folder, f"medley {medley.__version__} {name}", form)
+            written, missed = write_answers(prediction, folder, f"medley {medley.__version__} {name}", form, structures)
         except MedleyError as error:
             raise MedleyError(str(error).replace(str(folder), str(job.output))) from error
         record["notes"] += missed

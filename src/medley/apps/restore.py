@@ -83,7 +83,7 @@ def restore_one(
     plan = restorer.plan(open_scan(job.scan), **options)
     survey = Survey(plan)
     better = watched(restorer.carry_out(plan, survey), update)
-    write(better, job.output, derivation=_derivation(restorer, plan), overwrite=overwrite)
+    write(better, job.output, derivation=_derivation(restorer, plan), mark=_mark(restorer, plan), overwrite=overwrite)
     noise = survey.noise
     record = {
         "name": job.scan.name,
@@ -116,6 +116,17 @@ def _derivation(restorer: Restorer, plan: RestorationPlan) -> str:
     words = [f"medley {medley.__version__} {restorer.description.name} {plan.task.name}"]
     if plan.strength < 1:
         words.append(f"strength {plan.strength:g}")
+    return " ".join([*words, *_options(restorer, plan)])
+
+
+def _mark(restorer: Restorer, plan: Plan) -> str:
+    """What distinguishes the result from others of the same scan, for the description of a DICOM series."""
+    return " ".join(["medley", restorer.description.name, f"strength {plan.strength:g}", *_options(restorer, plan)])
+
+
+def _options(restorer: Restorer, plan: Plan) -> list[str]:
+    """The options other than the strength that are not the default."""
+    words = []
     if plan.scale > 1:
         words.append(f"scale {plan.scale}")
     if plan.measured is not None:
@@ -124,7 +135,7 @@ def _derivation(restorer: Restorer, plan: RestorationPlan) -> str:
         words.append(f"windows {plan.window}")
     if restorer.precision != "float32":
         words.append(restorer.precision)
-    return " ".join(words)
+    return words
 
 
 def _summary(record: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ def test_masks_of_a_multi_frame_scan_whose_frames_are_out_of_order(phantoms, tmp
     assert in_space(again.array[..., 0], LPS @ again.affine) == in_space(given["Heart"], ct.affine)
 
 
-def test_what_the_file_says_of_itself(rt, tmp_path):
+def test_identification_and_references(rt, tmp_path):
     ct = rt.write_ct(tmp_path / "ct")
     write_segmentation(masks(ct.shape), tmp_path / "seg.dcm", reference=ct, model="ctan-small")
     new, image = dcmread(tmp_path / "seg.dcm"), dcmread(ct.source.frames[0].path)
@@ -78,15 +78,18 @@ def test_names_in_any_script(rt, tmp_path):
     assert str(dcmread(tmp_path / "seg.dcm").PatientName) == "Phantom^山田"
 
 
-def test_empty_masks_are_segments_without_a_frame(rt, tmp_path):
+def test_empty_masks_are_omitted(rt, tmp_path):
     ct = rt.write_ct(tmp_path / "ct")
-    given = masks(ct.shape, ("Heart", "Liver"))
+    given = masks(ct.shape, ("Liver", "Heart", "Lung"))
     given["Liver"][:] = False
-    write_segmentation(given, tmp_path / "one.dcm", reference=ct)
-    assert dcmread(tmp_path / "one.dcm").NumberOfFrames == ct.shape[0]
-    given["Heart"][:] = False
-    write_segmentation(given, tmp_path / "none.dcm", reference=ct)
-    assert not highdicom.seg.segread(tmp_path / "none.dcm").get_volume().array.any()
+    write_segmentation(given, tmp_path / "two.dcm", reference=ct)
+    new = dcmread(tmp_path / "two.dcm")
+    assert [(one.SegmentNumber, one.SegmentLabel) for one in new.SegmentSequence] == [(1, "Heart"), (2, "Lung")]
+    for mask in given.values():
+        mask[:] = False
+    with pytest.raises(MedleyError, match="all structures are empty, so there is nothing to write"):
+        write_segmentation(given, tmp_path / "none.dcm", reference=ct)
+    assert not (tmp_path / "none.dcm").exists()
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,37 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     return polygons
 
 
+def without_holes(polygons: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The polygons of `outlines` with each hole joined to the polygon around it by a channel of no width (a keyhole).
+
+    DICOM describes holes of CLOSED_PLANAR contours in this way (PS3.3 C.8.8.6.3). `fill` gives the same pixels.
+    """
+    areas = [_area(one) for one in polygons]
+    result = [(area, one) for area, one in zip(areas, polygons, strict=True) if area > 0]
+    result.sort(key=lambda pair: pair[0])
+    for hole in (one for area, one in zip(areas, polygons, strict=True) if area < 0):
+        k = next(k for k, (area, around) in enumerate(result) if area > -_area(hole) and _contains(around, hole[0]))
+        area, around = result[k]
+        distances = ((around[:, None] - hole[None]) ** 2).sum(axis=-1)
+        i, j = np.unravel_index(distances.argmin(), distances.shape)
+        channel = [around[: i + 1], hole[j:], hole[: j + 1], around[i:]]
+        result[k] = area, np.concatenate(channel)
+    return [one for _, one in result]
+
+
+def _area(points: np.ndarray) -> float:
+    """The area of a polygon, positive if its inside is on the right-hand side of its points."""
+    row, column = points.T
+    return float((column * np.roll(row, -1) - row * np.roll(column, -1)).sum() / 2)
+
+
+def _contains(polygon: np.ndarray, point: np.ndarray) -> bool:
+    start, end = polygon, np.roll(polygon, -1, axis=0)
+    start, end = start[crossed := (start[:, 0] > point[0]) != (end[:, 0] > point[0])], end[crossed]
+    column = start[:, 1] + (point[0] - start[:, 0]) * (end[:, 1] - start[:, 1]) / (end[:, 0] - start[:, 0])
+    return bool(np.count_nonzero(column > point[1]) % 2)
+
+
 def _loop(steps: dict[_Corner, list[_Corner]]) -> list[_Corner]:
     """Remove one closed path from the steps and return its corners."""
     start = next(iter(steps))

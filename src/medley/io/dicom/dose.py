@@ -16,28 +16,38 @@ from medley.geometry.resampling import resample
 from medley.io.dicom.headers import reading
 from medley.io.dicom.image import short
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.references import check_frame, images_of, new_object, read_whole, reference_to
+from medley.io.dicom.references import (
+    check_frame,
+    decoded_header,
+    images_of,
+    new_object,
+    permissions_of,
+    read_whole,
+    reference_to,
+)
 from medley.io.writing import slices_to_write
 from medley.runtime.atomic import one_line, replacing
 from medley.runtime.guard import without_warnings
 from medley.volume import Volume
 
-# Gy of one stored number, unless doses are so high that 31 bits of such steps do not hold them.
-STEP = 1e-6
+# The largest stored number. dciodvfy, the validator that archives use, stops at 32 bits; 16 are exact to 0.6 mGy at
+# 80 Gy, far better than any calculated dose.
+_HIGHEST = 65535
+_LEAST_STEP = 1e-6  # Gy, for doses that are 0 everywhere
 # mm by which the first offset of a dose grid may differ from 0, or from the height of its first plane.
 _SAME_MM = 1e-3
 
 
 @dataclass(frozen=True)
 class DoseSource:
-    """What an RTDOSE file says of its dose.
+    """Properties of the dose of an RTDOSE file.
 
     Attributes
     ----------
-    path: the file. frame_of_reference: FrameOfReferenceUID, "" when it names none.
-    summation: DoseSummationType, what the dose is of: "PLAN", "MULTI_PLAN", "FRACTION", "BEAM", ...
-    kind: DoseType: "PHYSICAL", or "EFFECTIVE" where it is weighted by biological effect.
-    plans: SOPInstanceUID of the plans it is of.
+    path: the file. frame_of_reference: FrameOfReferenceUID, "" if it has none.
+    summation: DoseSummationType, the part of the treatment: "PLAN", "MULTI_PLAN", "FRACTION", "BEAM", ...
+    kind: DoseType: "PHYSICAL", or "EFFECTIVE" if it is weighted by biological effect.
+    plans: SOPInstanceUID of its plans.
     """
 
     path: Path
@@ -81,29 +91,29 @@ def dose_on_grid(dose: Volume, scan: Volume, *, within: np.ndarray | None = None
 
     Parameters
     ----------
-    dose: as `read_dose` gives it, or on any grid. scan: gives the new grid; its data is not looked at.
+    dose: as `read_dose` gives it, or on any grid. scan: gives the new grid; its data is not used.
     within: (slice, row, column) of the scan, where the dose must be known; None: everywhere.
 
     Raises
     ------
-    MedleyError: the two have other frames of reference, or the dose grid does not cover `within`.
+    MedleyError: the two have different frames of reference, or the dose grid does not cover `within`.
     """
     if isinstance(dose.source, DoseSource) and isinstance(scan.source, DicomSource):
         check_frame(dose.source.frame_of_reference, scan, dose.source.path)
     where = dose.source.path if isinstance(dose.source, DoseSource) else "the dose"
-    asked = np.ones(scan.shape, bool) if within is None else within
-    missing = np.count_nonzero(asked & ~covered(dose, scan))
+    needed = np.ones(scan.shape, bool) if within is None else within
+    missing = np.count_nonzero(needed & ~covered(dose, scan))
     if missing:
         raise MedleyError(
             f"{where}: its dose grid does not cover the scan where the dose is needed: {missing} of "
-            f"{np.count_nonzero(asked)} voxels lie outside of it; export the dose on a larger grid"
+            f"{np.count_nonzero(needed)} voxels lie outside of it; export the dose on a larger grid"
         )
     values = resample(np.asarray(dose.data), dose.affine, scan.affine, scan.shape)
     return Volume(values, scan.affine, "RTDOSE", "Gy", dose.source)
 
 
 def covered(dose: Volume, scan: Volume) -> np.ndarray:
-    """The voxels of a scan that lie in the dose grid, whose outermost points reach half a step outwards: bool."""
+    """The voxels of a scan that lie in the dose grid, half a step around its outermost points included: bool."""
     everywhere = np.ones(dose.shape, bool)
     return resample(everywhere, dose.affine, scan.affine, scan.shape, 0, outside=False)
 
@@ -113,21 +123,23 @@ def write_dose(
     path: str | Path,
     *,
     reference: Volume,
+    structures: Path | None = None,
     description: str = "predicted dose",
     mark: str = "medley",
     overwrite: bool = False,
 ) -> Path:
     """Write a dose as RTDOSE of the study and frame of reference of the scan it was predicted from.
 
-    A new series of one multi-frame object of 32 bits; every value is right to half of DoseGridScaling, 1e-6 Gy. There
-    is no plan that it could refer to, as the DoseSummationType PLAN would demand: it is PLAN_OVERVIEW, the type for a
-    dose that is described by an overview of the plan alone (C.8.8.3), with the scan's images as its reference.
-    Written whole or not at all.
+    A new series of one multi-frame object of 16 bits; every value is exact to half of DoseGridScaling, which is the
+    highest dose / 65535. There is no plan that it could refer to, as the DoseSummationType PLAN requires: it is
+    PLAN_OVERVIEW, for a dose without a plan object (C.8.8.3), which refers to the scan's images. Written completely or
+    not at all, with at most the permissions of the scan.
 
     Parameters
     ----------
     dose: Gy, on the grid of the scan or any other.
     reference: the scan, read from DICOM.
+    structures: an RTSTRUCT file that the dose refers to, such as the one it was predicted from.
     description: of the series; `mark` follows it in brackets.
 
     Raises
@@ -145,9 +157,9 @@ def write_dose(
     new = new_object(reference, path, RTDoseStorage, "RTDOSE", description, mark)
     new.DoseUnits, new.DoseType, new.DoseSummationType = "GY", "PHYSICAL", "PLAN_OVERVIEW"
     new.DoseComment = "Predicted by a network, not calculated. Not for clinical use."
-    new.PlanOverviewSequence = [_overview(reference, path)]
+    new.PlanOverviewSequence = [_overview(reference, path, structures)]
     _fill(new, values, dose.affine)
-    with replacing(path, overwrite=overwrite) as temporary:
+    with replacing(path, overwrite=overwrite, mode=permissions_of(reference, path)) as temporary:
         new.save_as(temporary, enforce_file_format=True)
     return path
 
@@ -165,7 +177,7 @@ def _check_dose(dose: FileDataset, path: Path) -> None:
         raise MedleyError(f"{path}: DoseGridScaling is {dose.DoseGridScaling}; expected a positive number")
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
         if not dose.get(keyword):
-            raise MedleyError(f"{path}: {keyword} is missing, so nothing says where the dose lies")
+            raise MedleyError(f"{path}: {keyword} is missing, so the position of the dose is unknown")
 
 
 def _grid(dose: FileDataset, path: Path) -> tuple[list[int], np.ndarray]:
@@ -195,11 +207,13 @@ def _grid(dose: FileDataset, path: Path) -> tuple[list[int], np.ndarray]:
     return stack(positions, orientation, (row, column), thickness, [f"plane {k + 1}" for k in range(planes)], path)
 
 
-def _overview(reference: Volume, path: Path) -> Dataset:
+def _overview(reference: Volume, path: Path, structures: Path | None) -> Dataset:
     item = Dataset()
     item.PlanOverviewIndex, item.RTPlanLabel, item.TreatmentSite = 1, "medley", None
     item.TreatmentSiteCodeSequence = item.PrescriptionOverviewSequence = []
     item.ReferencedImageSequence = [reference_to(image) for image in images_of(reference, path)]
+    if structures is not None:
+        item.ReferencedStructureSetSequence = [reference_to(decoded_header(structures))]
     return item
 
 
@@ -218,10 +232,11 @@ def _fill(new: Dataset, values: np.ndarray, affine: np.ndarray) -> None:
     new.FrameIncrementPointer = 0x3004000C  # GridFrameOffsetVector
     new.GridFrameOffsetVector = _short(depth * np.arange(len(values)))
     new.SamplesPerPixel, new.PixelRepresentation, new.PhotometricInterpretation = 1, 0, "MONOCHROME2"
-    new.BitsAllocated, new.BitsStored, new.HighBit = 32, 32, 31
-    # Within 31 bits, since some programs read the numbers as signed.
-    new.DoseGridScaling = max(STEP, short(float(values.max()) / (2**31 - 2**10)))
-    new.PixelData = np.rint(values / float(new.DoseGridScaling)).astype("<u4").tobytes()
+    new.BitsAllocated, new.BitsStored, new.HighBit = 16, 16, 15
+    new.DoseGridScaling = short(float(values.max()) / _HIGHEST) or _LEAST_STEP
+    stored = np.rint(values / float(new.DoseGridScaling)).clip(0, _HIGHEST).astype("<u2")
+    new.PixelData = stored.tobytes() + bytes(stored.nbytes % 2)
+    new["PixelData"].VR = "OW"
 
 
 def _short(numbers: Sequence[float] | np.ndarray) -> list[float]:

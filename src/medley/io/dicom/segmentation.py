@@ -1,4 +1,4 @@
-"""Masks -> DICOM SEG through highdicom (an extra, imported when needed): a segment for each structure (PS3.3 A.51)."""
+"""Masks -> DICOM SEG with highdicom (an extra, imported when needed): a segment for each structure (PS3.3 A.51)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 from medley import __version__
 from medley.errors import MedleyError
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.references import frame_of_reference, images_of, marked, source_of
+from medley.io.dicom.references import frame_of_reference, images_of, marked, permissions_of, series_number, source_of
 from medley.io.dicom.structure_codes import structure_codes
 from medley.runtime.atomic import one_line, replacing
 from medley.runtime.extras import install_hint
@@ -34,10 +34,10 @@ def write_segmentation(
     mark: str = "medley",
     overwrite: bool = False,
 ) -> Path:
-    """Write masks as a binary DICOM SEG that refers to the images of the scan. Whole or not at all.
+    """Write masks as a binary DICOM SEG that refers to the images of the scan. Completely or not at all.
 
-    Segment k + 1 is the mask k; each is labelled with its name and coded by `structure_codes`, made by an automatic
-    algorithm called after `model`. Masks may overlap; one without a voxel is a segment without a frame.
+    One segment for each mask that is not empty, in order, labelled with its name and coded by `structure_codes`, made
+    by an automatic algorithm named after `model`. Masks may overlap. The file has at most the permissions of the scan.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def write_segmentation(
 
     Raises
     ------
-    MedleyError: highdicom is not installed; the scan was not read from DICOM, or its headers lack what a SEG needs;
-        `path` exists and `overwrite` is False; it cannot be written.
+    MedleyError: highdicom is not installed; all masks are empty; the scan was not read from DICOM, or its headers lack
+        what a SEG needs; `path` exists and `overwrite` is False; it cannot be written.
     """
     path = Path(path)
     highdicom = _highdicom()
@@ -59,10 +59,14 @@ def write_segmentation(
             raise ValueError(
                 f"{name}: a mask of the scan is bool {reference.shape}, but it is {mask.dtype} {mask.shape}"
             )
+    masks = {name: mask for name, mask in masks.items() if mask.any()}
+    if not masks:
+        raise MedleyError(f"{path}: all structures are empty, so there is nothing to write")
     frame_of_reference(reference, path)
     images = list(images_of(reference, path))
     pixels = np.stack(list(masks.values()), axis=-1)[_order(source_of(reference, path), images)]
     descriptions = [_described(highdicom, k, name, model) for k, name in enumerate(masks, start=1)]
+    uid = generate_uid(prefix=None)
     try:
         with without_warnings():
             new = highdicom.seg.Segmentation(
@@ -70,8 +74,8 @@ def write_segmentation(
                 pixels,
                 highdicom.seg.SegmentationTypeValues.BINARY,
                 descriptions,
-                series_instance_uid=generate_uid(prefix=None),
-                series_number=int(images[0].get("SeriesNumber") or 0) + 1000,
+                series_instance_uid=uid,
+                series_number=series_number(uid),
                 sop_instance_uid=generate_uid(prefix=None),
                 instance_number=1,
                 manufacturer="medley",
@@ -79,15 +83,14 @@ def write_segmentation(
                 software_versions=__version__,
                 device_serial_number="none",
                 content_description="Predicted by a network. Not for clinical use.",
-                omit_empty_frames=bool(pixels.any()),
                 series_description=marked(description, mark),
             )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise MedleyError(
-            f"{path}: the headers of the scan do not suffice for a DICOM SEG ({one_line(error)}); write .nii.gz instead"
+            f"{path}: the headers of the scan lack what a DICOM SEG needs ({one_line(error)}); write .nii.gz instead"
         ) from error
     new.SpecificCharacterSet = "ISO_IR 192"  # names may be in any script
-    with replacing(path, overwrite=overwrite) as temporary:
+    with replacing(path, overwrite=overwrite, mode=permissions_of(reference, path)) as temporary:
         new.save_as(temporary, enforce_file_format=True)
     return path
 
@@ -109,7 +112,7 @@ def _described(highdicom: ModuleType, number: int, name: str, model: str) -> Dat
 
 
 def _order(source: DicomSource, images: Sequence[Dataset]) -> list[int]:
-    """The slices in the order in which highdicom takes frames: as the images come, or as they lie in the one image."""
+    """The slices in the order that highdicom expects: that of the images, or that of the frames of the one image."""
     if len(images) == len(source.frames):
         return list(range(len(images)))
     path = source.frames[0].path
