@@ -1,4 +1,4 @@
-"""What is timed: a network at one kind of work, in one form. A process of its own does each, see `benchmarks.speed`."""
+"""The cases that are timed: a network, a kind of work, a form. Each runs in a separate process."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from medley.runtime.allocator import keep_buffers
 from medley.tasks import TASKS
 from medley.volume import Slices, Volume
 
-FAST, PLAIN, UNTUNED = "fast", "plain", "plain untuned"  # the last with the allocator as the system has it
-ONNX, PROGRAM = "onnx", "torch.export"  # the fast form's weights in a file, see `medley.models.export`
+FAST, PLAIN, UNTUNED = "fast", "plain", "plain untuned"  # the last with the default allocator
+ONNX, PROGRAM = "onnx", "torch.export"  # exported files, see `medley.models.export`
 STEPS = ("step", "lean step", "whole step")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network at work.
+    """A network and what is done with it.
 
     Attributes
     ----------
     network: its name in `medley.models.zoo`.
-    what: "slices" goes once through the network; "step" learns from a batch, a sample at a time (micro_batch: 1), "lean
-        step" so too, with `recompute`, and "whole step" from all of it at once; "volume" is `medley restore` of a CT
-        from file to file.
-    count, side: how many slices or patches, and their side in pixels.
+    what: "slices" is one forward pass; "step" is a training step, one sample at a time (micro_batch: 1),
+        "lean step" the same with `recompute`, "whole step" with the whole batch at once; "volume" is `medley restore`
+        of a CT, from file to file.
+    count, side: number of slices or patches, and their side in pixels.
     precision: "float32" or "bfloat16".
     """
 
@@ -57,12 +57,12 @@ class Case:
 
     @property
     def passes(self) -> int:
-        """What the case costs, in forward passes of one slice; a backward pass costs two."""
+        """The cost of the case in forward passes of one slice; a backward pass costs two."""
         return self.count * (3 if self.what in STEPS else 1)
 
 
 def prepare(case: Case, form: str) -> Callable[[], None]:
-    """A function that does the case once; it raises RuntimeError where a command fails."""
+    """A function that runs the case once; it raises RuntimeError if a command fails."""
     if form != UNTUNED:
         keep_buffers()  # as the commands do
     torch.manual_seed(0)
@@ -75,10 +75,10 @@ def prepare(case: Case, form: str) -> Callable[[], None]:
 
 
 def _slices(case: Case, model: nn.Module, form: str) -> Callable[[], None]:
-    """In bfloat16 the fast form is medley's; the plain one is what a user of the original programs would do."""
+    """In bfloat16 the fast form is that of medley; the textbook form uses autocast, as other programs do."""
     images = torch.rand(case.count, 1, case.side, case.side)
     autocast = case.precision == "bfloat16" and form != FAST
-    if form != PROGRAM:  # which is in evaluation for good
+    if form != PROGRAM:  # which is always in evaluation mode
         model.eval()
     if case.precision == "bfloat16" and form == FAST:
         model = in_precision(model, case.precision)
@@ -91,7 +91,7 @@ def _slices(case: Case, model: nn.Module, form: str) -> Callable[[], None]:
 
 
 def exported(network: str, form: str) -> nn.Module:
-    """A network from the file that `medley export` would write; another process writes it, for its memory."""
+    """A network from the file that `medley export` would write; another process writes it, to measure less memory."""
     path = temporary_folder() / {ONNX: "network.onnx", PROGRAM: "network.pt2"}[form]
     in_process(_export, network, path)
     return OnnxNetwork(path) if form == ONNX else torch.export.load(path).module()
@@ -103,7 +103,7 @@ def _export(network: str, path: Path) -> None:
 
 
 def _step(case: Case, model: nn.Module) -> Callable[[], None]:
-    """Forward, backward and AdamW, as `medley.training` does; bfloat16 as Lightning Fabric's bf16-mixed."""
+    """Forward, backward and AdamW, as in `medley.training`; bfloat16 as in bf16-mixed of Lightning Fabric."""
     images, targets = torch.rand(2, case.count, 1, case.side, case.side)
     size = case.count if case.what == "whole step" else 1
     if case.what == "lean step":
@@ -126,7 +126,7 @@ def _step(case: Case, model: nn.Module) -> Callable[[], None]:
 
 
 def _volume(case: Case) -> Callable[[], None]:
-    """`medley restore` of a made-up CT with random weights, NIfTI in and NIfTI out, compressed."""
+    """`medley restore` of a CT phantom with random weights, from and to compressed NIfTI."""
     path = temporary_folder()
     model = create_model(case.network)
     weights.save(path / "random.safetensors", model, described(case.network, model))
@@ -144,38 +144,38 @@ def _volume(case: Case) -> Callable[[], None]:
 
 
 def restore_command(scan: Path, output: Path, model: str | Path, precision: str) -> list[str | Path]:
-    """`medley restore` of a CT, by this Python."""
+    """The command `medley restore` for a CT, with this Python."""
     command: list[str | Path] = [sys.executable, "-m", "medley.apps.cli", "restore", scan, "-o", output]
     return [*command, "--model", model, "--task", "ct-denoise", "--precision", precision, "--overwrite", "--quiet"]
 
 
 def described(network: str, model: nn.Module) -> weights.Description:
-    """What a file of a network that has learnt nothing says of itself."""
+    """The description of a network that was not trained."""
     return weights.Description(
         network, CONFIGURATIONS[network][0], model.config, ("ct-denoise",), {}, medley.__version__
     )
 
 
 def temporary_folder() -> Path:
-    """It is gone when this process ends."""
+    """A folder that is removed when this process ends."""
     path = Path(mkdtemp())
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
 
 
 def process() -> Executor:
-    """A fresh one, for one thing at a time."""
+    """A new process that runs one function at a time."""
     return ProcessPoolExecutor(1, get_context("spawn"))
 
 
 def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The answer of a function that is called in a process of its own."""
+    """The result of a function that is called in a separate process."""
     with process() as one:
         return one.submit(function, *arguments).result()
 
 
 def phantom(slices: int, side: int) -> Volume:
-    """A CT that compresses as real ones do: air, soft tissue, bone, noise of 20 HU. Slices are made when asked for."""
+    """A CT that compresses like real ones: air, soft tissue, bone, noise of 20 HU. Slices are computed on demand."""
     row, column = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     radius = np.hypot(row * 1.4, column * 1.1)
     clean = np.where(radius < 0.9, 40.0, -1000.0) + np.where(abs(radius - 0.75) < 0.04, 800.0, 0.0)

@@ -1,13 +1,13 @@
-"""Seconds and memory of the networks on this machine, beside the least that it could need.
+"""Seconds and memory of the networks on this machine, compared with the least that is possible.
 
-    python -m benchmarks.speed                               what `make bench` prints: slices, a batch, training steps
-    python -m benchmarks.speed --plain --untuned -o FILE.csv the same beside the plain forms (benchmarks/plain.py)
-    python -m benchmarks.speed --quick --networks tat-tiny   to see that it works
+    python -m benchmarks.speed                               as `make bench`: slices, a batch, training steps
+    python -m benchmarks.speed --plain --untuned -o FILE.csv compared with the textbook forms
+    python -m benchmarks.speed --quick --networks tat-tiny   a quick test
 
-Every figure is the least of a few runs after one that does not count, in a process of its own, so that the memory is
-that of this one case. Forms that are compared take turns, run by run; `ratio` is the median of a form's seconds over
-those of the fast form in the same turn. `floor_seconds` is what the machine would need if it multiplied matrices, or
-copied memory, at its best rate all the time (benchmarks/floor.py); `share` is how near to that a form comes.
+Every time is the shortest of a few runs after a warm-up, in a separate process, so that the memory is that of this case
+alone. Forms that are compared alternate, run by run; `ratio` is the median of a form's seconds divided by those of the
+fast form in the same turn. `floor_seconds` is the time that the machine would need if it multiplied matrices, or copied
+memory, at its highest rate all the time (benchmarks/floor.py); `share` is floor_seconds / seconds.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ HEADERS = (
     "network", "what", "count", "side", "precision", "form", "seconds", "peak_MB", "floor_seconds", "share", "ratio",
     "threads", "torch",
 )  # fmt: skip
-WRITTEN = "gets the rows, in place of older ones of the same case and form"
-KEY = HEADERS[: HEADERS.index("form") + 1]  # what a row is about
+WRITTEN = "rows of the same case and form are replaced"
+KEY = HEADERS[: HEADERS.index("form") + 1]  # identifies a row
 SHOWN = {name: max(len(name), 9) for name in HEADERS[:-2]} | {"form": 13}  # column -> its width
 Row = dict[str, Any]
 
-_once: Callable[[], None]  # in the process of a case: does it once
+_once: Callable[[], None]  # in the process of a case: runs it once
 
 
 def main() -> None:
@@ -70,15 +70,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", default=PAPER_SIZE, choices=NETWORKS, metavar="NAME")
     parser.add_argument("--sides", nargs="+", type=int, metavar="PIXELS", help="of single slices; 128 256 512")
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS, choices=PRECISIONS)
-    parser.add_argument("--runs", type=int, default=3, help="the least counts")
-    parser.add_argument("--plain", action="store_true", help="beside the plain form")
-    parser.add_argument("--untuned", action="store_true", help="and the plain form with the allocator as it comes")
-    parser.add_argument("--exported", action="store_true", help="and what `medley export` writes, in float32")
+    parser.add_argument("--runs", type=int, default=3, help="the shortest counts")
+    parser.add_argument("--plain", action="store_true", help="also the textbook form")
+    parser.add_argument("--untuned", action="store_true", help="also the textbook form with the default allocator")
+    parser.add_argument("--exported", action="store_true", help="also the files of `medley export`, in float32")
     parser.add_argument(
         "--what", nargs="+", default=USUAL, choices=WHAT,
         help="a whole step takes 12 GB and more; a volume is a CT of 64 slices of 512 x 512 through restore",
     )  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="everything small, once")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one run")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.csv", help=WRITTEN)
     asked = parser.parse_args()
     asked.sides = asked.sides or ([48, 64] if asked.quick else [128, 256, 512])
@@ -101,7 +101,7 @@ def cases(asked: argparse.Namespace) -> Iterator[Case]:
 
 
 def forms(case: Case, asked: argparse.Namespace) -> list[str]:
-    """What is medley's own has no plain form: the command that a volume goes through, and computing twice."""
+    """The `restore` command and recomputation have no textbook form."""
     if case.what in ("volume", "lean step"):
         return [FAST]
     exported = asked.exported and case.what == "slices" and case.precision == "float32"
@@ -113,9 +113,9 @@ def measure(case: Case, forms: Sequence[str], runs: int, rates: Rates) -> list[R
 
     Raises
     ------
-    RuntimeError: this medley cannot do the case, or memory is not enough for it (BrokenProcessPool: it was killed).
+    RuntimeError: the case is not possible, or needs too much memory (BrokenProcessPool: the process was killed).
     """
-    # Whole batches take turns as a whole: two of their processes may not fit into memory side by side.
+    # Whole batches run one after the other: two of these processes may not fit into memory.
     groups = [[form] for form in forms] if case.what == "whole step" else [list(forms)]
     seconds: dict[str, list[float]] = {}
     peaks: dict[str, int] = {}
@@ -141,7 +141,7 @@ def measure(case: Case, forms: Sequence[str], runs: int, rates: Rates) -> list[R
 
 
 def begin(case: Case, form: str) -> None:
-    """In its process: make the case ready and, unless it takes minutes, do it once without counting."""
+    """In the process of the case: prepare it and, unless it takes minutes, run it once as a warm-up."""
     global _once
     _once = prepare(case, form)
     if case.what != "volume":

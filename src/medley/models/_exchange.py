@@ -1,5 +1,5 @@
-"""Decoders that take from each other, beyond the paper: CTAN's attention ends at the deepest stage, but a dose follows
-the outline of its targets, and a diagnosis what lies within the lesion; both are found on the way up only.
+"""Decoders that use features of each other; not in the paper. The attention of CTAN ends at the deepest stage, but a
+dose depends on the outline of its targets, and a diagnosis on the inside of the lesion, which only the decoders find.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from medley.models.resnet import Features, Layers, MapDecoder
 
 
 class Exchange(nn.Module):
-    """Two ways, both without effect in fresh weights, so that the network starts as the paper's.
+    """Two connections, both without effect with the initial weights, so that training starts from the paper.
 
-    Pixel-level targets: on every level of the way up, x_t += conv1(mean of the other targets' x).
-    Image-level targets: beside the mean over the whole deepest map its means within what each pixel-level target
-    found, weighted by sigmoid(answer). No gradient goes that way: a diagnosis shall not bend an outline.
+    Pixel-level targets: on every decoder level, x_t += conv1x1(mean of x of the other targets).
+    Image-level targets: in addition to the mean of the deepest map, its means weighted by sigmoid(output) of each
+    pixel-level target. The weights are detached: the loss of a diagnosis must not change an outline.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Exchange(nn.Module):
                 nn.init.zeros_(cast(nn.Linear, self.look[name]).weight)
 
     def forward(self, decoders: nn.ModuleDict, shared: Features, own: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
-        """The answer of every target, as `HPS.decode` gives it."""
+        """The output of every target, as in `HPS.decode`."""
         maps = {name: one for name, one in decoders.items() if isinstance(one, MapDecoder)}
         drafts = self._up(maps, {name: [*shared.finer, *own[name]] for name in maps})
         answers = {}
@@ -68,7 +68,7 @@ class Exchange(nn.Module):
 
 
 def _nothing(layers: Layers, width: int) -> nn.Module:
-    """A convolution 1 that gives 0 until it has learnt."""
+    """A 1x1 convolution whose initial output is 0."""
     conv = layers.conv(width, width)
     nn.init.zeros_(conv.weight)
     return conv

@@ -1,4 +1,4 @@
-"""What each target takes from a shared backbone, stage by stage: the attention of MTAN and of CTAN's encoder (CTAE)."""
+"""Task-specific features from a shared backbone, stage by stage: the attention of MTAN and of CTAN's encoder."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from medley.models.resnet import Features, ResNet
 
 
 class TaskPath(nn.Module):
-    """A target's way down beside the backbone: what it takes from each stage.
+    """The encoder path of one target next to the backbone: masked features of each stage.
 
     From the shared features S_i of stage i and the target's own T_{i-1} comes
-    mask_i = sigmoid(BN(conv1(relu(BN(conv1([S_i, T_{i-1}])))))), and T_i = pool(relu(BN(conv3(mask_i · S_i)))).
+    mask_i = sigmoid(BN(conv1x1(relu(BN(conv1x1([S_i, T_{i-1}])))))), and T_i = pool(relu(BN(conv3x3(mask_i · S_i)))).
     T_0 is the stem's output, the last T is not pooled.
 
     Parameters
     ----------
     backbone: whose features are masked.
-    squeeze: T_i has so many times fewer channels than S_i, and another convolution 1 (norm, ReLU) to that width goes
-        before the convolution 3. Plain, with squeeze 1, a target's path costs several times the whole backbone.
-    others: whether the mask also sees what the other targets have on average: [S_i, T_{i-1}, mean of theirs] (CTAN).
+    squeeze: ratio of the channels of S_i to those of T_i; a 1x1 convolution (norm, ReLU) to the smaller width precedes
+        the 3x3 convolution. With squeeze 1, the path of a target costs several times as much as the whole backbone.
+    others: whether the mask also depends on the mean features of the other targets: [S_i, T_{i-1}, mean] (CTAN).
     """
 
     def __init__(self, backbone: ResNet, squeeze: int, others: bool = False) -> None:
@@ -44,16 +44,16 @@ class TaskPath(nn.Module):
     def forward(self, stage: int, shared: Tensor, seen: Sequence[Tensor]) -> Tensor:
         """T of a stage before the pool: (B, width, *spatial).
 
-        shared: S (B, outer, *spatial). seen: what the mask sees besides, (B, channels, *spatial) each.
+        shared: S (B, outer, *spatial). seen: the other inputs of the mask, (B, channels, *spatial) each.
         """
         mask = self.masks[stage](torch.cat([shared, *seen], dim=1))
         return self.convs[stage](mask * shared)
 
 
 def walk(paths: nn.ModuleDict, shared: Features, others: bool = False) -> dict[str, list[Tensor]]:
-    """All targets' ways down, a stage at a time: name -> T of every stage before its pool.
+    """The paths of all targets, stage by stage: name -> T of every stage before pooling.
 
-    others: whether each target sees the mean of the others' T; the paths must have been made for it.
+    others: whether each target uses the mean T of the others; the paths must have been created for it.
     """
     pool = F.max_pool3d if shared.stem.ndim == 5 else F.max_pool2d
     own = dict.fromkeys(paths, shared.stem)

@@ -1,4 +1,4 @@
-"""The authors' state dicts -> ours. Renaming only; nothing here has seen the authors' programs beyond these names."""
+"""Converts state dicts of the original programs. Tensors are only renamed and reshaped."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ _RULES = {
         *_TRUNK,
     ),
 }
-# Constants of the normal distribution, which AMIR's authors keep with their weights.
+# Constants of the normal distribution, which the original AMIR stores with its weights.
 _IGNORED = re.compile(r"\.moe\.(mean|std)$")
-# The one name that is the same with us.
+# The only name that is the same here.
 _UNCHANGED = "output.weight"
 
 
 def convert_original(name: str, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of the authors' program as one that `create_model(name, ...).load_state_dict` takes.
+    """The state dict of the authors' program as one for `create_model(name, ...).load_state_dict`.
 
     Parameters
     ----------
     name: "tat", "amir" or "restormer".
-    state_dict: as the authors saved it; a leading "module." (of parallel training) is taken off.
+    state_dict: as the authors saved it; a leading "module." (from parallel training) is removed.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 
 def _reshaped(name: str, tensor: Tensor) -> Tensor:
-    """1x1 convolutions are matrices with us, and what was shaped to be broadcast has no empty axes."""
+    """1x1 convolutions are matrices here, and parameters have no axes of length 1 for broadcasting."""
     if tensor.ndim == 5:
         return tensor[0]
     if name.endswith((".gamma", ".beta")):

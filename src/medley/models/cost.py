@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, and the floating-point operations of one forward pass."""
+"""The cost of a network: its parameters, and the floating-point operations of one forward pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(model: nn.Module) -> int:
-    """How many numbers were learnt."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -20,12 +20,12 @@ def flops(model: nn.Module, shape: Sequence[int]) -> int:
 
     A multiplication and the addition that follows it count as two; everything else (norms, activations, softmax) is
     left out. Runs the network once, in evaluation mode and on its own device; STL, HPS, MTAN and CTAN may be on "meta",
-    where nothing is computed.
+    where nothing is calculated.
     """
     first = next(model.parameters())
     was_training = model.training
     x = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
-    # Attention by its definition: of the fused forms, not every one is known to the counter.
+    # The unfused form of attention: the counter does not know all fused ones.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.eval()(x)
     model.train(was_training)

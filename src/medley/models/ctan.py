@@ -1,8 +1,8 @@
 """CTAN, cross-task attention network (Kim et al., arXiv 2309.03837), in 2-D and 3-D.
 
-The authors published no program and the text leaves room: this is our reading. Ours are the squeezed width of the task
-paths, the skips (task features before the pool), the up path, and tokens without a code of their position. Beyond the
-paper is `exchange`: targets that attend to each other on the way up as well (`medley.models._exchange`).
+The authors published no program and the paper leaves details open. Our choices are the reduced width of the task paths,
+the skip connections (task features before pooling), the up path, and tokens without position encoding. `exchange` is
+not in the paper: targets attend to each other in the decoders too (`medley.models._exchange`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from medley.models.resnet import Features, decoder_widths
 
 
 class CTAN(HPS):
-    """Targets that attend to each other: in every mask (CTAE), and with all their tokens at the deepest stage (CTAB).
+    """Targets attend to each other: in every mask (CTAE), and with all tokens at the deepest stage (CTAB).
 
     The arguments are those of `HPS`, and
 
-    squeeze: a target's features have so many times fewer channels than the backbone's, see `TaskPath`.
+    squeeze: ratio of the channels of the backbone to those of a target's features, see `TaskPath`.
     heads: of the attention in the bottleneck.
-    cross: False cuts what targets take from each other: masks see the target's own features alone and the bottleneck
-        has its feed-forward only. One target has no other and gives the same network either way.
-    exchange: whether decoders take from each other too; not in the paper. It changes nothing in fresh weights.
+    cross: False removes the connections between targets: masks use the features of their own target only, and the
+        bottleneck has only its feed-forward layers. With a single target it makes no difference.
+    exchange: whether decoders attend to each other too; not in the paper. It has no effect with the initial weights.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class CTAN(HPS):
         self.exchange = Exchange(self.decoders, decoder_widths(self.encoder)) if exchange and self._crosses else None
 
     def of_targets(self, shared: Features) -> dict[str, list[Tensor]]:
-        """The target's own maps, one a stage; the deepest has seen the other targets'."""
+        """The maps of each target, one for each stage; the deepest includes attention to the other targets."""
         found = walk(self.paths, shared, self._crosses)
         tokens = {name: maps[-1].flatten(2).transpose(1, 2) for name, maps in found.items()}  # (B, N, width)
         for name, maps in found.items():
@@ -77,15 +77,15 @@ class CTAN(HPS):
         return super().decode(shared, own) if self.exchange is None else self.exchange(self.decoders, shared, own)
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Backbone and, since each target sees what the others took, all task paths."""
+        """The backbone and, since each target uses the features of the others, all task paths."""
         parameters = super().shared_parameters()
         return [*parameters, *self.paths.parameters()] if self._crosses else parameters
 
 
 class CrossTaskBottleneck(nn.Module):
-    """One target's cross-task attention at the deepest stage (CTAB): x += attend(x, others); x += feed(norm(x)).
+    """Cross-task attention of one target at the deepest stage (CTAB): x += attend(x, others); x += feed(norm(x)).
 
-    width: of a token. heads: of the attention. attends: False where there are no others to attend to.
+    width: of a token. heads: number of attention heads. attends: False if there are no other targets.
     """
 
     def __init__(self, width: int, heads: int, attends: bool) -> None:

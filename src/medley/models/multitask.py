@@ -1,10 +1,10 @@
-"""Several answers from one image: the networks that CTAN (arXiv 2309.03837) is measured against, in the same code.
+"""Several outputs from one image: the networks that CTAN (arXiv 2309.03837) is compared with.
 
-* STL, single-task learning: a network a target.
-* HPS, hard parameter sharing: one encoder, a decoder a target.
+* STL, single-task learning: one network for each target.
+* HPS, hard parameter sharing: one encoder, one decoder for each target.
 * MTAN (Liu et al., CVPR 2019, arXiv 1803.10704): each target attends to the parts of the shared features it needs.
 
-Their authors built them on other backbones; these stand on CTAN's, so that only the way of sharing differs.
+Their authors used other backbones. Here all use that of CTAN, so that they differ only in how parameters are shared.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from medley.models._paths import TaskPath, walk
 from medley.models.resnet import Features, Layers, MapDecoder, ResNet, decoder_widths
 
 SMALLEST_SIDE = 16
-_CLASSIFIER = ("fc.",)  # what a ResNet of ImageNet has and a backbone has not
+_CLASSIFIER = ("fc.",)  # layers of a ResNet for ImageNet that a backbone does not have
 _COUNTER = "num_batches_tracked"  # older files lack it
 
-# Name of a target -> ("pixel" or "image", how many numbers a voxel or an image).
+# Name of a target -> ("pixel" or "image", number of output channels).
 Targets = Mapping[str, Sequence[Any]]
 
 
 class HPS(nn.Module):
-    """Hard parameter sharing: the backbone serves all targets, each has its own decoder.
+    """Hard parameter sharing: all targets share the backbone, each has its own decoder.
 
-    A pixel-level target's decoder is a U-Net's up path with the backbone's stages as skips; an image-level target's is
-    the global mean of the last stage and a linear layer.
+    The decoder of a pixel-level target is the up path of a U-Net with skip connections from the stages of the backbone;
+    that of an image-level target is the global mean of the last stage and a linear layer.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class HPS(nn.Module):
 
     Attributes
     ----------
-    config: the arguments that make the same network again.
+    config: the arguments that create the same network again.
     """
 
     config: dict[str, Any]
@@ -80,7 +80,7 @@ class HPS(nn.Module):
         self._make_decoders(self.encoder.outer)
 
     def _make_decoders(self, skips: Sequence[int]) -> None:
-        """A decoder a target, for stages of so many channels."""
+        """One decoder for each target, for stages with the given numbers of channels."""
         self.decoders = nn.ModuleDict()
         for name, (level, channels) in self.config["targets"].items():
             if level == "image":
@@ -92,7 +92,7 @@ class HPS(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """(B, channels, *spatial) -> name of the target -> (B, k, *spatial) or (B, k), raw: logits, or a map's value.
 
-        Any spatial size from 16 up: what the stages cannot halve is padded with the border's values, and cropped after.
+        Any spatial size from 16 up: sizes that the stages cannot halve are padded by replication and cropped after.
         """
         dimension, channels = self.config["dimension"], self.config["channels"]
         size = image.shape[2:]
@@ -108,7 +108,7 @@ class HPS(nn.Module):
         return {name: answer[crop] if answer.ndim > 2 else answer for name, answer in answers.items()}
 
     def decode(self, shared: Features, own: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
-        """The answers on the padded grid, from the backbone's maps and those of each target."""
+        """The outputs on the padded grid, from the maps of the backbone and those of each target."""
         return {
             name: self.decoders[name]([*shared.finer, *stages])
             if isinstance(self.decoders[name], MapDecoder)
@@ -117,7 +117,7 @@ class HPS(nn.Module):
         }
 
     def of_targets(self, shared: Features) -> dict[str, list[Tensor]]:
-        """The maps that each target's decoder gets, one a stage; here everyone gets the backbone's."""
+        """The inputs of each decoder, one map for each stage; here those of the backbone."""
         return dict.fromkeys(self.decoders, shared.stages)
 
     def shared_parameters(self) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""Inference in bfloat16: less memory, and up to four times the speed where the processor multiplies in it."""
+"""Inference in bfloat16: less memory, and up to four times the speed if the processor supports it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def in_precision(model: nn.Module, precision: str) -> nn.Module:
-    """The same network for inference in a precision; changed in place where that is not float32.
+    """The same network for inference in a precision; changed in place if that is not float32.
 
     Raises
     ------
@@ -34,13 +34,13 @@ def in_precision(model: nn.Module, precision: str) -> nn.Module:
 
 
 def to_bfloat16(model: Trunk) -> Trunk:
-    """Bring a restorer to bfloat16 for inference, in place; returns it. Weights are rounded once, not at every call.
+    """Convert a restorer to bfloat16 for inference, in place, and return it. Weights are rounded only once.
 
-    Three things stay in float32. The first level up to the first halving: bfloat16 has 8 bits, one step of it is 8 HU
-    in the soft tissue of a CT, and what is lost here no later layer can find again. What decides: temperature and
-    softmax of attention, whose sums over pixels are taken in float32 too, and AMIR's instruction and gates, because a
-    rounded logit would send pixels to other experts. And the image itself: it goes in and comes out in float32, and
-    what the network adds to it is added in float32.
+    Three parts stay in float32. The first level up to the first downsampling: bfloat16 has 8 bits, one step is 8 HU in
+    the soft tissue of a CT, and later layers cannot recover what is lost here. Decisions: temperature and softmax of
+    attention, whose sums over pixels are in float32 too, and the instruction and gates of AMIR, because a rounded logit
+    would send pixels to other experts. And the image itself: input and output are in float32, and the residual is
+    added in float32.
     """
     kept = {id(parameter) for module in model.modules() for parameter in _kept(module)}
     first = [model.embed, model.encoder1, *([model.spatial1] if isinstance(model, AMIR) else [])]
@@ -51,12 +51,12 @@ def to_bfloat16(model: Trunk) -> Trunk:
     model.encoder1.register_forward_hook(_round_output)
     for module in model.modules():
         if isinstance(module, ChannelRouter):
-            module.register_forward_pre_hook(_round_inputs)  # the instruction comes in float32
+            module.register_forward_pre_hook(_round_inputs)  # the instruction is in float32
     return model
 
 
 def _kept(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a module that stay in float32 wherever it is."""
+    """The parameters of a module that stay in float32 on every level."""
     if isinstance(module, Attention):
         return [module.temperature]
     if isinstance(module, RoutingInstruction):

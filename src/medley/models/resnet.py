@@ -1,8 +1,8 @@
 """The backbone of the multi-task networks, a bottleneck ResNet (He et al., CVPR 2016, arXiv 1512.03385), and the U-Net
 up path (Ronneberger et al., MICCAI 2015, arXiv 1505.04597); in 2-D and in 3-D from one definition.
 
-Shapes: (B, C, *spatial), spatial (row, column) or (slice, row, column). Inside the networks, and in their fresh
-weights, the channels lie last in memory: a step on a CPU takes a fifth less time.
+Shapes: (B, C, *spatial), spatial (row, column) or (slice, row, column). In the networks, and in their initial weights,
+the channels are last in memory: a training step on a CPU takes a fifth less time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_NARROWEST = 8  # channels of an up path: fewer are not faster
+_NARROWEST = 8  # channels of an up path; fewer would not be faster
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Layers:
 
     Attributes
     ----------
-    dimension: 2 or 3. norm: "batch", or "group" of up to 8 groups, which knows no batch.
+    dimension: 2 or 3. norm: "batch", or "group" with up to 8 groups, which does not depend on the batch.
     """
 
     dimension: int
@@ -41,7 +41,7 @@ class Layers:
     def conv(
         self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, bias: bool = False
     ) -> nn.Conv2d | nn.Conv3d:
-        """A convolution that keeps the size, or divides it by its stride; He's initialisation."""
+        """A convolution that keeps the size, or divides it by its stride; initialisation of He et al."""
         kind = nn.Conv2d if self.dimension == 2 else nn.Conv3d
         conv = kind(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=bias)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
@@ -61,7 +61,7 @@ class Layers:
         )
 
     def double(self, x: Tensor) -> Tensor:
-        """Twice the size, linearly between the voxels."""
+        """Upsampling by 2, linear interpolation."""
         return F.interpolate(x, scale_factor=2.0, mode="bilinear" if self.dimension == 2 else "trilinear")
 
     @property
@@ -71,7 +71,7 @@ class Layers:
 
 
 class Bottleneck(nn.Module):
-    """Convolutions 1, 3, 1 and the way around them; the stride is at the 3 (version 1.5 of ResNet)."""
+    """1x1, 3x3 and 1x1 convolution with a residual connection; the 3x3 has the stride (version 1.5 of ResNet)."""
 
     def __init__(self, layers: Layers, channels: int, inner: int, outer: int, stride: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Bottleneck(nn.Module):
 
 
 class Features(NamedTuple):
-    """What a backbone gives.
+    """The outputs of a backbone.
 
     Attributes
     ----------
