@@ -119,12 +119,12 @@ def _derivation(restorer: Restorer, plan: RestorationPlan) -> str:
     return " ".join([*words, *_options(restorer, plan)])
 
 
-def _mark(restorer: Restorer, plan: Plan) -> str:
+def _mark(restorer: Restorer, plan: RestorationPlan) -> str:
     """What distinguishes the result from others of the same scan, for the description of a DICOM series."""
     return " ".join(["medley", restorer.description.name, f"strength {plan.strength:g}", *_options(restorer, plan)])
 
 
-def _options(restorer: Restorer, plan: Plan) -> list[str]:
+def _options(restorer: Restorer, plan: RestorationPlan) -> list[str]:
     """The options other than the strength that are not the default."""
     words = []
     if plan.scale > 1:
