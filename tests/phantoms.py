@@ -1,7 +1,4 @@
-"""Scans made by hand for tests: DICOM series with everything a reader needs, and any fault one wants in them.
-
-Ask for the fixture `phantoms`; it is this module.
-"""
+"""Synthetic DICOM series for tests, complete or with a chosen fault. The fixture `phantoms` is this module."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +19,7 @@ from pydicom.uid import (
 CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 ENHANCED = {"CT": EnhancedCTImageStorage, "MR": EnhancedMRImageStorage, "PT": EnhancedPETImageStorage}
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-# Turned by 25 degrees about x, then by 10 about the new z: no entry of the directions is 0 or 1.
+# Rotated by 25 degrees about x, then by 10 about the new z, so that no direction cosine is 0 or 1.
 OBLIQUE = tuple(
     (
         np.array([[1, 0, 0], [0, np.cos(0.436), -np.sin(0.436)], [0, np.sin(0.436), np.cos(0.436)]])
@@ -34,7 +31,7 @@ Change = Callable[[Dataset, int], None]
 
 
 def values(shape: tuple[int, int, int], low: int, high: int, seed: int = 0) -> np.ndarray:
-    """Whole numbers (slice, row, column) without any symmetry: a ramp that differs along every axis, and noise."""
+    """Integers (slice, row, column) without symmetry: a ramp with another slope along each axis, and noise."""
     rng = np.random.default_rng(seed)
     slices, rows, columns = np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij")
     ramp = 0.5 * rows + 0.3 * columns + 0.2 * slices
@@ -57,8 +54,8 @@ def write_series(
 ) -> list[Path]:
     """Write a classic series of `stored` (slice, row, column) numbers; returns the files in slice order.
 
-    File names and instance numbers run against the order of the slices. `spacing` is (slice, row, column) mm;
-    `change(dataset, k)` may spoil slice k before it is written.
+    File names and instance numbers are in the reverse order of the slices. `spacing` is (slice, row, column) mm;
+    `change(dataset, k)` may change slice k before it is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     normal = np.cross(orientation[:3], orientation[3:])
@@ -91,13 +88,13 @@ def write_ct_series(folder: Path, shape: tuple[int, int, int] = (5, 12, 16), **o
 
 
 def write_mr_series(folder: Path, shape: tuple[int, int, int] = (5, 12, 16), **options) -> list[Path]:
-    """An MR without rescale tags, as most are; unsigned, `values(shape, 0, 900, seed)`."""
+    """An MR without rescale elements, as usual; unsigned, `values(shape, 0, 900, seed)`."""
     stored = values(shape, 0, 900, options.get("seed", 0))
     return write_series(folder, stored, "MR", **{"slope": None, "signed": False, **options})
 
 
 def write_pet_series(folder: Path, shape: tuple[int, int, int] = (5, 12, 16), **options) -> list[Path]:
-    """A PET in Bq/ml with a slope of its own in every slice; stored `values(shape, 0, 30000, seed)`."""
+    """A PET in Bq/ml with another slope in each slice; stored `values(shape, 0, 30000, seed)`."""
     stored = values(shape, 0, 30000, options.get("seed", 0))
     slopes = [round(0.4 + 0.3 * k, 3) for k in range(shape[0])]
     change = options.pop("change", None)
@@ -111,7 +108,7 @@ def write_pet_series(folder: Path, shape: tuple[int, int, int] = (5, 12, 16), **
 
 
 def add_suv_tags(ds: Dataset) -> None:
-    """As scanned one hour after 370 MBq of F-18 for a person of 70 kg, decay corrected to the start."""
+    """Elements for SUV: one hour after 370 MBq of F-18, 70 kg, decay corrected to the start of the series."""
     isotope = Dataset()
     isotope.RadionuclideTotalDose = 370e6
     isotope.RadionuclideHalfLife = 6588.0

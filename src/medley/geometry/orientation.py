@@ -1,7 +1,7 @@
-"""Where slices lie: from DICOM's positions to one affine, and what cannot be one.
+"""The geometry of a stack of slices: positions and orientations of DICOM to one affine, or a refusal.
 
-Millimetres everywhere. DICOM's coordinates are LPS (to the patient's Left, Posterior, Superior); `RAS_FROM_LPS` turns
-them: here for reading, in `dicom_image` for writing, and where contours and doses meet a scan (`rtstruct`, `rtdose`).
+All lengths are in mm. The coordinates of DICOM are LPS (towards the patient's left, posterior, superior);
+`RAS_FROM_LPS` converts them, and is its own inverse.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from medley.errors import MedleyError
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-# A slice counts as missing where a distance is this many times the usual one,
+# A slice is missing where a distance is at least this multiple of the usual one.
 MISSING = 1.5
-# as doubled where it is this part of a millimetre or less,
+# Two slices at most this far apart are at the same place.
 DOUBLED_MM = 0.01
-# and distances may differ from the usual one by this part (PET beds overlap: 3.19 to 3.29 mm in one scan).
+# Largest relative deviation from the usual distance (PET beds overlap: 3.19 to 3.29 mm in one scan).
 UNEVEN = 0.1
-# A slice may lie beside the line through the first along the normal by this part of a pixel.
+# Largest in-plane shift of a slice against the first, in pixels.
 SIDEWAYS = 0.25
-# Cosine of the angle between two axes that still counts as a right angle (0.06 degrees).
+# Largest cosine of the angle between two axes that counts as a right angle (0.06 degrees).
 SQUARE = 1e-3
 
 
@@ -38,20 +38,20 @@ def stack(
 
     Parameters
     ----------
-    positions: (slice, 3), LPS mm: the centre of the first pixel of each (ImagePositionPatient).
-    orientation: (6,): ImageOrientationPatient, the direction of growing column, then of growing row.
+    positions: (slice, 3), LPS mm, the centre of the first pixel of each slice (ImagePositionPatient).
+    orientation: (6,), ImageOrientationPatient: the direction of increasing column, then of increasing row.
     spacing: mm from row to row, from column to column (PixelSpacing).
-    thickness: mm; the depth of a voxel when there is only one slice.
-    names: of the slices, for messages; `where`: the series, for messages.
+    thickness: mm, the depth of a voxel if there is only one slice.
+    names: the names of the slices.  where: the series; both for messages.
 
     Returns
     -------
     order: indices into `positions`, along the cross product of the two directions.
-    affine: (4, 4), (slice, row, column, 1) -> RAS mm. Its slice distance is the mean one.
+    affine: (4, 4), (slice, row, column, 1) -> RAS mm, with the mean slice distance.
 
     Raises
     ------
-    MedleyError: directions not at right angles, slices missing, doubled, unevenly spaced, or stacked sideways (tilt).
+    MedleyError: directions not at right angles; slices missing, doubled, unevenly spaced, or sheared (tilt).
     """
     along_row, along_column = orientation[:3], orientation[3:]
     if not np.allclose(
@@ -69,14 +69,14 @@ def stack(
     order = np.argsort(heights, kind="stable").tolist()
     distance = _distance(heights[order], [names[k] for k in order], where) if len(order) > 1 else thickness
     if not distance:
-        raise MedleyError(f"{where}: a single slice without SliceThickness has no depth; the tag is needed")
+        raise MedleyError(f"{where}: a single slice needs SliceThickness, which is missing or 0")
     first = positions[order[0]]
     offsets = positions - first
     sideways = np.abs(np.stack([offsets @ along_row / spacing[1], offsets @ along_column / spacing[0]])).max()
     if sideways > SIDEWAYS:
         raise MedleyError(
-            f"{where}: the slices are stacked aslant (up to {sideways:.1f} pixels beside their normal, as with gantry "
-            "tilt); medley does not resample: correct the tilt first"
+            f"{where}: the stack is sheared (slices are shifted by up to {sideways:.1f} pixels in the plane, as with "
+            "gantry tilt); medley does not resample: correct the tilt first"
         )
     affine = np.eye(4)
     affine[:3, 0] = normal * distance
@@ -87,7 +87,7 @@ def stack(
 
 
 def _distance(heights: np.ndarray, names: Sequence[str], where: object) -> float:
-    """The mean distance of slices at sorted heights (mm along the normal); raises where they are no even stack."""
+    """The mean distance of slices at sorted heights (mm along the normal). Refuses an uneven stack."""
     steps = np.diff(heights)
     for k in np.flatnonzero(steps <= DOUBLED_MM)[:1]:
         raise MedleyError(
@@ -111,7 +111,7 @@ def _distance(heights: np.ndarray, names: Sequence[str], where: object) -> float
 
 
 def check_square(affine: np.ndarray, where: object) -> None:
-    """Refuse an affine whose axes are not three directions at right angles.
+    """Refuse an affine whose axes are not at right angles.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What cannot be one stack of grey slices is refused with one clear sentence, before a pixel is decoded."""
+"""Files that are not one stack of grey slices are refused with one sentence, before any pixel is decoded."""
 
 import re
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_gantry_tilt_by_its_geometry(tmp_path, phantoms):
         ds.ImagePositionPatient = [0, 0, 2.5 * k]
 
     phantoms.write_ct_series(tmp_path / "ct", change=tilt)
-    refused(tmp_path / "ct", "aslant", "gantry tilt")
+    refused(tmp_path / "ct", "stack is sheared", "gantry tilt")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""SUV by the book, or refused with the tag that is missing or wrong."""
+"""SUV by the rules of QIBA, or a refusal that names the missing or wrong element."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def header(**changes):
 
 def factor(**changes):
     ds = header(**changes)
-    return suv_factor(constants(ds.get).get, [one for one in [acquisition(ds.get)] if one], "scan")
+    return suv_factor(constants(ds.get).get, [one for one in [acquisition(ds.get, "slice")] if one], "scan")
 
 
 def after(seconds):
@@ -54,7 +54,7 @@ def test_decay_is_counted_to_the_series_unless_that_is_later_than_the_acquisitio
 def test_the_earliest_acquisition_counts():
     ds = header(SeriesTime="150000")
     early, late = header(AcquisitionTime="111011"), header(AcquisitionTime="112511")
-    times = [acquisition(one.get) for one in (late, early)]
+    times = [acquisition(one.get, "slice") for one in (late, early)]
     assert suv_factor(constants(ds.get).get, times, "scan") == pytest.approx(after(2711 - 600))
 
 
@@ -204,7 +204,7 @@ def test_times_with_and_without_a_time_zone_are_not_compared(changes, word):
 
 @pytest.mark.parametrize("offset", ["1", "+25", "+2500", "UTC", "+0160"])
 def test_a_time_zone_that_is_none_is_refused(offset):
-    with pytest.raises(MedleyError, match="TimezoneOffsetFromUTC is"):
+    with pytest.raises(MedleyError, match="slice: TimezoneOffsetFromUTC is"):
         factor(TimezoneOffsetFromUTC=offset)
 
 
@@ -270,7 +270,7 @@ def test_the_frame_reference_time_gives_the_start_of_a_series_made_later():
     changed.FrameReferenceTime, changed.ActualFrameDuration = 729000.0, 240000
     decay = np.log(2) / 6588
     mean = np.log(decay * 240 / (1 - np.exp(-decay * 240))) / decay
-    found = suv_factor(constants(changed.get).get, [acquisition(changed.get)], "scan")
+    found = suv_factor(constants(changed.get).get, [acquisition(changed.get, "slice")], "scan")
     assert found == pytest.approx(after(2711 + 720 + mean - 729))
 
 

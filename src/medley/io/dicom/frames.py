@@ -299,7 +299,7 @@ def _frame(pixels: Pixels, index: int, find: Callable[[str], Any]) -> Frame:
         thickness=thickness or None,
         slope=slope,
         intercept=intercept,
-        acquired=acquisition(find) if modality == "PT" else None,
+        acquired=acquisition(find, path) if modality == "PT" else None,
         localizer="LOCALIZER" in (find("FrameType") or find("ImageType") or ()),
         constants=constants(find),
         processed=_processed(find),

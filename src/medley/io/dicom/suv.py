@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pydicom.valuerep import DA, DT, TM
@@ -91,16 +91,16 @@ def suv_factor(find: Callable[[str], Any], acquired: Iterable[Acquisition], wher
         return 1000 * weight / dose
     half_life = _between(isotope.get, "RadionuclideHalfLife", HALF_LIFE_S, "s", where)
     reference = _reference_time(find, list(acquired), half_life, where)
-    elapsed = _elapsed(isotope, reference, half_life, _zone(find), where)
+    elapsed = _elapsed(isotope, reference, half_life, _zone(find, where), where)
     return 1000 * weight / (dose * 2 ** (-elapsed / half_life))
 
 
-def acquisition(find: Callable[[str], Any]) -> Acquisition | None:
+def acquisition(find: Callable[[str], Any], where: object) -> Acquisition | None:
     """When a slice was acquired, or None when its header does not say.
 
     A time without a date is taken to be of the day on which it is nearest to the time of the series.
     """
-    zone = _zone(find)
+    zone = _zone(find, where)
     if exact := find("FrameAcquisitionDateTime") or find("AcquisitionDateTime"):
         began = _from_dt(exact, zone)
     elif time := find("AcquisitionTime"):
@@ -141,7 +141,7 @@ def _reference_time(
 
     Where the series has a later time than its acquisition it was made afterwards, and the acquisition counts.
     """
-    zone = _zone(find)
+    zone = _zone(find, where)
     if find("DecayCorrected") is not None:
         return _from_dt(_need(find, "DecayCorrectionDateTime", where), zone)
     series = _combine(_need(find, "SeriesDate", where), _need(find, "SeriesTime", where), zone)
@@ -232,24 +232,20 @@ def _upper(value: Any) -> str:
     return str(value or "").strip().upper()
 
 
-def _zone(find: Callable[[str], Any]) -> timezone | None:
+def _zone(find: Callable[[str], Any], where: object) -> timezone | None:
     """TimezoneOffsetFromUTC, such as +0530; None where it is missing."""
     text = str(find("TimezoneOffsetFromUTC") or "").strip()
     if not text:
         return None
     match = re.fullmatch(r"([+-])(\d\d)(\d\d)", text)
     if not match or int(match[2]) > 14 or int(match[3]) > 59:
-        raise MedleyError(f"TimezoneOffsetFromUTC is {text!r}; expected an offset such as +0100")
+        raise MedleyError(f"{where}: TimezoneOffsetFromUTC is {text!r}; expected an offset such as +0100")
     offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
     return timezone(-offset if match[1] == "-" else offset)
 
 
 def _combine(day: Any, time: Any, zone: timezone | None) -> datetime:
-    parsed: date | None = DA(day)
-    at = TM(time)
-    if parsed is None or at is None:
-        raise MedleyError(f"a date or a time is empty ({day!r}, {time!r})")
-    return datetime.combine(parsed, at, zone)
+    return datetime.combine(DA(day), TM(time), zone)
 
 
 def _from_dt(value: Any, zone: timezone | None) -> datetime:
