@@ -9,6 +9,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from medley import __version__
 from medley.errors import MedleyError
@@ -299,3 +300,22 @@ def test_a_scan_without_a_frame_of_reference_is_refused(rt, phantoms, tmp_path):
         MedleyError, match=r"has no FrameOfReferenceUID, so nothing tells whether .*rd\.dcm belongs to it"
     ):
         write_dose(Volume(np.ones(ct.shape), ct.affine, "RTDOSE", "Gy"), tmp_path / "rd.dcm", reference=ct)
+
+
+@pytest.mark.parametrize("scaling", ["1e300", "1e30", "1e20", "-1e300"])
+def test_doses_that_are_impossible_after_scaling_are_refused(tmp_path, rt, scaling):
+    def scale(ds):
+        ds.DoseGridScaling = scaling
+
+    path = rt.write_dose(tmp_path / "rd.dcm", np.ones((3, 4, 5)), np.diag([3.0, 2, 2, 1]), change=scale)
+    with pytest.raises(MedleyError, match=r"rd\.dcm: (its dose holds|DoseGridScaling)"):
+        read_dose(path)
+
+
+def test_a_compressed_dose_is_read_as_the_plain_one(tmp_path, rt):
+    gray = np.linspace(0, 70, 60).reshape(3, 4, 5)
+    plain = rt.write_dose(tmp_path / "plain.dcm", gray, np.diag([3.0, 2, 2, 1]), bits=16)
+    dataset = dcmread(plain)
+    dataset.compress(RLELossless)
+    dataset.save_as(tmp_path / "packed.dcm")
+    np.testing.assert_array_equal(read_dose(tmp_path / "packed.dcm").data, read_dose(plain).data)

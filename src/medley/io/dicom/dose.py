@@ -25,7 +25,9 @@ from medley.io.dicom.references import (
     read_whole,
     reference_to,
 )
+from medley.io.plausible import as_float32, check_grid
 from medley.io.writing import slices_to_write
+from medley.runtime import worker
 from medley.runtime.atomic import one_line, replacing
 from medley.runtime.guard import without_warnings
 from medley.volume import Volume
@@ -77,13 +79,24 @@ def read_dose(path: str | Path) -> Volume:
             tuple(str(plan.ReferencedSOPInstanceUID) for plan in dose.get("ReferencedRTPlanSequence") or ()),
         )
         scaling = float(dose.DoseGridScaling)
+    check_grid(affine, path)
     try:
         with without_warnings():
-            stored = dose.pixel_array.reshape(-1, dose.Rows, dose.Columns)
+            # A compressed dose is decoded in a child process, because native decoders may crash.
+            compressed = dose.file_meta.TransferSyntaxUID.is_encapsulated
+            stored = worker.call(_decoded, path, path=path) if compressed else dose.pixel_array
+            stored = stored.reshape(-1, dose.Rows, dose.Columns)
+    except MedleyError:
+        raise
     except Exception as error:  # decoders raise nearly anything
         raise MedleyError(f"{path}: its dose cannot be decoded ({one_line(error)}); copy the file again") from error
-    gray = (stored[order] * scaling).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gray = as_float32(stored[order] * scaling, f"{path}: its dose")
     return Volume(gray, affine, "RTDOSE", "Gy", source)
+
+
+def _decoded(path: Path) -> np.ndarray:
+    return read_whole(path).pixel_array
 
 
 def dose_on_grid(dose: Volume, scan: Volume, *, within: np.ndarray | None = None) -> Volume:
