@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,17 @@ def test_finished_runs_of_another_recipe_are_refused(content):
     content["recipe"]["batch"] = 2
     with pytest.raises(MedleyError, match="another recipe: batch differ"):
         compare(*read_comparison(content, "it"))
+
+
+def test_finished_runs_of_an_older_medley_are_refused(content):
+    comparison, entrants = read_comparison(content, "it")
+    compare(comparison, entrants)
+    path = weights_of(entrants[0].recipes[0])
+    network, description = weights.load(path)
+    recipe = {**description.training["recipe"], "optimiser": {"rate": 1e-3}}
+    weights.save(path, network, replace(description, training={**description.training, "recipe": recipe}))
+    with pytest.raises(MedleyError, match=r"made by an older medley, with other keys \(optimiser, optimiser.rate\)"):
+        compare(comparison, entrants)
 
 
 def test_another_split_is_scored_anew_and_forgets_nothing(content):

@@ -138,12 +138,14 @@ def test_malformed_overrides_are_one_sentence(recipe_file, override):
     assert "\n" not in str(caught.value)
 
 
-def test_records_have_no_folders_and_compare_equal(tmp_path, recipe_file):
+def test_records_have_no_absolute_paths_but_notice_another_folder(tmp_path, recipe_file):
     recipe = read_recipe(recipe_file, [f"store={tmp_path}/stores/a", f"output={tmp_path}/runs/x"])
     record = as_record(recipe)
     assert str(tmp_path) not in str(record)
-    assert (record["store"], record["output"]) == ("a", "x")
+    assert record["store"].startswith("a#")
     assert differing(record, recipe) == []
+    other = read_recipe(recipe_file, [f"store={tmp_path}/others/a", f"output={tmp_path}/runs/y"])
+    assert differing(record, other) == ["store"]
 
 
 def test_resolved_records_compare_where_paths_lead(tmp_path, recipe_file, monkeypatch):

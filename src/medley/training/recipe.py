@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -314,15 +316,19 @@ def validated(kind: type[T], content: Mapping[str, Any], what: str) -> T:
 def as_record(recipe: Recipe, *, resolve: bool = False) -> dict[str, Any]:
     """A recipe as plain JSON values.
 
-    Paths are reduced to their last part, since folders of one machine have no place in a file that is passed on. With
-    `resolve` they are absolute, without symbolic links.
+    Absolute paths are reduced to their last part and a checksum, since a file that is passed on should not reveal the
+    folders of one machine. With `resolve` all paths are absolute, without symbolic links.
     """
     values = recipe.model_dump(mode="json")
     for key in type(recipe).model_fields:
         path = getattr(recipe, key)
         if isinstance(path, Path):
-            values[key] = str(path.resolve()) if resolve else path.name
+            values[key] = str(path.resolve()) if resolve else _without_folders(path)
     return values
+
+
+def _without_folders(path: Path) -> str:
+    return f"{path.name}#{sha256(os.fsencode(path)).hexdigest()[:8]}" if path.is_absolute() else str(path)
 
 
 def differing(record: Mapping[str, Any], recipe: Recipe, *, resolve: bool = False) -> list[str]:
