@@ -207,7 +207,7 @@ def test_an_interrupt_is_one_plain_line(medley, model, ct_nifti, tmp_path, monke
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("medley.apps.restore.load", stop)
+    monkeypatch.setattr("medley.apps.restore.loading.load_restorer", stop)
     done = medley("restore", ct_nifti, "-o", tmp_path / "o.nii.gz", "-m", model, "-t", "ct-denoise")
     assert done.code == 130
     assert done.err.startswith("interrupted; ")

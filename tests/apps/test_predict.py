@@ -267,7 +267,7 @@ def test_scans_of_other_kinds_are_refused_in_one_line(medley, predictors, phanto
 def test_a_model_for_the_other_command_is_refused_with_its_name(medley, predictors, patient, tmp_path) -> None:
     done = medley("restore", patient / "CT", "-o", tmp_path / "out", "-m", predictors["plans"])
     assert done.code == 1
-    assert "plans does not restore scans, it predicts dose, segmentation, stage; use it with medley predict" in done.err
+    assert "plans does not restore scans, it predicts dose, segmentation, stage; use medley predict" in done.err
     done = medley("predict", patient / "CT", "-o", tmp_path / "out", "-m", "tat-tiny")
     assert done.code == 1
     assert "tat-tiny does not predict, it restores scans" in done.err

@@ -15,6 +15,7 @@ from medley.inference.predictor import Predictor
 from medley.inference.restorer import Restorer
 from medley.models import weights
 from medley.models.weights import Description
+from medley.runtime.text import did_you_mean
 
 BACKENDS = ("torch", "onnx")
 _ONNX = ".onnx"
@@ -125,7 +126,8 @@ def find(name_or_path: str | Path) -> Path:
         return packaged[str(name_or_path)]
     known = f"the packaged models are {', '.join(packaged)}" if packaged else "there are no packaged models"
     problem = "it is a folder" if path.is_dir() else "it is neither a file nor a packaged model"
-    raise MedleyError(f"there is no model {str(name_or_path)!r}: {problem}; {known}")
+    suggestion = did_you_mean(str(name_or_path), packaged)
+    raise MedleyError(f"there is no model {str(name_or_path)!r}: {problem}; {known}{suggestion}")
 
 
 def describe(path: Path) -> Description:
