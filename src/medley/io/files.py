@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -219,11 +220,11 @@ def _scans_below(root: Path) -> list[Scan]:
         inside = _scans_of_zip(file) if file.suffix.lower() == ".zip" else [Scan(file, None, _stem(file))]
         scans += [Scan(scan.path, scan.series_uid, _place(file.parent, root) + scan.name) for scan in inside]
     series, broken = series_among([file for file in files if file not in others])
+    folders = Counter(one.folder for one in series)
     for one in series:
         place = _place(one.folder, root)
-        alone = not any(other.folder == one.folder for other in series if other is not one)
         # A series alone in its folder is called like it.
-        name = (place.rstrip("/") or root.resolve().name) if alone else place + one.label
+        name = (place.rstrip("/") or root.resolve().name) if folders[one.folder] == 1 else place + one.label
         beside = [file for file in broken if file.parent in {part.parent for part in one.files}]
         _add_faults([one], beside, one.folder)
         scans.append(Scan(one.folder, one.uid, name, series=one))
