@@ -133,7 +133,8 @@ def predict(
 ) -> None:
     """Predict doses, structures and diagnoses from a scan with one network.
 
-    Doses and structures are written as NIfTI, and as RTDOSE and SEG for a DICOM scan; all numbers as prediction.json.
+    Doses and structures are written as NIfTI, and as RTDOSE, SEG and RTSTRUCT for a DICOM scan; all numbers as
+    prediction.json.
     """
     from medley.apps.predict import predict as run
 

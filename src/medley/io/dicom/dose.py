@@ -136,7 +136,7 @@ def write_dose(
     path: str | Path,
     *,
     reference: Volume,
-    structures: Path | None = None,
+    structures: str | Path | None = None,
     description: str = "predicted dose",
     mark: str = "medley",
     overwrite: bool = False,
@@ -220,13 +220,13 @@ def _grid(dose: FileDataset, path: Path) -> tuple[list[int], np.ndarray]:
     return stack(positions, orientation, (row, column), thickness, [f"plane {k + 1}" for k in range(planes)], path)
 
 
-def _overview(reference: Volume, path: Path, structures: Path | None) -> Dataset:
+def _overview(reference: Volume, path: Path, structures: str | Path | None) -> Dataset:
     item = Dataset()
     item.PlanOverviewIndex, item.RTPlanLabel, item.TreatmentSite = 1, "medley", None
     item.TreatmentSiteCodeSequence = item.PrescriptionOverviewSequence = []
     item.ReferencedImageSequence = [reference_to(image) for image in images_of(reference, path)]
     if structures is not None:
-        item.ReferencedStructureSetSequence = [reference_to(decoded_header(structures))]
+        item.ReferencedStructureSetSequence = [reference_to(decoded_header(Path(structures)))]
     return item
 
 
