@@ -246,7 +246,7 @@ def test_an_answer_that_is_not_finite_is_refused() -> None:
         def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
             return super().forward(x) | {"dose": x[:, :1] * float("nan")}
 
-    with pytest.raises(MedleyError, match="answer for dose is not finite"):
+    with pytest.raises(MedleyError, match="output for dose is not finite"):
         Predictor(Broken(), describe()).predict(scan())
 
 

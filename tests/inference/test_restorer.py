@@ -287,9 +287,9 @@ def test_where_the_file_says_nothing_the_task_decides() -> None:
 
 
 def test_a_task_the_network_has_not_learnt_is_refused() -> None:
-    with pytest.raises(MedleyError, match="test has learnt only mr-sr, pet-denoise"):
+    with pytest.raises(MedleyError, match="test has trained only for mr-sr, pet-denoise"):
         restorer(Same(), ("mr-sr", "pet-denoise")).restore(ct())
-    with pytest.raises(MedleyError, match="has not learnt ct-denoise"):
+    with pytest.raises(MedleyError, match="was not trained for ct-denoise"):
         restorer(Same(), ("mr-sr",)).restore_slices(ct().data, "ct-denoise", Normalisation(-1024, 3071))
 
 

@@ -1,16 +1,16 @@
 """A trained multi-task network at work on a scan: doses, structures and diagnoses from one look at it.
 
-How a volume comes to the network's grid, and the answers back:
+How a volume is resampled to the grid of the network, and the outputs back:
 
 * The scan is averaged down to the problem's spacing, on axes along the patient (`medley.geometry.body`).
 * What is not body (air, the couch) becomes air, as in radiotherapy's data sets.
 * The grid is laid over the middle of the body, in the direction of the slices too; where it is larger than the scan
-  there is air, and what lies outside of it gets no answer. Problems that are framed "whole" squeeze all of the scan
+  there is air, and there is no output outside of it. Problems that are framed "whole" squeeze all of the scan
   into the grid instead.
 * Values and probabilities are interpolated linearly at the scan's own voxels; a structure is where its probability
   exceeds 0.5, and a map is zero outside of the body.
 
-A photograph is squeezed to the network's grid, and the answers are stretched back.
+A photograph is resized to the grid of the network, and the outputs are resized back.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from medley.volume import Volume
 
 @dataclass(frozen=True)
 class Prediction:
-    """A network's answers to a scan, on the scan's own grid.
+    """The outputs of a network for a scan, on the grid of the scan.
 
     Attributes
     ----------
-    scan: what was asked: a volume, or a photograph (row, column, 3).
+    scan: the input: a volume, or a photograph (row, column, 3).
     maps: {target: a volume in its unit}, which remembers no file: it is written as the numbers it has.
     masks: {target: {structure: bool}}.
     probabilities: {target: {class: 0 to 1}}.
     slices: the first and last slice, counted from 0, that the network's grid reaches; None for a photograph.
-    outside: the share of the body that lies outside of the network's grid and so has no answer.
+    outside: the fraction of the body outside of the network's grid, for which there is no output.
     """
 
     scan: Volume | np.ndarray
@@ -59,8 +59,8 @@ class Predictor:
 
     Attributes
     ----------
-    description: what the weights say of themselves. problem: what they learnt to answer.
-    sha256: of the weights file, as `sha256sum` tells it; "" for a network that came from no file.
+    description: that in the weights file. problem: input and targets.
+    sha256: of the weights file; "" for a network that was not loaded from a file.
 
     Raises
     ------
@@ -95,7 +95,7 @@ class Predictor:
         return tuple(name for one in names for name in one)
 
     def predict(self, scan: Volume | np.ndarray, structures: Mapping[str, np.ndarray] | None = None) -> Prediction:
-        """The network's answers to a scan.
+        """The outputs of the network for a scan.
 
         Parameters
         ----------
@@ -105,8 +105,8 @@ class Predictor:
 
         Raises
         ------
-        MedleyError: the scan is not what the network has learnt from; structures are needed and none is given; the
-            network's answer is not finite.
+        MedleyError: the scan does not fit the network; structures are needed and none is given; an output is not
+            finite.
         """
         if not self.problem.modality:
             return self._predict_photograph(scan)
@@ -115,19 +115,19 @@ class Predictor:
         self._check(scan)
         given = self._given(structures or {})
         view = self._view(scan)
-        answers = self._ask(np.concatenate([self._channels(name, scan, view, given) for name in self._inputs()]))
+        outputs = self._run(np.concatenate([self._channels(name, scan, view, given) for name in self._inputs()]))
         spread = Spread(scan, view.affine, view.array.shape)
         return Prediction(
             scan,
-            {target.name: self._map(answers[target.name][0], target, view, spread, scan) for target in self._of("map")},
+            {target.name: self._map(outputs[target.name][0], target, view, spread, scan) for target in self._of("map")},
             {
                 target.name: {
                     name: spread.mask(probability)
-                    for name, probability in zip(target.names, answers[target.name], strict=True)
+                    for name, probability in zip(target.names, outputs[target.name], strict=True)
                 }
                 for target in self._of("structures")
             },
-            self._classes(answers),
+            self._classes(outputs),
             spread.slices,
             view.outside,
         )
@@ -138,16 +138,16 @@ class Predictor:
         channels = len(self.problem.channels)
         if image.ndim != 3 or image.shape[2] != channels:
             raise MedleyError(f"expected a photograph (row, column, {channels}), but its shape is {image.shape}")
-        answers = self._ask(self._scaled(to_size(np.moveaxis(image, -1, 0), self.problem.grid)))
+        outputs = self._run(self._scaled(to_size(np.moveaxis(image, -1, 0), self.problem.grid)))
         size = image.shape[:2]
         masks = {
             target.name: {
                 name: to_size(probability, size, "linear") > 0.5
-                for name, probability in zip(target.names, answers[target.name], strict=True)
+                for name, probability in zip(target.names, outputs[target.name], strict=True)
             }
             for target in self._of("structures")
         }
-        return Prediction(image, masks=masks, probabilities=self._classes(answers))
+        return Prediction(image, masks=masks, probabilities=self._classes(outputs))
 
     def _check(self, scan: Volume) -> None:
         problem, name = self.problem, self.description.name
@@ -210,26 +210,26 @@ class Predictor:
         return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
 
     @torch.inference_mode()
-    def _ask(self, channels: np.ndarray) -> dict[str, np.ndarray]:
+    def _run(self, channels: np.ndarray) -> dict[str, np.ndarray]:
         """(channels, *grid) -> {target: probabilities (K, *grid) or (K,), or values (1, *grid) in the map's unit}."""
-        outputs = self._model(torch.from_numpy(channels)[None].to(self._device))
-        answers = {}
+        raw_outputs = self._model(torch.from_numpy(channels)[None].to(self._device))
+        outputs = {}
         for target in self.targets:
-            raw = outputs[target.name][0].float()
+            raw = raw_outputs[target.name][0].float()
             if not torch.isfinite(raw).all():
-                raise MedleyError(f"the network's answer for {target.name} is not finite; nothing was written")
+                raise MedleyError(f"the network's output for {target.name} is not finite; nothing was written")
             if target.kind == "map":
                 raw = raw * target.scale
             else:
                 raw = raw.sigmoid() if target.kind == "structures" else raw.softmax(0)
-            answers[target.name] = raw.cpu().numpy()
-        return answers
+            outputs[target.name] = raw.cpu().numpy()
+        return outputs
 
     def _of(self, kind: str) -> list[Target]:
         return [target for target in self.targets if target.kind == kind]
 
-    def _classes(self, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-        return {one.name: dict(zip(one.names, answers[one.name].tolist(), strict=True)) for one in self._of("classes")}
+    def _classes(self, outputs: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        return {one.name: dict(zip(one.names, outputs[one.name].tolist(), strict=True)) for one in self._of("classes")}
 
     @staticmethod
     def _map(values: np.ndarray, target: Target, view: View, spread: Spread, scan: Volume) -> Volume:

@@ -1,4 +1,4 @@
-"""A trained network at work on scans: Volume in, Volume out, in the memory of a few slices."""
+"""Applies a trained restoration network to scans, Volume in and Volume out, with the memory of a few slices."""
 
 from __future__ import annotations
 
@@ -23,28 +23,27 @@ from medley.volume import Slices, Volume
 PIXELS_AT_ONCE = 2**18  # a batch holds at most this many pixels, one slice of 512 x 512: more is not faster on a CPU
 LARGEST_SLICE = 1024**2  # pixels; larger slices go through the network in windows
 SMALLEST_SIDE = 16  # pixels; smaller slices are padded
-WINDOWS = (512, 256, 128)  # pixels, sides of windows: the largest that fits into memory is taken
-# Numbers that a network holds for each pixel at its peak, over the width of its first level: measured, 34 to 52.
+WINDOWS = (512, 256, 128)  # pixels, sides of windows; smaller ones only if memory is short and it is allowed
+# Numbers in memory for each pixel at the peak, divided by the width of the first level: measured, 34 to 52.
 _NUMBERS_PER_WIDTH = 50
-_WIDTH = 48  # where a network does not say its own
+_WIDTH = 48  # if the configuration of the network has none
 
 Tap = Callable[[int, np.ndarray, np.ndarray], None]  # (slice number, before, after), both (row, column)
 
 
 @dataclass(frozen=True)
 class RestorationPlan:
-    """What will be done to one scan, settled before any of it is done.
+    """What will be done to one scan, decided before the work begins.
 
     Attributes
     ----------
-    before: the scan as the network will see it, in its unit: on the finer grid when `scale` is 2 or 4.
-    task, normalisation: the task, and the line from the scan's values to the network's.
-    strength: 0 gives `before` back, 1 the network's answer.
+    before: the input of the network, in the unit of the scan; on the finer grid if `scale` is 2 or 4.
+    task, normalisation: the task, and the linear map from values of the scan to those of the network.
+    strength: 0 gives `before`, 1 the output of the network.
     scale: how much finer the grid is than that of the scan, in both in-plane directions.
     measured: how many of the central k-space lines along (rows, columns) are put back as measured; None for none.
-    window: the side in pixels of the overlapping windows in which slices go through the network, where they are too
-        large for one pass; None where they are not. A network that looks at the whole slice answers a little
-        differently in windows.
+    window: the side in pixels of the overlapping windows in which slices are processed if they are too large for one
+        pass; None if they are not. The result of a network with global attention differs slightly in windows.
     """
 
     before: Volume
@@ -61,9 +60,9 @@ class Restorer:
 
     Attributes
     ----------
-    description: what the weights say of themselves.
-    sha256: of the weights file, as `sha256sum` tells it; "" for a network that came from no file.
-    precision: "float32" or "bfloat16", of the network's products. Scans are float32 always.
+    description: that in the weights file.
+    sha256: of the weights file; "" for a network that was not loaded from a file.
+    precision: "float32" or "bfloat16", of the network. Scans are always float32.
 
     The number of slices in a batch follows from the memory that is free when the restorer is created. The result does
     not depend on it, except with `allow_windows`.
@@ -107,7 +106,7 @@ class Restorer:
         ----------
         volume: values in the unit of the task: HU, SUV, or the scanner's own for MR.
         task: a name in `medley.tasks.TASKS`; "auto" takes the one for the volume's modality.
-        strength: from 0, which gives the input, to 1, the network's answer; blends linearly between.
+        strength: 0 gives the input, 1 the output of the network; values between give a linear blend.
         scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
         keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan says
             which part was measured.
@@ -118,7 +117,7 @@ class Restorer:
 
         Raises
         ------
-        MedleyError: the scan is not of the task, or the network has not learnt it, or its answer is not finite.
+        MedleyError: the scan does not fit the task, the network was not trained for it, or its output is not finite.
         """
         return self.stream(
             volume,
@@ -184,7 +183,7 @@ class Restorer:
         return RestorationPlan(before, chosen, normalisation, strength, scale, lines, window)
 
     def carry_out(self, plan: RestorationPlan, tap: Tap | None = None) -> Volume:
-        """The restored scan of a plan; its slices are made when they are asked for.
+        """The restored scan of a plan; its slices are computed on demand.
 
         `tap` is shown every slice before and after, in order, as it passes. The scan is read in a thread of its own,
         a batch ahead of the network.
@@ -196,7 +195,7 @@ class Restorer:
                 restored = self._restore_batch(batch, plan)
                 for before, after in zip(batch, restored, strict=True):
                     if not np.isfinite(after).all():
-                        raise MedleyError(f"the network's answer for slice {k + 1} is not finite; nothing was written")
+                        raise MedleyError(f"the network's output for slice {k + 1} is not finite; nothing was written")
                     if tap is not None:
                         tap(k, before, after)
                     yield after
@@ -207,14 +206,16 @@ class Restorer:
     def restore_slices(
         self, slices: np.ndarray, task: Task | str, normalisation: Normalisation, window: int | None = None
     ) -> np.ndarray:
-        """The network's answer to slices (slice, row, column), float32 in the unit of the task, any number and size.
+        """The restored slices (slice, row, column), float32 in the unit of the task, any number and size.
 
         Values outside of a range that clips are unchanged. Without clipping (MR), no new negative values appear.
         `window` as in a `RestorationPlan`; by default, slices above LARGEST_SLICE are processed in windows.
         """
         name = task if isinstance(task, str) else task.name
         if name not in self.description.tasks:
-            raise MedleyError(f"{self.description.name} has not learnt {name}, only {_listed(self.description.tasks)}")
+            raise MedleyError(
+                f"{self.description.name} was not trained for {name}, only for {_listed(self.description.tasks)}"
+            )
         slices = np.asarray(slices, np.float32)
         if slices.shape[1] * slices.shape[2] > LARGEST_SLICE:
             window = window or WINDOWS[0]
@@ -293,8 +294,10 @@ class Restorer:
             if volume.modality and volume.modality != task.modality:
                 raise MedleyError(f"{found}, but {task.name} is for {task.modality}")
         if task.name not in self.description.tasks:
-            learnt = _listed(self.description.tasks)
-            raise MedleyError(f"{found} and the task {task.name}, but {self.description.name} has learnt only {learnt}")
+            trained = _listed(self.description.tasks)
+            raise MedleyError(
+                f"{found} and the task {task.name}, but {self.description.name} was trained only for {trained}"
+            )
         if volume.unit != task.unit and (volume.unit or volume.modality == "PT"):
             raise MedleyError(
                 f"{task.name} needs values in {task.unit}, but these are in {volume.unit or 'no known unit'}"

@@ -13,9 +13,9 @@ OVERLAP = 64  # pixels that neighbouring windows share at least
 def blend_windows(
     image: np.ndarray, apply: Callable[[np.ndarray], np.ndarray], side: int = SIDE, overlap: int = OVERLAP
 ) -> np.ndarray:
-    """`apply` to overlapping windows of an image (row, column), and the answers put together.
+    """`apply` to overlapping windows of an image (row, column), and the results blended.
 
-    Every window is (side, side), or the image's own length where that is shorter. The weight of an answer falls
+    Every window is (side, side), or the length of the image where that is shorter. The weight of a result falls
     linearly towards the window's border; the weights at each pixel sum to 1, so that an `apply` that gives the same
     for a pixel whatever the window gives the same here, and any other changes over the overlap without a step.
     """

@@ -183,7 +183,7 @@ class MapDecoder(nn.Module):
     layers: of which dimension and norm.
     skips: channels of the maps it gets, from the finest to the coarsest.
     widths: channels it has on each of these levels but the coarsest.
-    answers: numbers a voxel.
+    answers: number of output channels.
     """
 
     def __init__(self, layers: Layers, skips: Sequence[int], widths: Sequence[int], answers: int) -> None:
