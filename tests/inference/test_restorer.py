@@ -286,8 +286,8 @@ def test_where_the_file_says_nothing_the_task_decides() -> None:
         restorer(Same()).restore(bright, task="ct-denoise")
 
 
-def test_a_task_the_network_has_not_learnt_is_refused() -> None:
-    with pytest.raises(MedleyError, match="test has trained only for mr-sr, pet-denoise"):
+def test_a_task_that_was_not_trained_is_refused() -> None:
+    with pytest.raises(MedleyError, match="test was trained only for mr-sr, pet-denoise"):
         restorer(Same(), ("mr-sr", "pet-denoise")).restore(ct())
     with pytest.raises(MedleyError, match="was not trained for ct-denoise"):
         restorer(Same(), ("mr-sr",)).restore_slices(ct().data, "ct-denoise", Normalisation(-1024, 3071))
