@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
+
 from medley.errors import MedleyError, MedleyNotice
+from medley.tasks import Task
 from medley.volume import Volume
 
 
@@ -42,3 +45,18 @@ def measured_lines(volume: Volume, given: tuple[int, int] | None) -> tuple[int, 
             f"{rows}x{columns}; expected at most as many"
         )
     return given
+
+
+def refuse_implausible(volume: Volume, task: Task) -> None:
+    """Refuse a scan whose file does not say its modality if its values contradict the task."""
+    ends = np.array([(np.min(one), np.max(one)) for one in volume.data], np.float64)  # one pass: slices may be streamed
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    found = f"the file does not say its modality, and its values, {low:g} to {high:g},"
+    if task.modality == "CT" and (low > -200 or high > 1e5):
+        raise MedleyError(f"{found} are not a CT's in HU: air, about -1000, is missing; convert them to HU first")
+    if task.modality == "PT" and (low < -1 or high > 1000):
+        raise MedleyError(
+            f"{found} are not a PET's in SUV, which lie from 0 to at most hundreds; convert them to SUV first"
+        )
+    if task.modality == "MR" and low < -0.1 * high:
+        raise MedleyError(f"{found} are not an MR magnitude image's, which are not negative")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from medley.errors import MedleyError, MedleyNotice
-from medley.inference._source import measured_lines, notify_if_processed
+from medley.inference._source import measured_lines, notify_if_processed, refuse_implausible
 from medley.inference.windows import blend_windows
 from medley.models.precision import in_precision
 from medley.models.weights import Description
@@ -303,7 +303,7 @@ class Restorer:
                 f"{task.name} needs values in {task.unit}, but these are in {volume.unit or 'no known unit'}"
             )
         if not volume.modality:
-            _refuse_implausible(volume, task)
+            refuse_implausible(volume, task)
         return task
 
 
@@ -340,21 +340,6 @@ def _percentile(volume: Volume, q: float) -> float:
             largest = np.partition(largest, -count)[-count:]
     low, *rest = np.partition(largest, [0, 1] if count > 1 else 0)[:2].astype(np.float64)
     return float(low + (position - below) * (rest[0] - low) if rest else low)
-
-
-def _refuse_implausible(volume: Volume, task: Task) -> None:
-    """Where only the user's word says what a scan is, the values must at least not speak against it."""
-    ends = np.array([(np.min(one), np.max(one)) for one in volume.data], np.float64)  # one pass: slices may be streamed
-    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
-    found = f"the file does not say its modality, and its values, {low:g} to {high:g},"
-    if task.modality == "CT" and (low > -200 or high > 1e5):
-        raise MedleyError(f"{found} are not a CT's in HU: air, about -1000, is missing; convert them to HU first")
-    if task.modality == "PT" and (low < -1 or high > 1000):
-        raise MedleyError(
-            f"{found} are not a PET's in SUV, which lie from 0 to at most hundreds; convert them to SUV first"
-        )
-    if task.modality == "MR" and low < -0.1 * high:
-        raise MedleyError(f"{found} are not an MR magnitude image's, which are not negative")
 
 
 def _on_finer_grid(volume: Volume, scale: int) -> Volume:
