@@ -1,9 +1,11 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from medley.errors import MedleyError
+from medley.errors import MedleyError, MedleyNotice
 from medley.experiments import compare as comparing
 from medley.experiments.compare import compare, read_comparison, weights_of
 from medley.models import weights
@@ -207,9 +209,9 @@ def test_every_comparison_of_the_house_can_be_read(path):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"baseline": "hps"}, "the baseline hps is none of the methods stl, ctan"),
+        ({"baseline": "hps"}, "the baseline hps is not one of the methods stl, ctan"),
         ({"seeds": []}, "seeds"),
-        ({"methods": {"a/b": {"model": "stl-tiny"}}}, "no name of a method"),
+        ({"methods": {"a/b": {"model": "stl-tiny"}}}, "the method .a/b. cannot be used as a file name"),
         ({"speed": 1}, "speed"),
         ({"methods": {"stl": {"model": "stl-tiny", "colour": 1}}}, "method stl: colour"),
         ({"methods": {"stl": {"model": "nothing"}}}, "method stl"),
@@ -218,3 +220,62 @@ def test_every_comparison_of_the_house_can_be_read(path):
 def test_a_recipe_that_does_not_fit_is_said(content, change, what):
     with pytest.raises(MedleyError, match=what):
         read_comparison({**content, **change}, "it")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/x", "a\\b", "-x", "con", "a\n"])
+def test_method_names_cannot_leave_the_output_folder(content, name):
+    content["methods"][name] = {"model": "stl-tiny"}
+    with pytest.raises(MedleyError, match="cannot be used as a file name"):
+        read_comparison(content, "it")
+
+
+def test_empty_splits_and_missing_tasks_are_refused_before_training(content, restorers, monkeypatch):
+    monkeypatch.setattr(comparing, "train", lambda *args, **keys: pytest.fail("training started"))
+    monkeypatch.setattr(comparing.Store, "cases", lambda self, split=None: [])
+    with pytest.raises(MedleyError, match="the split 'train' has no cases"):
+        compare(*read_comparison(content, "it"))
+    with pytest.raises(MedleyError, match="the split 'test' has no volume of ct-denoise"):
+        compare(*read_comparison({**restorers, "split": "test"}, "it"))
+    restorers["recipe"]["tasks"] = ["ct-denoise", "mr-sr"]
+    with pytest.raises(MedleyError, match="the split 'train' has no volume of mr-sr"):
+        compare(*read_comparison(restorers, "it"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped"])
+@pytest.mark.parametrize("file", ["scores", "weights"])
+def test_a_run_with_damaged_files_is_done_again(content, file, damage):
+    comparison, entrants = read_comparison({**content, "seeds": [0]}, "it")
+    expected = compare(comparison, entrants)
+    path = entrants[0].rows if file == "scores" else weights_of(entrants[0].recipes[0])
+    whole = path.read_bytes()
+    place = whole.index(b"stl,0") if file == "scores" else len(whole) - 3
+    flipped = whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :]
+    path.write_bytes({"cut": whole[: len(whole) // 2 + 1], "empty": b"", "flipped": flipped}[damage])
+    with pytest.warns(MedleyNotice, match="is done again"):
+        again = compare(comparison, entrants)
+    assert again == expected
+
+
+KILLED = """
+from medley.experiments import compare
+
+def work(one, threads):
+    import os, time
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    list(compare._each_done([1, 2], work, 2))
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_comparison(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as process:
+        workers = [int(process.stdout.readline()) for _ in range(2)]
+        process.kill()
+        process.stdout.read()  # returns when no worker holds the pipe any more: all have ended
+    assert process.returncode < 0
+    assert len(set(workers)) == 2

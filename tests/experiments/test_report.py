@@ -110,8 +110,11 @@ def test_a_page_needs_nothing_from_elsewhere(several, restorers):
 
 def test_names_cannot_write_html(made_scores):
     comparison = compare_methods(made_scores.restoration({"<script>": 0, "b": 1}), resamples=10)
-    html = page([Experiment("<script>", comparison, {"command": "<script>"})], {"<script>": b""})
+    experiment = Experiment("<script>", comparison, {"command": "<script>"})
+    html = page([experiment], {"<script>": b""})
     assert "<script>" not in html
+    assert "<script>" not in markdown([experiment])
+    assert "&lt;script&gt;" in markdown([experiment])
 
 
 def test_a_folder_gets_page_table_and_charts(several, panels, tmp_path):

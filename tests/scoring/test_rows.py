@@ -111,7 +111,8 @@ def test_files_of_older_versions_are_refused_as_old(tmp_path, columns):
         (f"# a: b\n{HEAD}\nstl,0,dose\n", "line 3 does not fit"),
         (f"{HEAD},psnr,psnr\n", "column psnr occurs more than once"),
         (f"{HEAD}\n{'x' * 200_000}\n", "field larger than field limit"),
-        ("\ufffd".encode().decode("latin-1"), "is not a table"),
+        ("some text\n", "is not a table"),
+        (f"{HEAD}\nstl,0,p", "is cut off"),
     ],
 )
 def test_other_files_are_refused_with_the_reason(tmp_path, content, complaint):

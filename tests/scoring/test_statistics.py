@@ -144,12 +144,12 @@ def test_people_of_one_task_are_not_drawn_for_another(made_scores):
 def test_a_draw_without_a_class_leaves_it_out():
     rows = [
         ScoreRow("one", "made", "diagnosis", f"p{k}", f"p{k}", values={"label": label, "p no": 1 - p, "p yes": p})
-        for k, (label, p) in enumerate([(0, 0.1), (0, 0.6), (1, 0.5)])
+        for k, (label, p) in enumerate([(0, 0.1), (0, 0.6), (1, 0.5)] * 2)
     ]
     found = compare_methods(rows).findings["diagnosis", "auroc", "one"]
     assert found.estimate.value == 0.5
     assert (found.estimate.low, found.estimate.high) == (0, 1)
-    assert found.cases == pytest.approx([0.9, 0.4, 0.5])  # the probability of the true class
+    assert found.cases == pytest.approx([0.9, 0.4, 0.5] * 2)  # the probability of the true class
 
 
 def test_a_method_without_a_task_has_no_delta(rows):
@@ -194,3 +194,23 @@ def test_what_cannot_be_compared_is_refused(rows):
         compare_methods([])
     with pytest.raises(MedleyError, match="dose: has no score that is known, only hits"):
         compare_methods([dataclasses.replace(row, target="dose", values={"hits": 1.0}) for row in rows[:1]])
+
+
+@pytest.mark.parametrize(("cases", "shown"), [(3, False), (5, False), (6, True)])
+def test_few_subjects_give_no_interval_and_no_verdict(made_scores, cases, shown):
+    found = compare_methods(made_scores.restoration({"a": 0, "b": 3}, cases=cases), resamples=100)
+    finding = found.findings["ct-denoise", "psnr", "b"]
+    assert np.isfinite(finding.estimate.value)
+    assert np.isfinite(finding.estimate.low) == shown
+    assert finding.difference.excludes_zero == shown
+    assert found.methods[1].delta.excludes_zero == shown
+
+
+@pytest.mark.parametrize(("dice", "shown"), [(0.004, False), (0.4, True)])
+def test_relative_changes_of_scores_near_zero_are_not_given(dice, shown):
+    rows = [
+        ScoreRow(method, "made", "outline", f"p{k}", f"p{k}", values={"dice": value})
+        for method, value in (("a", dice), ("b", dice / 2))
+        for k in range(8)
+    ]
+    assert (compare_methods(rows, resamples=20).methods[1].delta is not None) == shown

@@ -1,18 +1,23 @@
-"""Methods against each other: same data, steps and batch, several seeds; one row a method, seed, task and case.
+"""Comparisons of methods: training and scoring of every method with every random seed on the same data.
 
-A comparison can be stopped at any time and started again: finished runs are kept, the one at hand goes on from its
-last checkpoint.
+A comparison can be stopped at any time and started again: finished runs are kept, and interrupted ones continue from
+their last checkpoint. A finished run with damaged files is done again.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal
+from warnings import warn
 
 import torch
 from pydantic import Field, field_validator
@@ -20,10 +25,11 @@ from pydantic import Field, field_validator
 import medley
 from medley.data.cases import problem_of
 from medley.data.store import Store
-from medley.errors import MedleyError
+from medley.errors import MedleyError, MedleyNotice
 from medley.models import weights
 from medley.runtime.allocator import keep_buffers
 from medley.runtime.locks import locked
+from medley.runtime.names import check_name
 from medley.scoring.networks import score_network
 from medley.scoring.rows import ScoreRow, read_scores, write_scores
 from medley.training.checkpoint import Checkpoints
@@ -40,17 +46,17 @@ from medley.training.recipe import (
 
 
 class Comparison(Strict):
-    """What a recipe of a comparison says.
+    """The recipe of a comparison.
 
     Attributes
     ----------
-    name: of the experiment. output: folder of its runs.
-    seeds: every method is trained with each.
-    baseline: the method that the others are measured against; it must be one of them.
+    name: name of the experiment. output: folder of its runs.
+    seeds: random seeds; every method is trained with each.
+    baseline: the method, one of `methods`, that the others are compared with.
     split: the subjects that are scored.
-    recipe: keys of a training recipe that all methods have; without name, output and seed.
-    methods: {method: keys of a training recipe that it has besides}. The further key `separate: true` trains one run
-        a task (a restorer that knows one task), and counts their parameters and seconds together.
+    recipe: keys of a training recipe that apply to all methods; without name, output and seed.
+    methods: {method: further keys of its training recipe}. The additional key `separate: true` trains one network per
+        task or target and adds up their parameters, FLOPs and seconds.
     """
 
     name: str
@@ -65,14 +71,16 @@ class Comparison(Strict):
     @classmethod
     def _own_names(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name in methods:
-            if not name or set(name) & set("/\\ "):
-                raise ValueError(f"{name!r} is no name of a method: no blanks and slashes, since folders are called so")
+            try:
+                check_name(name, "the method")
+            except MedleyError as error:
+                raise ValueError(str(error)) from error
         return methods
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """One method with one seed: its runs (several where it has a network for each task) and the file of its rows."""
+    """One method with one seed: its training runs (one per network) and the file of its score rows."""
 
     method: str
     seed: int
@@ -84,20 +92,20 @@ Progress = Callable[[int, int, str], None]
 
 
 def read_comparison(content: dict[str, Any], what: str) -> tuple[Comparison, list[Entrant]]:
-    """A comparison and who takes part in it.
+    """A comparison, and every method with every seed.
 
     Parameters
     ----------
-    content: keys and values of its recipe. what: names it in messages.
+    content: keys and values of the recipe. what: how messages refer to it.
 
     Raises
     ------
-    MedleyError: an unknown key, a value that does not fit, a baseline that is no method.
+    MedleyError: an unknown key, an invalid value, or a baseline that is not one of the methods.
     """
     comparison = validated(Comparison, content, what)
     if comparison.baseline not in comparison.methods:
         raise MedleyError(
-            f"{what}: the baseline {comparison.baseline} is none of the methods {', '.join(comparison.methods)}"
+            f"{what}: the baseline {comparison.baseline} is not one of the methods {', '.join(comparison.methods)}"
         )
     return comparison, [
         _entrant(comparison, method, seed, what) for seed in comparison.seeds for method in comparison.methods
@@ -111,22 +119,29 @@ def compare(
     jobs: int = 1,
     progress: Progress = lambda done, total, name: None,
 ) -> list[ScoreRow]:
-    """Train and score all that is not there yet, and give all rows.
+    """Train and score what is not finished yet, and return all rows.
 
     Parameters
     ----------
-    jobs: runs at a time, each with its share of the processor's cores; the result does not depend on it beyond
-        rounding.
-    progress: called with (runs finished, runs in all, the one that was).
+    jobs: number of runs at the same time, each with its share of the processor's cores; the result does not depend on
+        it beyond rounding. The processes end when this one is killed.
+    progress: called with (finished runs, number of runs, the last finished run).
 
     Raises
     ------
-    MedleyError: as training and evaluation do; a finished run that belongs to another recipe.
+    MedleyError: a store has no records to train or score on; errors of training and scoring; a finished run has another
+        recipe.
+
+    Warns
+    -----
+    MedleyNotice: files of a finished run are damaged, so that it is done again.
     """
-    waiting = [one for one in entrants if not _finished(one)]
-    done = len(entrants) - len(waiting)
-    progress(done, len(entrants), "")
+    for recipe in {str(one.store): one for entrant in entrants for one in entrant.recipes}.values():
+        _check_splits(recipe, comparison.split)
     with locked(comparison.output, "comparing"):
+        waiting = [one for one in entrants if not _finished(one)]
+        done = len(entrants) - len(waiting)
+        progress(done, len(entrants), "")
         for name in _each_done(waiting, partial(_take_part, split=comparison.split), jobs):
             done += 1
             progress(done, len(entrants), name)
@@ -134,11 +149,27 @@ def compare(
 
 
 def header(comparison: Comparison, entrants: Sequence[Entrant], command: str) -> dict[str, str]:
-    """What the file of the rows says of itself first: experiment, baseline, split, command, and what was asked."""
-    said = {"experiment": comparison.name, "baseline": comparison.baseline, "split": comparison.split}
+    """Header of the file of score rows: experiment, baseline, split, command, version and the multi-task problem."""
+    about = {"experiment": comparison.name, "baseline": comparison.baseline, "split": comparison.split}
     problem = Store(entrants[0].recipes[0].store).manifest.problem
-    asked = {"problem": problem.model_dump_json()} if problem else {}
-    return {**said, "command": command, "medley": medley.__version__, **asked}
+    about |= {"command": command, "medley": medley.__version__}
+    return {**about, "problem": problem.model_dump_json()} if problem else about
+
+
+def _check_splits(recipe: Recipe, split: str) -> None:
+    """Refuse a store without records to train or score on, before hours of training."""
+    store = Store(recipe.store)
+    if isinstance(recipe, RestorationRecipe):
+        for task in recipe.tasks:
+            for one in ("train", split):
+                if not store.entries(one, task):
+                    raise MedleyError(
+                        f"{store.path}: the split {one!r} has no volume of {task}; prepare the store again"
+                    )
+    else:
+        for one in ("train", split):
+            if not store.cases(one):
+                raise MedleyError(f"{store.path}: the split {one!r} has no cases")
 
 
 def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entrant:
@@ -161,30 +192,61 @@ def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entra
 
 
 def _finished(entrant: Entrant) -> bool:
+    """Whether all weights and scores are complete; damaged files are removed, so that their run is done again."""
     if not entrant.rows.exists():
         return False
+    complete = _readable(entrant.rows, read_scores)
     for recipe in entrant.recipes:
-        if differing := _differing(recipe):
+        path = weights_of(recipe)
+        if not path.exists() or not _readable(path, weights.load):
+            complete = False
+        elif different := _differing(recipe):
             raise MedleyError(
-                f"{recipe.output} holds a finished run of another recipe: {', '.join(differing)} differ; give the "
-                f"comparison another output folder"
+                f"{recipe.output} contains a finished run of another recipe: {', '.join(different)} differ; choose "
+                f"another output folder for the comparison"
             )
+    if not complete:
+        entrant.rows.unlink(missing_ok=True)
+    return complete
+
+
+def _readable(path: Path, read: Callable[[Path], object]) -> bool:
+    try:
+        read(path)
+    except MedleyError as error:
+        warn(MedleyNotice(f"{error}; this part of the comparison is done again"), stacklevel=2)
+        path.unlink(missing_ok=True)
+        return False
     return True
 
 
 def _each_done(entrants: Sequence[Entrant], work: Callable[[Entrant, int], str], jobs: int) -> Iterable[str]:
-    """The names of entrants as they finish."""
+    """The names of the runs as they finish."""
     if jobs == 1:
         yield from (work(one, 0) for one in entrants)
         return
     threads = max(1, torch.get_num_threads() // jobs)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    # The system closes our end of the pipe however this process ends; see _end_with_parent.
+    watched, ours = spawn.Pipe(duplex=False)
+    with ours, watched, ProcessPoolExecutor(jobs, spawn, _end_with_parent, (watched,)) as pool:
         futures = [pool.submit(work, one, threads) for one in entrants]
         try:
             yield from (future.result() for future in as_completed(futures))
         except BaseException:
             _give_up(pool, futures)
             raise
+
+
+def _end_with_parent(watched: Connection) -> None:
+    """In a worker process: exit as soon as the process that started it has ended, also by SIGKILL."""
+
+    def wait_for_the_end() -> None:
+        with suppress(EOFError, OSError):
+            watched.recv()
+        os._exit(1)
+
+    Thread(target=wait_for_the_end, daemon=True).start()
 
 
 def _give_up(pool: Executor, futures: Sequence[Future[str]]) -> None:
@@ -194,7 +256,7 @@ def _give_up(pool: Executor, futures: Sequence[Future[str]]) -> None:
 
 
 def _take_part(entrant: Entrant, threads: int, *, split: str) -> str:
-    """Train what is not trained, score it and write the rows; `threads` for torch, 0 leaves them."""
+    """Train the networks that are not trained yet, score them and write the rows. `threads`: of torch; 0: unchanged."""
     if threads:
         torch.set_num_threads(threads)
         keep_buffers()
@@ -215,11 +277,11 @@ def _differing(recipe: Recipe) -> list[str]:
 
 def _trained(recipe: Recipe) -> Path:
     path = weights_of(recipe)
-    if path.exists() and not _differing(recipe):
+    if path.exists() and _readable(path, weights.load) and not _differing(recipe):
         return path
     return train(recipe, resume=Checkpoints(recipe.output).exist())
 
 
 def weights_of(recipe: Recipe) -> Path:
-    """The weights file that a run ends with."""
+    """The weights file that a run writes at its end."""
     return recipe.output / f"{recipe.name}.safetensors"

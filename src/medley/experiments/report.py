@@ -16,10 +16,10 @@ from PIL import Image
 
 import medley
 from medley.errors import MedleyError
-from medley.experiments.report_tables import Cell, Table, name_of, tables, verdict, whole, written
+from medley.experiments.report_tables import Cell, Table, in_markdown, name_of, tables, verdict, whole, written
 from medley.plots import charts
 from medley.runtime.atomic import replacing
-from medley.scoring.statistics import Comparison, Finding, higher_is_better
+from medley.scoring.statistics import FEWEST_SUBJECTS, FLOOR, Comparison, Finding, higher_is_better
 
 PAGE, TABLE = "report.html", "table.md"  # what a folder of a report holds, beside one SVG a chart
 _CASES = {"auroc": "probability of the true class"}  # what a box shows where no single case has the score
@@ -83,11 +83,11 @@ def markdown(experiments: Sequence[Experiment]) -> str:
     """The tables and what they say, in Markdown."""
     blocks = []
     for experiment in experiments:
-        blocks.append(f"# {experiment.title}")
+        blocks.append(f"# {in_markdown(experiment.title)}")
         for table in tables(experiment.comparison):
-            blocks += [f"## {table.title}", table.markdown()]
-        blocks.append("\n".join(f"* {line}" for line in reading(experiment.comparison)))
-        blocks.append(_method_note(experiment.comparison))
+            blocks += [f"## {in_markdown(table.title)}", table.markdown()]
+        blocks.append("\n".join(f"* {in_markdown(line)}" for line in reading(experiment.comparison)))
+        blocks.append(in_markdown(_method_note(experiment.comparison)))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -195,8 +195,9 @@ def _method_note(comparison: Comparison) -> str:
         f"resamples of the {comparison.subjects} subjects, the same for all methods, so that differences are paired. "
         "A difference is bold where its interval excludes 0; nothing is corrected for the number of comparisons, and "
         "the intervals do not contain what another training would change: that is the ± (standard deviation over the "
-        f"seeds). Δ is the mean over the tasks of the relative improvement over {comparison.baseline} in the scores of "
-        "the first table."
+        f"seeds). With fewer than {FEWEST_SUBJECTS} subjects no interval is given and nothing is bold. "
+        f"Δ is the mean over the tasks of the relative improvement over {comparison.baseline} in the scores of "
+        f"the first table; it is not given if such a score of {comparison.baseline} is nearer to zero than {FLOOR:g}."
     )
 
 

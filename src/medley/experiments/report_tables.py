@@ -14,7 +14,7 @@ NAMES = {
     "balanced_accuracy": "balanced accuracy", "psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE",
 }  # fmt: skip
 _FORMATS = {"psnr": ".2f", "ssim": ".4f", "rmse": ".3g"}  # others .3f
-_BAR = r"\|"
+_NO_MARKUP = str.maketrans({"|": r"\|", "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "})
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,17 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown; what differs from the baseline is bold."""
-        lines = [self.columns, ["---"] * len(self.columns), *(map(_in_markdown, cells) for cells in self.rows)]
-        return "\n".join(f"| {' | '.join(text.replace('|', _BAR) for text in line)} |" for line in lines)
+        lines = [
+            map(in_markdown, self.columns),
+            ["---"] * len(self.columns),
+            *(map(_cell_in_markdown, cells) for cells in self.rows),
+        ]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def in_markdown(text: str) -> str:
+    """Text that Markdown shows as it is: names from recipes must not become HTML or end a cell of a table."""
+    return text.translate(_NO_MARKUP)
 
 
 def tables(comparison: Comparison) -> list[Table]:
@@ -152,19 +161,23 @@ def _delta(method: Method) -> Cell:
     value, low, high = (
         f"{number:+.2f}".replace("-", "−") for number in (method.delta.value, method.delta.low, method.delta.high)
     )
+    if method.delta.low != method.delta.low:
+        return Cell(value)
     return Cell(f"{value} [{low}, {high}]", verdict=verdict(method.delta, higher=True))
 
 
 def _interval(estimate: Estimate, score: str, *, signed: bool = False) -> str:
-    return f"{written(score, estimate.value, signed=signed)} {_range(estimate, score, signed=signed)}"
+    return f"{written(score, estimate.value, signed=signed)} {_range(estimate, score, signed=signed)}".rstrip()
 
 
 def _range(estimate: Estimate, score: str, *, signed: bool = False) -> str:
+    if estimate.low != estimate.low:  # too few subjects for an interval
+        return ""
     return f"[{written(score, estimate.low, signed=signed)}, {written(score, estimate.high, signed=signed)}]"
 
 
-def _in_markdown(cell: Cell) -> str:
-    lines = [line for line in (cell.text, cell.below) if line]
+def _cell_in_markdown(cell: Cell) -> str:
+    lines = [in_markdown(line) for line in (cell.text, cell.below) if line]
     if cell.verdict:
         lines[-1] = f"**{lines[-1]}**"
     return "<br>".join(lines)

@@ -112,6 +112,8 @@ def read_scores(path: str | Path) -> tuple[list[ScoreRow], dict[str, str]]:
             lines = file.read().splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
         raise MedleyError(f"{path}: cannot be read as a table of scores: {error}") from error
+    if lines and not lines[-1].endswith("\n"):
+        raise MedleyError(f"{path}: is cut off: its last line is incomplete; run evaluate or compare again")
     begin = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
     header = dict(_key_and_value(line) for line in lines[:begin] if line.strip() != FORMAT)
     reader = csv.reader(io.StringIO("".join(lines[begin:]), newline=""))

@@ -20,6 +20,9 @@ from medley.metrics.image import METRICS
 from medley.scoring.rows import ScoreRow
 
 RESAMPLES = 2000
+# With fewer subjects no interval is given, and no difference is called better or worse.
+FEWEST_SUBJECTS = 6
+FLOOR = 0.05  # relative changes of main scores nearer to zero than this (such as Dice 0.004) mean nothing
 _KINDS = {"dice": "structures", "mae": "map", "label": "classes", "psnr": "images"}  # told by a column that is there
 _MAIN = {**MAIN, "images": "psnr"}
 _HIGHER = {**HIGHER_IS_BETTER, "psnr": True, "ssim": True, "rmse": False}
@@ -29,7 +32,7 @@ _EACH = {"dose_score": "mae", "dvh_score": "dvh"}  # pooled score -> the column 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval over resampled subjects."""
+    """A number and its 95 % interval over resampled subjects; NaN for both ends if there are too few subjects."""
 
     value: float
     low: float
@@ -67,7 +70,7 @@ class Method:
     ----------
     parameters, flops, seconds: as in `ScoreRow`, mean over the seeds. seeds: how many.
     delta: mean relative improvement of the main scores (`metrics.answers.delta`), in %; None for the baseline, and
-        where one of the two lacks a task.
+        where one of the two lacks a task or a score of the baseline is nearer to zero than `FLOOR`.
     """
 
     name: str
@@ -219,7 +222,9 @@ def _draws(tables: Iterable[_Table], resamples: int, seed: int) -> dict[str, np.
     rng = np.random.default_rng(seed)
     counts: dict[str, np.ndarray] = {}
     for group in groups:
-        drawn = rng.multinomial(len(group), np.full(len(group), 1 / len(group)), size=resamples)
+        drawn = rng.multinomial(len(group), np.full(len(group), 1 / len(group)), size=resamples).astype(float)
+        if len(group) < FEWEST_SUBJECTS:
+            drawn[:] = np.nan
         drawn = np.vstack([np.ones((1, len(group))), drawn])
         counts |= dict(zip(sorted(group), drawn.T, strict=True))
     return counts
@@ -279,7 +284,11 @@ def _method(
         if row.method == name:
             costs[row.seed] = (row.parameters, row.flops, row.seconds)
     delta = None
-    if name != baseline and all(name in scores and baseline in scores for scores in mains.values()):
+    comparable = all(
+        name in scores and baseline in scores and abs(scores[baseline][:, 0].mean()) >= FLOOR
+        for scores in mains.values()
+    )
+    if name != baseline and comparable:
         changes = [
             improvement(scores[name].mean(axis=0), scores[baseline].mean(axis=0), higher=higher_is_better(score))
             for (_, score), scores in mains.items()
