@@ -136,7 +136,7 @@ def compare(
     -----
     MedleyNotice: files of a finished run are damaged, so that it is done again.
     """
-    for recipe in {str(one.store): one for entrant in entrants for one in entrant.recipes}.values():
+    for recipe in (one for entrant in entrants for one in entrant.recipes):
         _check_splits(recipe, comparison.split)
     with locked(comparison.output, "comparing"):
         waiting = [one for one in entrants if not _finished(one)]
@@ -163,9 +163,7 @@ def _check_splits(recipe: Recipe, split: str) -> None:
         for task in recipe.tasks:
             for one in ("train", split):
                 if not store.entries(one, task):
-                    raise MedleyError(
-                        f"{store.path}: the split {one!r} has no volume of {task}; prepare the store again"
-                    )
+                    raise MedleyError(f"{store.path}: the split {one!r} has no volume of {task}")
     else:
         for one in ("train", split):
             if not store.cases(one):
