@@ -200,7 +200,7 @@ def test_a_degraded_series_says_so_in_its_description(medley, model, ct_series, 
     medley("restore", tmp_path / "low", "-o", tmp_path / "better", "-m", model)
     described = {name: pydicom.dcmread(tmp_path / name / "IM-0001.dcm").SeriesDescription for name in ("low", "better")}
     assert described["low"].endswith("(medley degraded)")
-    assert described["better"].endswith("(medley)")
+    assert described["better"].endswith("(medley tiny strength 1)")
 
 
 def test_an_interrupt_is_one_plain_line(medley, model, ct_nifti, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,3 +143,11 @@ def test_the_speed_page_has_the_numbers_of_the_results(table, columns, shown):
     lines = [f"| {' | '.join(row[column] for column in columns or row)} |" for row in rows]
     assert len(lines) > 5
     assert all(line in page for line in lines)
+
+
+def test_the_readme_has_the_numbers_of_good_scans():
+    with open(ROOT / "results" / "good-scans.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == "tat-tiny"]
+    lines = [f"| {' | '.join(text or '–' for name, text in row.items() if name != 'model')} |" for row in rows]
+    assert len(lines) == 3
+    assert [line for line in lines if line not in README] == []
