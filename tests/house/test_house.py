@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,17 @@ def test_no_tracked_file_contains_a_path_of_a_machine() -> None:
     text = [ROOT / name for name in tracked if name.endswith((".py", ".md", ".yaml", ".toml", ".txt", ".csv"))]
     places = ("/wor" + "k/", "/roo" + "t/", "pythonhos" + "ted")
     assert [p.name for p in text if p.exists() and any(place in p.read_text() for place in places)] == []
+
+
+PACKAGES = [".".join(p.parent.relative_to(SOURCE.parent).parts) for p in sorted(SOURCE.rglob("__init__.py"))]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_lists_its_public_api(package: str) -> None:
+    module = import_module(package)
+    folder = Path(module.__file__).parent
+    modules = {p.stem for p in folder.glob("*.py")} | {p.parent.name for p in folder.glob("*/__init__.py")}
+    for name in module.__all__:
+        assert name in modules or hasattr(module, name), name
+    if modules & set(module.__all__):  # a package that lists its modules lists all public ones
+        assert {name for name in modules if not name.startswith("_")} == set(module.__all__)

@@ -1,1 +1,19 @@
 """What a person runs."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "cli",
+    "compare",
+    "convert",
+    "degrade",
+    "demo",
+    "doctor",
+    "export",
+    "jobs",
+    "listing",
+    "predict",
+    "predict_files",
+    "report_scores",
+    "research",
+    "restore",
+]

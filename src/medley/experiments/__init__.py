@@ -1,1 +1,8 @@
 """Comparisons of methods: runs, statistics, reports."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "compare",
+    "report",
+    "report_tables",
+]

@@ -1,1 +1,8 @@
 """How scans lie in the patient: orientation, resampling, the body."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "body",
+    "orientation",
+    "resampling",
+]

@@ -1,1 +1,10 @@
 """Trained networks applied to scans."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "catalogue",
+    "loading",
+    "predictor",
+    "restorer",
+    "windows",
+]

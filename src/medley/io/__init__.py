@@ -1,1 +1,17 @@
 """Files to Volume and back."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "archive",
+    "dicom",
+    "files",
+    "inflate",
+    "metaimage",
+    "nifti",
+    "nifti_header",
+    "nrrd",
+    "plausible",
+    "raw_image",
+    "sitk",
+    "writing",
+]

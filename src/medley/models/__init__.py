@@ -1,1 +1,22 @@
 """Networks: tensors in, tensors out."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "amir",
+    "attention",
+    "blocks",
+    "convert",
+    "cost",
+    "ctan",
+    "export",
+    "fast",
+    "layers",
+    "multitask",
+    "onnx_network",
+    "precision",
+    "resnet",
+    "restormer",
+    "tat",
+    "weights",
+    "zoo",
+]

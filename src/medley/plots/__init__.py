@@ -1,1 +1,10 @@
 """Every figure."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "charts",
+    "figures",
+    "histograms",
+    "panels",
+    "pictures",
+]

@@ -1,1 +1,14 @@
 """Recipes, the loop, checkpoints."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "balance",
+    "checkpoint",
+    "lesson",
+    "loop",
+    "losses",
+    "prediction",
+    "recipe",
+    "recipe_docs",
+    "restoration",
+]

@@ -1,1 +1,13 @@
 """One file for each known way in which data sets lie on disk."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "dicom_rt",
+    "folder",
+    "ham10000",
+    "openkbp",
+    "stoic",
+    "structure_names",
+    "study",
+    "tables",
+]

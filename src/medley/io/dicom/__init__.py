@@ -1,1 +1,25 @@
 """DICOM: series, headers, pixels, and objects derived from them."""
+
+# The public modules; none is imported here, so that importing a package costs nothing.
+__all__ = [
+    "codestream",
+    "consistency",
+    "contours",
+    "decode",
+    "dose",
+    "frames",
+    "headers",
+    "image",
+    "measured",
+    "read",
+    "references",
+    "rois",
+    "segmentation",
+    "series",
+    "structure_codes",
+    "structures",
+    "structures_write",
+    "suv",
+    "tags",
+    "write",
+]
