@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from medley.data.store import Store
 from medley.errors import MedleyError, MedleyNotice
 from medley.experiments import compare as comparing
-from medley.experiments.compare import compare, read_comparison, weights_of
+from medley.experiments.compare import compare, read_comparison, weights_of, weights_of_first_seed
 from medley.models import weights
 from medley.plots.panels import write_panels
 from medley.scoring.rows import read_scores
@@ -146,18 +147,23 @@ def test_restorers_all_in_one_against_one_a_task(restorers, small_store):
     together, single = (next(row for row in rows if row.method == name) for name in ("all", "single"))
     assert single.parameters == 2 * together.parameters
     assert [weights.describe(weights_of(r)).tasks for r in entrants[1].recipes] == [("ct-denoise",), ("pet-denoise",)]
-    written = write_panels(comparison, entrants, entrants[0].rows.parents[1] / "panels")
+    written = panels(comparison, entrants, entrants[0].rows.parents[1] / "panels")
     assert [path.stem for path in written] == ["ct-denoise", "pet-denoise"]
+
+
+def panels(comparison, entrants, folder):
+    store = Store(entrants[0].recipes[0].store)
+    return write_panels(store, comparison.split, weights_of_first_seed(comparison, entrants), folder)
 
 
 def test_panels_show_truth_and_every_method(content, tmp_path):
     from PIL import Image
 
     comparison, entrants = read_comparison(content, "it")
-    with pytest.raises(MedleyError, match="not there yet"):
-        write_panels(comparison, entrants, tmp_path / "panels")
+    with pytest.raises(MedleyError, match="does not exist yet"):
+        panels(comparison, entrants, tmp_path / "panels")
     compare(comparison, entrants)
-    written = write_panels(comparison, entrants, tmp_path / "panels")
+    written = panels(comparison, entrants, tmp_path / "panels")
     assert [path.name for path in written] == ["dose.png", "dose-volume.png", "segmentation.png"]
     with Image.open(written[0]) as image:
         assert image.width > 3 * 300

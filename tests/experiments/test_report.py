@@ -5,8 +5,8 @@ from PIL import Image
 
 from medley.errors import MedleyError
 from medley.experiments.report import PAGE, TABLE, Experiment, markdown, page, reading, write_report
-from medley.experiments.report_tables import tables, verdict, written
-from medley.scoring.statistics import Estimate, compare_methods
+from medley.experiments.report_tables import tables, written
+from medley.scoring.statistics import Estimate, compare_methods, verdict
 
 
 @pytest.fixture(scope="module")

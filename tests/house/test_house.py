@@ -28,8 +28,6 @@ ALLOWED = {
     ("metrics", "tasks"),
     ("metrics", "problems"),
     ("inference", "physics"),
-    ("plots", "experiments"),  # until verdict and weights_of move down
-    ("plots", "training"),
 }
 EVERYWHERE = {"errors", "volume"}  # may be imported by every module
 

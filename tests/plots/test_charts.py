@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from medley.plots.charts import bars, boxes, standalone
-from medley.scoring.statistics import Estimate, Finding
+from medley.scoring.statistics import Estimate, MethodScore
 
 
 def finding(value, *, difference=None, seeds=(), cases=()):
     estimate = Estimate(value, value - 0.1, value + 0.1)
-    return Finding(estimate, tuple(seeds) or (value,), difference, np.array(cases, float))
+    return MethodScore(estimate, tuple(seeds) or (value,), difference, np.array(cases, float))
 
 
 @pytest.fixture

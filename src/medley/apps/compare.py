@@ -25,6 +25,7 @@ def compare(
     Finished runs lie in the recipe's output folder; only what is not there yet is done.
     """
     require_extra("train")
+    from medley.data.store import Store
     from medley.experiments import compare as comparing
     from medley.plots.panels import write_panels
     from medley.scoring.rows import write_scores
@@ -38,5 +39,7 @@ def compare(
     about = comparing.header(comparison, entrants, f"medley compare {recipe}")
     write_scores(rows, output, header=about, overwrite=overwrite)
     if panels is not None:
-        write_panels(comparison, entrants, panels, overwrite=overwrite)
+        store = Store(entrants[0].recipes[0].store)
+        files = comparing.weights_of_first_seed(comparison, entrants)
+        write_panels(store, comparison.split, files, panels, overwrite=overwrite)
     say(f"{counted(len(rows), 'row')} -> {output}; medley report {output} shows what they say", quiet=quiet)

@@ -13,7 +13,7 @@ from medley.errors import MedleyError
 from medley.experiments.report import Experiment, write_report
 from medley.experiments.report_tables import Cell, tables
 from medley.scoring.rows import ScoreRow, read_scores
-from medley.scoring.statistics import Comparison, compare_methods
+from medley.scoring.statistics import MethodDifferences, compare_methods
 
 
 def report(
@@ -43,7 +43,7 @@ def report(
     say(f"{len(written)} files -> {output}" if len(written) > 1 else f"report -> {output}", quiet=quiet)
 
 
-def show_tables(title: str, comparison: Comparison) -> None:
+def show_tables(title: str, comparison: MethodDifferences) -> None:
     """Print the tables of a comparison."""
     for table in tables(comparison):
         lines = new_table(*table.columns)

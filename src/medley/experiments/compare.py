@@ -283,3 +283,12 @@ def _trained(recipe: Recipe) -> Path:
 def weights_of(recipe: Recipe) -> Path:
     """The weights file that a run writes at its end."""
     return recipe.output / f"{recipe.name}.safetensors"
+
+
+def weights_of_first_seed(comparison: Comparison, entrants: Sequence[Entrant]) -> dict[str, list[Path]]:
+    """The weights files of every method, trained with the first random seed."""
+    return {
+        entrant.method: [weights_of(recipe) for recipe in entrant.recipes]
+        for entrant in entrants
+        if entrant.seed == comparison.seeds[0]
+    }

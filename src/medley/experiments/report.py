@@ -16,10 +16,10 @@ from PIL import Image
 
 import medley
 from medley.errors import MedleyError
-from medley.experiments.report_tables import Cell, Table, in_markdown, name_of, tables, verdict, whole, written
+from medley.experiments.report_tables import Cell, Table, in_markdown, name_of, tables, whole, written
 from medley.plots import charts
 from medley.runtime.atomic import replacing
-from medley.scoring.statistics import FEWEST_SUBJECTS, FLOOR, Comparison, Finding, higher_is_better
+from medley.scoring.statistics import FEWEST_SUBJECTS, FLOOR, MethodDifferences, MethodScore, higher_is_better, verdict
 
 PAGE, TABLE = "report.html", "table.md"  # what a folder of a report holds, beside one SVG a chart
 _CASES = {"auroc": "probability of the true class"}  # what a box shows where no single case has the score
@@ -36,7 +36,7 @@ class Experiment:
     """
 
     title: str
-    comparison: Comparison
+    comparison: MethodDifferences
     header: Mapping[str, str]
 
 
@@ -110,7 +110,7 @@ def page(experiments: Sequence[Experiment], images: Mapping[str, bytes]) -> str:
     )
 
 
-def reading(comparison: Comparison) -> list[str]:
+def reading(comparison: MethodDifferences) -> list[str]:
     """For each method but the baseline: where it differs from the baseline for certain, and where it does not."""
     lines = []
     for method in comparison.methods:
@@ -172,9 +172,9 @@ def _cell(cell: Cell) -> str:
     return f"<td>{'<br>'.join([lines[0], *(f'<span class=small>{line}</span>' for line in lines[1:])])}</td>"
 
 
-def _charts(comparison: Comparison, task: str, score: str) -> dict[str, str]:
+def _charts(comparison: MethodDifferences, task: str, score: str) -> dict[str, str]:
     """The charts of a score of one task, by the names of their files: its means, and its cases where it has any."""
-    found: dict[str, Finding] = {
+    found: dict[str, MethodScore] = {
         method.name: comparison.findings[task, score, method.name]
         for method in comparison.methods
         if (task, score, method.name) in comparison.findings
@@ -189,7 +189,7 @@ def _charts(comparison: Comparison, task: str, score: str) -> dict[str, str]:
     return drawn
 
 
-def _method_note(comparison: Comparison) -> str:
+def _method_note(comparison: MethodDifferences) -> str:
     return (
         f"Scores are means over the trainings (seeds); in brackets the 95 % interval of {comparison.resamples:,} "
         f"resamples of the {comparison.subjects} subjects, the same for all methods, so that differences are paired. "

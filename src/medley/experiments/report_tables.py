@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import stdev
-from typing import Literal
 
-from medley.scoring.statistics import Comparison, Estimate, Finding, Method, higher_is_better
+from medley.scoring.statistics import (
+    Estimate,
+    MethodDifferences,
+    MethodScore,
+    MethodSummary,
+    Verdict,
+    higher_is_better,
+    verdict,
+)
 
-Verdict = Literal["better", "worse", ""]
 NAMES = {
     "dice": "Dice", "dose_score": "dose score (Gy)", "dvh_score": "DVH score (Gy)", "auroc": "AUROC",
     "balanced_accuracy": "balanced accuracy", "psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE",
@@ -56,7 +62,7 @@ def in_markdown(text: str) -> str:
     return text.translate(_NO_MARKUP)
 
 
-def tables(comparison: Comparison) -> list[Table]:
+def tables(comparison: MethodDifferences) -> list[Table]:
     """First what every method costs and gives in all; then each score, and the parts of a task (structures)."""
     found = [_overall(comparison)]
     for task, scores in comparison.tasks.items():
@@ -76,13 +82,6 @@ def name_of(score: str) -> str:
     return NAMES[score] if score in NAMES else score.partition(" ")[2]
 
 
-def verdict(difference: Estimate, *, higher: bool) -> Verdict:
-    """Whether a difference is for the better or the worse; "" where its interval does not exclude 0."""
-    if not difference.excludes_zero:
-        return ""
-    return "better" if (difference.value > 0) == higher else "worse"
-
-
 def written(score: str, number: float, *, signed: bool = False) -> str:
     """A value of a score in its digits, with a true minus and none before 0; "–" where there is no number."""
     if number != number:
@@ -92,7 +91,7 @@ def written(score: str, number: float, *, signed: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
-def _overall(comparison: Comparison) -> Table:
+def _overall(comparison: MethodDifferences) -> Table:
     mains = [(task, scores[0]) for task, scores in comparison.tasks.items()]
     heads = ("method", "parameters", "GFLOPs", "training", "seeds", f"Δ over {comparison.baseline}, %")
     rows = [
@@ -110,7 +109,7 @@ def _overall(comparison: Comparison) -> Table:
     return Table("All tasks", (*heads, *(f"{task}: {name_of(score)}" for task, score in mains)), tuple(rows))
 
 
-def _score(comparison: Comparison, task: str, score: str) -> Table:
+def _score(comparison: MethodDifferences, task: str, score: str) -> Table:
     rows = []
     for method in comparison.methods:
         finding = comparison.findings.get((task, score, method.name))
@@ -124,7 +123,7 @@ def _score(comparison: Comparison, task: str, score: str) -> Table:
     return Table(f"{task}: {name_of(score)}", columns, tuple(rows), task, score)
 
 
-def _parts(comparison: Comparison, task: str, scores: tuple[str, ...]) -> Table:
+def _parts(comparison: MethodDifferences, task: str, scores: tuple[str, ...]) -> Table:
     names = [method.name for method in comparison.methods]
     rows = []
     for score in scores:
@@ -134,13 +133,13 @@ def _parts(comparison: Comparison, task: str, scores: tuple[str, ...]) -> Table:
     return Table(f"{task}: {NAMES[kind]} of each structure", ("structure", *names), tuple(rows), task)
 
 
-def _mean(finding: Finding | None, score: str) -> Cell:
+def _mean(finding: MethodScore | None, score: str) -> Cell:
     if finding is None:
         return Cell()
     return Cell(written(score, finding.estimate.value), _range(finding.estimate, score))
 
 
-def _part(finding: Finding | None, score: str) -> Cell:
+def _part(finding: MethodScore | None, score: str) -> Cell:
     if finding is None:
         return Cell()
     difference = _difference(finding, score)
@@ -148,14 +147,14 @@ def _part(finding: Finding | None, score: str) -> Cell:
     return Cell(_interval(finding.estimate, score), below, difference.verdict)
 
 
-def _difference(finding: Finding | None, score: str) -> Cell:
+def _difference(finding: MethodScore | None, score: str) -> Cell:
     if finding is None or finding.difference is None:
         return Cell()
     look = verdict(finding.difference, higher=higher_is_better(score))
     return Cell(_interval(finding.difference, score, signed=True), verdict=look)
 
 
-def _delta(method: Method) -> Cell:
+def _delta(method: MethodSummary) -> Cell:
     if method.delta is None:
         return Cell()
     value, low, high = (

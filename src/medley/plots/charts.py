@@ -12,9 +12,8 @@ from html import escape
 
 import numpy as np
 
-from medley.experiments.report_tables import verdict
 from medley.plots.pictures import rounded_up
-from medley.scoring.statistics import Estimate, Finding
+from medley.scoring.statistics import Estimate, MethodScore, verdict
 
 STYLE = """
 .chart { --ink: #22252a; --soft: #646b75; --line: #e4e1db; --plain: #b9c0c9; --accent: #1f6f8b; --bad: #b4541a;
@@ -38,7 +37,7 @@ _GAP = 44  # between the two panels
 _LETTER = 7.2  # pixels, mean width
 
 
-def bars(findings: Mapping[str, Finding], title: str, label: str, *, baseline: str, higher: bool) -> str:
+def bars(findings: Mapping[str, MethodScore], title: str, label: str, *, baseline: str, higher: bool) -> str:
     """Left the score of every method from 0 with its interval, a dot a seed; right its difference to the baseline.
 
     Parameters
@@ -73,7 +72,7 @@ def bars(findings: Mapping[str, Finding], title: str, label: str, *, baseline: s
     return _chart(title, findings, margin, parts)
 
 
-def boxes(findings: Mapping[str, Finding], title: str, label: str) -> str:
+def boxes(findings: Mapping[str, MethodScore], title: str, label: str) -> str:
     """The single cases of every method: median and quartiles, whiskers to the last case within 1.5 of the quartiles'
     distance (Tukey), single dots beyond, and the mean as a large dot.
     """
@@ -120,7 +119,7 @@ class _Axis:
         return [k * self.step for k in range(first, last + 1)]
 
 
-def _chart(title: str, names: Mapping[str, Finding], margin: float, parts: list[str]) -> str:
+def _chart(title: str, names: Mapping[str, MethodScore], margin: float, parts: list[str]) -> str:
     height = _HEAD + _ROW * len(names) + _FOOT
     letters = int((margin - 12) / _LETTER)
     labels = [
@@ -133,7 +132,7 @@ def _chart(title: str, names: Mapping[str, Finding], margin: float, parts: list[
     )
 
 
-def _margin(names: Mapping[str, Finding]) -> float:
+def _margin(names: Mapping[str, MethodScore]) -> float:
     return 12 + _LETTER * min(30, max(len(name) for name in names) + 1)
 
 

@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 from medley.data.cases import CaseReader
 from medley.data.store import Case, Store
 from medley.errors import MedleyError
-from medley.experiments.compare import Comparison, Entrant, weights_of
 from medley.inference.restorer import Restorer
 from medley.metrics.answers import score_answer
 from medley.models import weights
@@ -23,7 +22,6 @@ from medley.plots.pictures import COLOURS, Contour, overlaid
 from medley.problems import Problem, Target
 from medley.scoring.cases import answer_case, drawn_masks
 from medley.scoring.methods import Network
-from medley.training.recipe import RestorationRecipe
 
 SIDE = 300  # pixels of the longer side of a picture
 WINDOW = (-160.0, 240.0)  # HU: soft tissue
@@ -34,28 +32,30 @@ Answers = Mapping[str, np.ndarray]
 
 
 def write_panels(
-    comparison: Comparison, entrants: Sequence[Entrant], folder: str | Path, *, overwrite: bool = False
+    store: Store, split: str, methods: Mapping[str, Sequence[Path]], folder: str | Path, *, overwrite: bool = False
 ) -> list[Path]:
-    """Write FOLDER/TARGET.png for every map and structures target, or FOLDER/TASK.png for every task of restorers.
+    """Write FOLDER/TARGET.png for every map and structures target, or FOLDER/TASK.png for every restoration task.
 
     A map comes with its histograms over the volume of each structure, FOLDER/TARGET-volume.png.
 
-    The case is the one of the scored split with the most targets and structures, the first in the store of several; a
-    volume is shown at the slice where the structures are largest. Dotted contours are the truth.
+    The case is the first one of the split with the most targets and structures; a volume is shown at the slice where
+    the structures are largest. Dotted contours are the truth.
+
+    Parameters
+    ----------
+    methods: the weights files of each method (several if it trains one network per task).
 
     Raises
     ------
-    MedleyError: a run is not there yet; a picture exists and `overwrite` is False.
+    MedleyError: a weights file does not exist; a picture exists and `overwrite` is False.
     """
-    first = [one for one in entrants if one.seed == comparison.seeds[0]]
-    recipe = first[0].recipes[0]
-    store = Store(recipe.store)
-    if isinstance(recipe, RestorationRecipe):
-        return _of_restorers(first, store, comparison.split, Path(folder), overwrite)
-    case = max(store.cases(comparison.split), key=lambda one: (len(one.maps), sum(map(len, one.drawn.values()))))
-    answers = {one.method: _answers(one, store, case) for one in first}
+    if missing := [path for paths in methods.values() for path in paths if not path.exists()]:
+        raise MedleyError(f"{missing[0]} does not exist yet; finish the comparison first")
     problem = store.manifest.problem
-    assert problem is not None
+    if problem is None:
+        return _of_restorers(methods, store, split, Path(folder), overwrite)
+    case = max(store.cases(split), key=lambda one: (len(one.maps), sum(map(len, one.drawn.values()))))
+    answers = {method: _answers(paths, store, case) for method, paths in methods.items()}
     asked = {name for each in answers.values() for name in each}
     written = []
     for target in problem.targets:
@@ -71,8 +71,10 @@ def write_panels(
     return written
 
 
-def _of_restorers(entrants: Sequence[Entrant], store: Store, split: str, folder: Path, overwrite: bool) -> list[Path]:
-    methods = {one.method: [Network(Restorer(*weights.load(weights_of(r)))) for r in one.recipes] for one in entrants}
+def _of_restorers(
+    files: Mapping[str, Sequence[Path]], store: Store, split: str, folder: Path, overwrite: bool
+) -> list[Path]:
+    methods = {name: [Network(Restorer(*weights.load(path))) for path in paths] for name, paths in files.items()}
     written = []
     for task in dict.fromkeys(task for each in methods.values() for method in each for task in method.tasks):
         able = [method for each in methods.values() for method in each if task in method.tasks]
@@ -81,12 +83,9 @@ def _of_restorers(entrants: Sequence[Entrant], store: Store, split: str, folder:
     return written
 
 
-def _answers(entrant: Entrant, store: Store, case: Case) -> dict[str, np.ndarray]:
+def _answers(paths: Sequence[Path], store: Store, case: Case) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
-    for recipe in entrant.recipes:
-        path = weights_of(recipe)
-        if not path.exists():
-            raise MedleyError(f"{path} is not there yet; finish the comparison first")
+    for path in paths:
         model, description = weights.load(path)
         found |= answer_case(model, CaseReader(store, description.tasks, description.inputs), case)
     return found

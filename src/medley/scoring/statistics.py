@@ -4,13 +4,14 @@ Intervals come from the bootstrap over subjects (Efron and Tibshirani, An Introd
 percentiles): subjects are drawn again, with replacement, and all cases and tasks of a subject go along. Every method
 meets the same draws, so that differences are paired. Scores that pool cases (DVH score, AUROC, balanced accuracy) are
 computed anew in every draw. Scores are means over the seeds; the intervals tell how the score would move with other
-subjects, `Finding.seeds` how it moves with another training.
+subjects, `MethodScore.seeds` how it moves with another training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -26,6 +27,7 @@ FLOOR = 0.05  # relative changes of main scores nearer to zero than this (such a
 _KINDS = {"dice": "structures", "mae": "map", "label": "classes", "psnr": "images"}  # told by a column that is there
 _MAIN = {**MAIN, "images": "psnr"}
 _HIGHER = {**HIGHER_IS_BETTER, "psnr": True, "ssim": True, "rmse": False}
+Verdict = Literal["better", "worse", ""]
 _Run = tuple[str, int]  # method and seed
 _EACH = {"dose_score": "mae", "dvh_score": "dvh"}  # pooled score -> the column of single cases
 
@@ -45,7 +47,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Finding:
+class MethodScore:
     """One score of one method on one task.
 
     Attributes
@@ -63,7 +65,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodSummary:
     """What a method costs, and by how many % it is better than the baseline in the mean over the tasks.
 
     Attributes
@@ -82,7 +84,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MethodDifferences:
     """Methods on the same cases.
 
     Attributes
@@ -92,10 +94,10 @@ class Comparison:
     subjects, cases: how many in all. resamples: how many draws stand behind an interval.
     """
 
-    methods: tuple[Method, ...]
+    methods: tuple[MethodSummary, ...]
     baseline: str
     tasks: Mapping[str, tuple[str, ...]]
-    findings: Mapping[tuple[str, str, str], Finding]
+    findings: Mapping[tuple[str, str, str], MethodScore]
     subjects: int
     cases: int
     resamples: int
@@ -106,9 +108,16 @@ def higher_is_better(score: str) -> bool:
     return _HIGHER[score.split()[0]]
 
 
+def verdict(difference: Estimate, *, higher: bool) -> Verdict:
+    """Whether a difference is "better" or "worse"; "" if its interval contains 0 or there is none."""
+    if not difference.excludes_zero:
+        return ""
+    return "better" if (difference.value > 0) == higher else "worse"
+
+
 def compare_methods(
     rows: Sequence[ScoreRow], *, baseline: str | None = None, resamples: int = RESAMPLES, seed: int = 0
-) -> Comparison:
+) -> MethodDifferences:
     """Everything that is said of the methods in rows of one experiment.
 
     Parameters
@@ -138,7 +147,7 @@ def compare_methods(
         if name in scored[task][score]
     }
     mains = {(task, scores[0]): scored[task][scores[0]] for task, scores in tasks.items()}
-    return Comparison(
+    return MethodDifferences(
         methods=tuple(_method(name, baseline, rows, mains) for name in names),
         baseline=baseline,
         tasks=tasks,
@@ -150,7 +159,7 @@ def compare_methods(
 
 
 @dataclass(frozen=True)
-class _Table:
+class _TaskScores:
     """The values of one task, every run on the same cases.
 
     kind: of its scores. runs: (method, seed). subjects: (case,). columns: (run, case) by name, NaN where there is none.
@@ -162,7 +171,7 @@ class _Table:
     columns: dict[str, np.ndarray]
 
 
-def _table(task: str, rows: Sequence[ScoreRow]) -> _Table:
+def _table(task: str, rows: Sequence[ScoreRow]) -> _TaskScores:
     runs = _runs(task, rows)
     cases = {case: row for run in runs.values() for case, row in run.items()}
     for (method, seed), run in runs.items():
@@ -172,7 +181,7 @@ def _table(task: str, rows: Sequence[ScoreRow]) -> _Table:
     kind = next((kind for column, kind in _KINDS.items() if column in columns), None)
     if kind is None:
         raise MedleyError(f"{task}: has no score that is known, only {', '.join(columns) or 'empty ones'}")
-    return _Table(kind, list(runs), [row.subject for row in cases.values()], columns)
+    return _TaskScores(kind, list(runs), [row.subject for row in cases.values()], columns)
 
 
 def _runs(task: str, rows: Sequence[ScoreRow]) -> dict[_Run, dict[str, ScoreRow]]:
@@ -208,7 +217,7 @@ def _listed(cases: Sequence[str]) -> str:
     return f"{', '.join(cases[:5])}{more}"
 
 
-def _draws(tables: Iterable[_Table], resamples: int, seed: int) -> dict[str, np.ndarray]:
+def _draws(tables: Iterable[_TaskScores], resamples: int, seed: int) -> dict[str, np.ndarray]:
     """How often each subject is drawn, (1 + resamples,); the first is no draw: everyone once.
 
     Subjects are drawn among those whose tasks hang together: a CT task and a PET task of different people each keep
@@ -230,7 +239,7 @@ def _draws(tables: Iterable[_Table], resamples: int, seed: int) -> dict[str, np.
     return counts
 
 
-def _scores(table: _Table, draws: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def _scores(table: _TaskScores, draws: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """score -> method -> (seed, 1 + resamples)."""
     weights = np.stack([draws[subject] for subject in table.subjects], axis=1)  # (1 + resamples, case)
     scores: dict[str, dict[str, list[np.ndarray]]] = {}
@@ -253,10 +262,10 @@ def _ordered(kind: str, scores: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def _finding(
-    table: _Table, scored: Mapping[str, Mapping[str, np.ndarray]], score: str, name: str, baseline: str
-) -> Finding:
+    table: _TaskScores, scored: Mapping[str, Mapping[str, np.ndarray]], score: str, name: str, baseline: str
+) -> MethodScore:
     own, other = scored[score][name], scored[score].get(baseline)
-    return Finding(
+    return MethodScore(
         estimate=_estimate(own.mean(axis=0)),
         seeds=tuple(float(value) for value in own[:, 0]),
         difference=None if other is None or name == baseline else _estimate(own.mean(axis=0) - other.mean(axis=0)),
@@ -264,7 +273,7 @@ def _finding(
     )
 
 
-def _cases(table: _Table, score: str, name: str) -> np.ndarray:
+def _cases(table: _TaskScores, score: str, name: str) -> np.ndarray:
     """(case,), mean over the seeds; cases without the score are left out."""
     runs = [k for k, (method, _) in enumerate(table.runs) if method == name]
     columns = {column: values[runs].mean(axis=0) for column, values in table.columns.items()}
@@ -278,7 +287,7 @@ def _cases(table: _Table, score: str, name: str) -> np.ndarray:
 
 def _method(
     name: str, baseline: str, rows: Sequence[ScoreRow], mains: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
-) -> Method:
+) -> MethodSummary:
     costs: dict[int, tuple[float, float, float]] = {}
     for row in rows:
         if row.method == name:
@@ -295,7 +304,7 @@ def _method(
         ]
         delta = _estimate(np.mean(changes, axis=0))
     parameters, flops, seconds = (float(cost) for cost in np.mean(list(costs.values()), axis=0))
-    return Method(name, parameters, flops, seconds, len(costs), delta)
+    return MethodSummary(name, parameters, flops, seconds, len(costs), delta)
 
 
 def _estimate(values: np.ndarray) -> Estimate:
