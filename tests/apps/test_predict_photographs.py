@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medley.apps.predict_files import read_photograph
+from medley.io.photographs import read_photograph
 
 
 def test_a_photograph_gives_a_mask_and_a_diagnosis(medley, predictors, photograph, tmp_path) -> None:

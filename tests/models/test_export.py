@@ -102,12 +102,12 @@ def test_what_is_no_file_of_medley_is_refused(exported, tmp_path):
     with pytest.raises(MedleyError, match="there is no file"):
         describe(path)
     path.write_bytes(b"not a network at all")
-    with pytest.raises(MedleyError, match="is not a whole ONNX file"):
+    with pytest.raises(MedleyError, match="is not a complete ONNX file"):
         describe(path)
     model = onnx.load(exported[2])
     model.graph.initializer[3].raw_data = bytes(len(model.graph.initializer[3].raw_data))
     onnx.save(model, path)
-    with pytest.raises(MedleyError, match="is damaged: its tensors do not have the checksum"):
+    with pytest.raises(MedleyError, match="is damaged: its tensors do not match the checksum"):
         describe(path)
     del model.metadata_props[:]
     onnx.save(model, path)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import medley
-from medley.apps import cli
+from medley.apps import _options
 from medley.errors import MedleyError
 from medley.metrics.image import score
 from medley.models.precision import PRECISIONS, in_precision, to_bfloat16
@@ -94,4 +94,4 @@ def test_float32_leaves_the_network_as_it_is_and_others_are_refused():
 
 
 def test_the_command_line_knows_the_same_precisions():
-    assert cli.PRECISIONS == PRECISIONS
+    assert _options.PRECISIONS == PRECISIONS

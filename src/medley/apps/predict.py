@@ -16,7 +16,7 @@ from medley.apps._outputs import write_json
 from medley.apps._predict_numbers import answers, of_structures
 from medley.apps._terminal import Update, counted, no_update
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
-from medley.apps.predict_files import PHOTOGRAPHS, read_photograph, write_answers
+from medley.apps.predict_files import write_answers
 from medley.data.layouts.structure_names import BODY, StructureNames, read_structure_names
 from medley.errors import MedleyError
 from medley.inference import loading
@@ -24,6 +24,7 @@ from medley.inference.predictor import Prediction, Predictor
 from medley.io.dicom.structure_codes import TARGET, structure_codes
 from medley.io.dicom.structures import Structures, read_structures
 from medley.io.files import Scan, find_scans, open_scan
+from medley.io.photographs import PHOTOGRAPHS, read_photograph
 from medley.runtime.atomic import replacing
 from medley.runtime.text import plain_name
 from medley.volume import Volume

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from medley.errors import MedleyError
 from medley.inference.predictor import Prediction
@@ -16,11 +16,9 @@ from medley.io.dicom.read import DicomSource
 from medley.io.dicom.segmentation import write_segmentation
 from medley.io.dicom.structures_write import write_structures
 from medley.io.nifti import write_nifti
-from medley.runtime.atomic import one_line
 from medley.runtime.names import safe_name
 from medley.volume import Slices, Volume
 
-PHOTOGRAPHS = (".jpg", ".jpeg", ".png")
 DOSE_MM = 2.5  # the largest distance of the rows and columns of an RTDOSE, if those of the scan are not larger
 
 
@@ -58,26 +56,6 @@ def write_answers(
                 raise MedleyError(missed[0])
             missed += [f"no {target}.dcm: the network found none of the structures" for target in _empty(prediction)]
     return [path.relative_to(folder).as_posix() for path in written], missed
-
-
-def read_photograph(path: Path) -> np.ndarray:
-    """A colour photograph as (row, column, 3) uint8, turned upright as its EXIF orientation says.
-
-    Raises
-    ------
-    MedleyError: not a picture, broken, or grey.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
-                raise MedleyError(f"{path}: is a grey picture ({image.mode}); expected a colour photograph")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError as error:
-        raise MedleyError(f"{path}: does not exist") from error
-    except UnidentifiedImageError as error:
-        raise MedleyError(f"{path}: is no picture; expected a photograph, {', '.join(PHOTOGRAPHS)}") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise MedleyError(f"{path}: cannot be read as a picture ({one_line(error)}); copy the file again") from error
 
 
 def _photograph_files(prediction: Prediction, folder: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ __all__ = [
     "nifti",
     "nifti_header",
     "nrrd",
+    "photographs",
     "plausible",
     "raw_image",
     "sitk",

@@ -158,7 +158,7 @@ def test_no_table_tells_the_names(clinic):
     [
         ("ptv,PTV\n", "has no column name and no column structure"),
         ("name,structure\nz_*,\n", "names no structure"),
-        ("name,structure\nProstata_groß,Prostate\n", r"structures\.csv: cannot be read as a CSV in UTF-8"),
+        ("name,structure\nProstata\0,Prostate\n", r"structures\.csv: cannot be read as a CSV table"),
     ],
 )
 def test_a_table_that_is_none(clinic, text, sentence):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medley.data.layouts.openkbp import MASKS, ORGANS, PTVS, REGION, Patient, cases, halved, read_patient
+from medley.data.layouts.openkbp import MASKS, ORGANS, PTVS, REGION, OpenKbpPatient, cases, halved, read_patient
 from medley.data.prepare import prepare
 from medley.data.store import Store
 from medley.errors import MedleyError
@@ -114,7 +114,7 @@ def test_the_challenges_tree_gives_what_the_compact_file_gives(tmp_path):
 
 
 def made(masks, ct=None):
-    return Patient(np.zeros((4, 4, 4)) if ct is None else ct, None, masks, VOXEL)
+    return OpenKbpPatient(np.zeros((4, 4, 4)) if ct is None else ct, None, masks, VOXEL)
 
 
 def block(count, *, at=(0, 0, 0)):
@@ -287,3 +287,30 @@ def test_the_structures_are_the_challenges_ten(source):
     left, right = segmentation.names.index("LeftParotid"), segmentation.names.index("RightParotid")
     assert segmentation.mirrored[left] == right
     assert problem.flips == (2,)  # columns run from the patient's right to left
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dose", np.nan), ("dose", np.inf), ("dose", -5), ("dose", 1e6), ("ct", np.nan), ("ct", -1), ("ct", 1e6)],
+)
+def test_values_that_no_plan_has_are_refused(tmp_path, name, value):
+    path = tmp_path / "train" / "pt_1.npz"
+    path.parent.mkdir()
+    arrays = {
+        "ct": np.full((8, 8, 8), 1000.0),
+        "dose": np.ones((8, 8, 8)),
+        "masks": np.full((8, 8, 8), 1 << 10, np.uint16),
+    }
+    arrays[name][1, 2, 3] = value
+    np.savez(path, voxel_dimensions=np.array([3.0, 3.0, 3.0]), **arrays)
+    with pytest.raises(MedleyError, match=rf"pt_1\.npz: {name} is .* in 1 voxels, expected 0 to"):
+        read_patient(path, 8)
+
+
+def test_a_voxel_listed_twice_is_refused(tmp_path):
+    from medley.data.layouts.openkbp import _sparse
+
+    path = tmp_path / "dose.csv"
+    path.write_text(",data\n5,1.0\n7,2.0\n5,3.0\n")
+    with pytest.raises(MedleyError, match=r"dose\.csv: lists voxel 5 twice"):
+        _sparse(path, 8)

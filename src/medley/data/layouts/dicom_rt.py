@@ -41,7 +41,7 @@ _TAGS = ["SOPClassUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "M
 
 
 @dataclass
-class Patient:
+class RtPatient:
     """The files of one patient and study.
 
     Attributes
@@ -110,10 +110,10 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
     ]
 
 
-def _patients(source: Path) -> list[Patient]:
+def _patients(source: Path) -> list[RtPatient]:
     if not source.is_dir():
         raise MedleyError(f"{source} is not a folder; give the one that holds the patients")
-    found: dict[tuple[str, str], Patient] = {}
+    found: dict[tuple[str, str], RtPatient] = {}
     for path in sorted(one for one in source.rglob("*") if one.is_file() and not one.name.startswith(".")):
         if not looks_like_dicom(path):
             continue
@@ -126,7 +126,7 @@ def _patients(source: Path) -> list[Patient]:
             continue
         if not subject:
             raise MedleyError(f"{path}: has no PatientID, so nothing tells whose it is")
-        one = found.setdefault(key, Patient(subject))
+        one = found.setdefault(key, RtPatient(subject))
         if modality == "CT":
             one.ct.setdefault(series, []).append(path)
         else:
@@ -144,11 +144,11 @@ def _patients(source: Path) -> list[Patient]:
     return sorted(patients, key=lambda one: one.source)
 
 
-def _drawn(one: Patient) -> list[Roi]:
+def _drawn(one: RtPatient) -> list[Roi]:
     return [roi for path in one.structures for roi in read_rois(path) if roi.drawn]
 
 
-def _extent(one: Patient, rois: Sequence[Roi], table: StructureNames) -> np.ndarray:
+def _extent(one: RtPatient, rois: Sequence[Roi], table: StructureNames) -> np.ndarray:
     """Size in mm along (slice, row, column) of the body as drawn, else of the scan."""
     bodies = [roi for roi in rois if roi.contours and table.structure(roi.name, roi.interpreted) == BODY]
     if bodies:
@@ -160,7 +160,7 @@ def _extent(one: Patient, rois: Sequence[Roi], table: StructureNames) -> np.ndar
     return last - first
 
 
-def _scan(one: Patient) -> Volume:
+def _scan(one: RtPatient) -> Volume:
     """The CT, not yet read; of several series the one that the contours were drawn on."""
     series = one.ct
     if len(series) > 1:
@@ -174,7 +174,7 @@ def _scan(one: Patient) -> Volume:
     return open_series(next(iter(series.values())), one.where)
 
 
-def _problem(table: StructureNames, size: int, spacing: tuple[float, ...], patients: Sequence[Patient]) -> Problem:
+def _problem(table: StructureNames, size: int, spacing: tuple[float, ...], patients: Sequence[RtPatient]) -> Problem:
     names = table.structures
     prescribed = [dose for one in patients for path in one.plans for dose in _prescribed(path)]
     dose = Target(name="dose", kind="map", unit="Gy", scale=max(prescribed, default=GRAY), within=REGION)
@@ -201,7 +201,7 @@ def _prescribed(path: Path) -> list[float]:
         return [float(one.TargetPrescriptionDose) for one in references if one.get("TargetPrescriptionDose")]
 
 
-def _ids(patients: Sequence[Patient]) -> list[str]:
+def _ids(patients: Sequence[RtPatient]) -> list[str]:
     """PatientID with nothing but letters, digits, ".", "_" and "-"; with a number from a patient's second study on."""
     seen: Counter[str] = Counter()
     ids = []
@@ -212,7 +212,7 @@ def _ids(patients: Sequence[Patient]) -> list[str]:
     return ids
 
 
-def _read(one: Patient, table: StructureNames, problem: Problem) -> CaseData:
+def _read(one: RtPatient, table: StructureNames, problem: Problem) -> CaseData:
     for what, files in (("RTSTRUCT", one.structures), ("RTDOSE", one.doses)):
         if len(files) > 1:
             listed = ", ".join(path.name for path in files)
@@ -251,7 +251,7 @@ def _read(one: Patient, table: StructureNames, problem: Problem) -> CaseData:
 
 
 def _dose(
-    one: Patient, scan: Volume, needed: np.ndarray, region: np.ndarray, seen: Callable[[np.ndarray], np.ndarray]
+    one: RtPatient, scan: Volume, needed: np.ndarray, region: np.ndarray, seen: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The dose where it is asked, and that region: in the body as far as the dose grid reaches."""
     dose = read_dose(one.doses[0])

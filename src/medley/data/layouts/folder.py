@@ -1,17 +1,18 @@
-"""Layout "folder": scans anywhere below one folder, with or without a table that says whose they are.
+"""Layout "folder": scans anywhere below one folder, with or without a table of subjects.
 
 With a table (a CSV beside the scans, by default `sources.csv` or `subjects.csv`) every row names one scan: `file`
-(relative path) and `subject` are required, `split` and `modality` optional. Without one, a scan is its own subject,
-and a folder on its path called train, valid or test gives its split, one called ct, mr, mri, pet or pt its modality.
+(relative path) and `subject` are required, `split` and `modality` are optional. Without a table every scan is a subject
+of its own; a folder in its path named train, valid or test gives the split, one named ct, mr, mri, pet or pt the
+modality.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from medley.data.layouts.study import SPLITS, Study, split_by_name
+from medley.data.layouts.tables import read_table
 from medley.errors import MedleyError
 from medley.io.files import Scan, find_scans
 
@@ -26,12 +27,12 @@ def studies(source: Path, table: Path | None = None, valid_fraction: float = 0.2
     ----------
     source: the folder.
     table: CSV that names the scans; None takes `sources.csv` or `subjects.csv` of the folder, if there is one.
-    valid_fraction: share of the subjects that go to "valid" where nothing gives a split. A subject's split depends on
-        its name alone: it stays the same when others come or go.
+    valid_fraction: share of the subjects in "valid" if nothing gives a split. The split of a subject depends only on
+        its name, so it does not change when subjects are added or removed.
 
     Raises
     ------
-    MedleyError: no folder, a table without the columns, or one that names a file that is not there.
+    MedleyError: there is no such folder, the table cannot be read or lacks a column, or a file in it does not exist.
     """
     if not source.is_dir():
         raise MedleyError(f"{source} is not a folder; give the folder that holds the scans")
@@ -53,16 +54,13 @@ def studies(source: Path, table: Path | None = None, valid_fraction: float = 0.2
 
 
 def _rows_of_table(table: Path, source: Path) -> Iterator[tuple[Scan, dict[str, str]]]:
-    with table.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := {"file", "subject"} - set(reader.fieldnames or ()):
-            raise MedleyError(
-                f"{table} has no column {' and no column '.join(sorted(missing))}; add it, one row a scan"
-            )
-        for row in reader:
-            if not (source / row["file"]).exists():
-                raise MedleyError(f"{table}, line {reader.line_num}: there is no {source / row['file']}")
-            yield Scan(source / row["file"]), row
+    for row in read_table(table, ("file", "subject"), each="scan"):
+        for column in ("file", "subject"):
+            if not row.cells[column]:
+                raise MedleyError(f"{table}, line {row.line}: {column} is empty; fill it in or remove the line")
+        if not (source / row.cells["file"]).exists():
+            raise MedleyError(f"{table}, line {row.line}: there is no {source / row.cells['file']}")
+        yield Scan(source / row.cells["file"]), row.cells
 
 
 def _rows_of_folder(source: Path) -> Iterator[tuple[Scan, dict[str, str]]]:

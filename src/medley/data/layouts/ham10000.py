@@ -4,7 +4,8 @@ HAM10000 (Tschandl et al., Scientific Data 5, 180161, 2018) as it is handed out,
 and your own: images, masks and a table, anywhere below SOURCE.
 
     images/NAME.jpg                        or .png; any folder that is not one of masks
-    masks/NAME.png, NAME_segmentation.png  white is lesion; any folder with "mask" or "segmentation" in its name
+    masks/NAME.png, NAME_segmentation.png  the lesion is white (or another value, see `read_mask`); a folder with
+                                           "mask" or "segmentation" in its name
     HAM10000_metadata.csv, labels.csv      image_id and diagnosis (or dx); lesion_id and split where they are known
 """
 
@@ -15,14 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from medley.data.layouts.study import SPLITS, CaseData, CaseFiles, split_by_name
 from medley.data.layouts.tables import read_rows
 from medley.errors import MedleyError
 from medley.geometry.resampling import to_size
+from medley.io.photographs import PHOTOGRAPHS, read_mask, read_photograph
 from medley.problems import Problem, Target
-from medley.runtime.atomic import one_line
 
 TABLES = ("HAM10000_metadata.csv", "HAM10000_metadata", "metadata.csv", "labels.csv")
 SUBJECTS = ("lesion_id", "patient_id", "subject")
@@ -76,12 +76,12 @@ def _case(image: Path, mask: Path | None, row: Mapping[str, str], source: Path, 
 
 
 def _read(image: Path, mask: Path | None, diagnosis: str, size: int) -> CaseData:
-    pixels = _pixels(image, "RGB")  # (row, column, colour)
+    pixels = read_photograph(image)  # (row, column, colour)
     small = to_size(np.moveaxis(pixels, -1, 0), (size, size))
     arrays = {"image": np.rint(small).astype(np.uint8)}
     drawn = {}
     if mask is not None:
-        outline = _pixels(mask, "L") > 127
+        outline = read_mask(mask)
         if outline.shape != pixels.shape[:2]:
             raise MedleyError(
                 f"{mask}: has {outline.shape[0]} x {outline.shape[1]} pixels, but {image} has {pixels.shape[0]} x "
@@ -137,16 +137,8 @@ def _images_and_masks(source: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 def _pictures(source: Path) -> Iterator[Path]:
     for path in sorted(source.rglob("*")):
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith("."):
+        if path.suffix.lower() in PHOTOGRAPHS and not path.name.startswith("."):
             yield path
-
-
-def _pixels(path: Path, mode: str) -> np.ndarray:
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert(mode))  # as people see it
-    except (OSError, ValueError, SyntaxError) as error:  # pillow calls a broken PNG a SyntaxError
-        raise MedleyError(f"{path}: cannot be read as a picture ({one_line(error)})") from None
 
 
 def _first(row: Mapping[str, str], columns: tuple[str, ...]) -> str:

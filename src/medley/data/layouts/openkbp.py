@@ -36,11 +36,13 @@ SIDE = 128  # of the challenge's files
 CT_LIMITS = 0, 4095  # the challenge's advice; above lie a few voxels of metal
 # What numpy raises on files it cannot read; a TypeError on a single array under the name of several.
 BROKEN = (OSError, EOFError, ValueError, IndexError, TypeError, StopIteration, zipfile.BadZipFile, zlib.error)
-AIR = -1000  # HU; the files store HU + 1000
+STORED_OFFSET = -1000  # the files store HU + 1000
+STORED_CT = 0, 65535  # HU + 1000; metal ends at 32743 in the published files
+DOSES = 0, 200  # Gy; the highest dose of the published plans is below 90
 
 
 @dataclass(frozen=True)
-class Patient:
+class OpenKbpPatient:
     """One patient as the files have it: (n, n, n) arrays along (anterior to posterior, right to left, head to feet).
 
     ct: HU + 1000. dose: Gy, or None. masks: those of `MASKS` that have a voxel. voxel: mm along each axis.
@@ -89,7 +91,7 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
     return _problem(size, tuple(round(side / size * mm, 3) for mm in spacing)), listed
 
 
-def halved(patient: Patient) -> Patient:
+def halved(patient: OpenKbpPatient) -> OpenKbpPatient:
     """The patient with half as many voxels a side.
 
     CT (limited to 0..4095, rounded) and dose are means of 2 x 2 x 2 blocks. A block is organ when 4 of its voxels are
@@ -106,7 +108,7 @@ def halved(patient: Patient) -> Patient:
         masks |= {name: union & (most == k) for k, name in enumerate(ptvs)}
     if REGION in counts:
         masks[REGION] = counts[REGION] > 0
-    return Patient(
+    return OpenKbpPatient(
         ct=np.rint(to_size(patient.ct.clip(*CT_LIMITS), half)),
         dose=None if patient.dose is None else to_size(patient.dose, half),
         masks={name: mask for name, mask in masks.items() if mask.any()},
@@ -114,14 +116,28 @@ def halved(patient: Patient) -> Patient:
     )
 
 
-def read_patient(path: Path, side: int = SIDE) -> Patient:
+def read_patient(path: Path, side: int = SIDE) -> OpenKbpPatient:
     """A patient from a compact file or a folder of CSVs, with `side` voxels along each axis.
 
     Raises
     ------
     MedleyError: a file that is missing, cannot be read, or holds something else.
     """
-    return _from_csv(path, side) if path.is_dir() else _from_npz(path, side)
+    patient = _from_csv(path, side) if path.is_dir() else _from_npz(path, side)
+    for name, array, (low, high), unit in (
+        ("ct", patient.ct, STORED_CT, "HU + 1000"),
+        ("dose", patient.dose, DOSES, "Gy"),
+    ):
+        if array is None:
+            continue
+        wrong = ~((array >= low) & (array <= high))  # NaN too
+        if wrong.any():
+            found = array[wrong][0]
+            raise MedleyError(
+                f"{path}: {name} is {found:g} in {wrong.sum()} voxels, expected {low:g} to {high:g} {unit}; "
+                "fetch it again"
+            )
+    return patient
 
 
 def _read(path: Path, side: int, size: int) -> CaseData:
@@ -133,7 +149,7 @@ def _read(path: Path, side: int, size: int) -> CaseData:
     empty = np.zeros(patient.ct.shape, bool)
     ours = {name: _turned(patient.masks.get(name, empty)).astype(np.uint8) for name in MASKS}
     arrays: dict[str, np.ndarray] = {
-        "image": _turned(patient.ct + AIR)[None].astype(np.int16),
+        "image": _turned(patient.ct + STORED_OFFSET)[None].astype(np.int16),
         "segmentation": np.stack([ours[name] for name in (*ORGANS, *PTVS)]),
     }
     if patient.dose is not None:
@@ -198,7 +214,7 @@ def _header(path: Path) -> tuple[int, tuple[float, ...]]:
         return len(file["ct"]), _voxel(file["voxel_dimensions"], path)
 
 
-def _from_npz(path: Path, side: int) -> Patient:
+def _from_npz(path: Path, side: int) -> OpenKbpPatient:
     with _reading(path), path.open("rb") as raw, np.load(raw) as file:
         arrays = {name: file[name] for name in file.files}
         ct, bits, voxel = arrays["ct"], arrays["masks"], arrays["voxel_dimensions"]
@@ -207,17 +223,17 @@ def _from_npz(path: Path, side: int) -> Patient:
         if array is not None and array.shape != (side, side, side):
             raise MedleyError(f"{path}: {name} has shape {array.shape}, expected {(side, side, side)} as the others")
     masks = {name: (bits >> bit & 1).astype(bool) for bit, name in enumerate(MASKS)}
-    return Patient(ct, dose, {name: mask for name, mask in masks.items() if mask.any()}, _voxel(voxel, path))
+    return OpenKbpPatient(ct, dose, {name: mask for name, mask in masks.items() if mask.any()}, _voxel(voxel, path))
 
 
-def _from_csv(folder: Path, side: int) -> Patient:
+def _from_csv(folder: Path, side: int) -> OpenKbpPatient:
     dose = folder / "dose.csv"
     masks = {}
     for name in MASKS:
         file = folder / f"{'possible_dose_mask' if name == REGION else name}.csv"
         if file.exists() and (mask := _sparse(file, side, mask=True)).any():
             masks[name] = mask.astype(bool)
-    return Patient(
+    return OpenKbpPatient(
         ct=_sparse(folder / "ct.csv", side),
         dose=_sparse(dose, side) if dose.exists() else None,
         masks=masks,
@@ -234,6 +250,9 @@ def _sparse(path: Path, side: int, *, mask: bool = False) -> np.ndarray:
         values = 1 if mask else np.array([line[1] for line in lines], np.float64)
     if index.size and not 0 <= index.min() <= index.max() < side**3:
         raise MedleyError(f"{path}: names voxel {index.max()}, but {side} x {side} x {side} voxels are expected")
+    if len(np.unique(index)) < len(index):
+        listed, counts = np.unique(index, return_counts=True)
+        raise MedleyError(f"{path}: lists voxel {listed[counts > 1][0]} twice; fetch it again")
     dense = np.zeros(side**3)
     dense[index] = values
     return dense.reshape(side, side, side)

@@ -18,17 +18,16 @@ Two sources, used in the same way by `medley prepare dicom_rt` and `medley predi
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from medley.data.layouts.tables import read_table
 from medley.errors import MedleyError
 from medley.io.dicom.structure_codes import ANATOMY, structure_codes
 from medley.io.dicom.structures import Structures
-from medley.runtime.atomic import one_line
 from medley.runtime.text import plain_name
 
 BODY = "body"
@@ -126,15 +125,8 @@ def read_structure_names(path: Path, drawn: Callable[[], Iterable[str]] = tuple)
             f"{path}: does not exist; make it, a CSV with the columns name and structure that says what the names of "
             f"structures mean{f'; those drawn are: {listed}' if listed else ''}"
         )
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, found = reader.fieldnames or (), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MedleyError(f"{path}: cannot be read as a CSV in UTF-8 ({one_line(error)})") from None
-    if missing := {"name", "structure"} - set(columns):
-        raise MedleyError(f"{path}: has no column {' and no column '.join(sorted(missing))}; add it, one row per name")
-    rows = [((row["name"] or "").strip().lower(), (row["structure"] or "").strip()) for row in found]
+    found = [row.cells for row in read_table(path, ("name", "structure"), each="name")]
+    rows = [(row["name"].lower(), row["structure"]) for row in found]
     names = StructureNames(tuple((name, BODY if to.lower() == BODY else to) for name, to in rows if name), path)
     if not names.structures:
         raise MedleyError(f"{path}: names no structure; expected rows such as *cord*,SpinalCord")
