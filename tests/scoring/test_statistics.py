@@ -110,7 +110,7 @@ def test_the_order_of_the_cases_does_not_matter(rows, found):
 
 
 def test_a_method_against_its_twin_differs_by_nothing(rows):
-    twins = [row for row in rows if row.method == "stl"]
+    twins = [row for row in rows if (row.method, row.seed) == ("stl", 0)]
     twins += [dataclasses.replace(row, method="twin") for row in twins]
     found = compare_methods(twins, resamples=100)
     assert found.baseline == "stl"
@@ -118,6 +118,31 @@ def test_a_method_against_its_twin_differs_by_nothing(rows):
         if method == "twin":
             assert dataclasses.astuple(finding.difference) == (0, 0, 0)
     assert dataclasses.astuple(found.methods[1].delta) == (0, 0, 0)
+
+
+def test_intervals_contain_the_variation_between_seeds():
+    """Differences of seeds of standard deviation s between equal subjects: about ± 1.96 s sqrt(2 / n)."""
+    luck = np.random.default_rng(0).normal(0, 1, (2, 40))
+    rows = [
+        ScoreRow(method, "made", "dose", f"p{k}", f"p{k}", seed=s, values={"mae": 5 + float(luck[m, s])})
+        for m, method in enumerate("ab")
+        for s in range(40)
+        for k in range(8)
+    ]
+    found = compare_methods(rows).findings["dose", "dose_score", "b"].difference
+    half = 1.96 * np.sqrt((luck.var(axis=1, ddof=1) / 40).sum())
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+@pytest.mark.parametrize(("spread", "clear"), [(0.01, True), (2.0, False)])
+def test_a_difference_smaller_than_the_spread_over_seeds_is_not_clear(spread, clear):
+    rows = [
+        ScoreRow(method, "made", "dose", f"p{k}", f"p{k}", seed=s, values={"mae": 5 + gain + spread * (s - 1)})
+        for method, gain in (("a", 0.0), ("b", 0.5))
+        for s in range(3)
+        for k in range(8)
+    ]
+    assert compare_methods(rows).findings["dose", "dose_score", "b"].difference.excludes_zero == clear
 
 
 def test_restorers_are_weighed_by_slices_as_in_the_papers(made_scores):

@@ -192,10 +192,11 @@ def _charts(comparison: MethodDifferences, task: str, score: str) -> dict[str, s
 def _method_note(comparison: MethodDifferences) -> str:
     return (
         f"Scores are means over the trainings (seeds); in brackets the 95 % interval of {comparison.resamples:,} "
-        f"resamples of the {comparison.subjects} subjects, the same for all methods, so that differences are paired. "
-        "A difference is bold where its interval excludes 0; nothing is corrected for the number of comparisons, and "
-        "the intervals do not contain what another training would change: that is the ± (standard deviation over the "
-        f"seeds). With fewer than {FEWEST_SUBJECTS} subjects no interval is given and nothing is bold. "
+        f"resamples of the {comparison.subjects} subjects, the same for all methods, so that differences are paired, "
+        "and of the seeds of each method; with a single seed, the interval contains no variation between trainings. "
+        "A difference is bold if its interval excludes 0, without correction for the number of comparisons. "
+        "± is the standard deviation over the "
+        f"seeds. With fewer than {FEWEST_SUBJECTS} subjects no interval is given and nothing is bold. "
         f"Δ is the mean over the tasks of the relative improvement over {comparison.baseline} in the scores of "
         f"the first table; it is not given if such a score of {comparison.baseline} is nearer to zero than {FLOOR:g}."
     )

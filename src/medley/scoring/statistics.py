@@ -1,10 +1,12 @@
-"""What rows of a comparison say: scores, how sure they are, and whether a method differs from the baseline.
+"""Statistics of a comparison: scores with intervals, and whether a method differs from the baseline.
 
-Intervals come from the bootstrap over subjects (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13,
-percentiles): subjects are drawn again, with replacement, and all cases and tasks of a subject go along. Every method
-meets the same draws, so that differences are paired. Scores that pool cases (DVH score, AUROC, balanced accuracy) are
-computed anew in every draw. Scores are means over the seeds; the intervals tell how the score would move with other
-subjects, `MethodScore.seeds` how it moves with another training.
+Intervals come from a bootstrap over subjects and seeds (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+ch. 13, percentiles). Subjects are drawn with replacement, together with all their cases and tasks. All methods get the
+same draws of subjects, so differences are paired. The seeds (trainings) of each method are drawn independently of those
+of other methods, the same draw for all tasks; deviations from the mean over n seeds are scaled by sqrt(n / (n - 1)),
+because a bootstrap of n values underestimates their variance by that factor squared. With one seed the interval
+contains the variation between subjects only. Scores that pool cases (DVH score, AUROC, balanced accuracy) are computed
+anew in every draw.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _EACH = {"dose_score": "mae", "dvh_score": "dvh"}  # pooled score -> the column 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval over resampled subjects; NaN for both ends if there are too few subjects."""
+    """A number and its 95 % interval over resampled subjects and seeds; NaN at both ends below `FEWEST_SUBJECTS`."""
 
     value: float
     low: float
@@ -137,7 +139,8 @@ def compare_methods(
         raise MedleyError(f"there is no method {baseline!r} to compare with; the scores are of {', '.join(names)}")
     tables = {task: _table(task, rows) for task in dict.fromkeys(row.title for row in rows)}
     draws = _draws(tables.values(), resamples, seed)
-    scored = {task: _scores(table, draws) for task, table in tables.items()}
+    trainings = _seed_draws(rows, resamples, seed)
+    scored = {task: _scores(table, draws, trainings) for task, table in tables.items()}
     tasks = {task: _ordered(tables[task].kind, scores) for task, scores in scored.items()}
     findings = {
         (task, score, name): _finding(tables[task], scored[task], score, name, baseline)
@@ -239,15 +242,47 @@ def _draws(tables: Iterable[_TaskScores], resamples: int, seed: int) -> dict[str
     return counts
 
 
-def _scores(table: _TaskScores, draws: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """score -> method -> (seed, 1 + resamples)."""
+def _seed_draws(rows: Sequence[ScoreRow], resamples: int, seed: int) -> dict[_Run, np.ndarray]:
+    """The weight of each run in the mean over the seeds of its method, (1 + resamples,); the first is 1 / seeds."""
+    runs = sorted({(row.method, row.seed) for row in rows})
+    draws: dict[_Run, np.ndarray] = {}
+    for method in dict.fromkeys(name for name, _ in runs):
+        own = [run for run in runs if run[0] == method]
+        n = len(own)
+        # A generator per method: its draws do not depend on which other methods are compared.
+        rng = np.random.default_rng([seed, *method.encode()])
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n
+        scaled = 1 / n + (drawn - 1 / n) * np.sqrt(n / max(n - 1, 1))
+        draws |= dict(zip(own, np.vstack([np.full((1, n), 1 / n), scaled]).T, strict=True))
+    return draws
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """One score of one method: of each seed, (seed,), and the mean over the seeds in every draw, (1 + resamples,)."""
+
+    seeds: np.ndarray
+    mean: np.ndarray
+
+
+def _scores(
+    table: _TaskScores, draws: Mapping[str, np.ndarray], trainings: Mapping[_Run, np.ndarray]
+) -> dict[str, dict[str, _Draws]]:
+    """score -> method -> its values."""
     weights = np.stack([draws[subject] for subject in table.subjects], axis=1)  # (1 + resamples, case)
     scores: dict[str, dict[str, list[np.ndarray]]] = {}
     for k, (method, _) in enumerate(table.runs):
         columns = {name: values[k] for name, values in table.columns.items()}
         for score, value in _pooled(table.kind, columns, weights).items():
             scores.setdefault(score, {}).setdefault(method, []).append(value)
-    return {score: {name: np.stack(seeds) for name, seeds in found.items()} for score, found in scores.items()}
+    weight = {name: [trainings[run] for run in table.runs if run[0] == name] for name, _ in table.runs}
+    return {
+        score: {
+            name: _Draws(np.array([one[0] for one in seeds]), np.sum(np.multiply(seeds, weight[name]), axis=0))
+            for name, seeds in found.items()
+        }
+        for score, found in scores.items()
+    }
 
 
 def _pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -262,13 +297,13 @@ def _ordered(kind: str, scores: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def _finding(
-    table: _TaskScores, scored: Mapping[str, Mapping[str, np.ndarray]], score: str, name: str, baseline: str
+    table: _TaskScores, scored: Mapping[str, Mapping[str, _Draws]], score: str, name: str, baseline: str
 ) -> MethodScore:
     own, other = scored[score][name], scored[score].get(baseline)
     return MethodScore(
-        estimate=_estimate(own.mean(axis=0)),
-        seeds=tuple(float(value) for value in own[:, 0]),
-        difference=None if other is None or name == baseline else _estimate(own.mean(axis=0) - other.mean(axis=0)),
+        estimate=_estimate(own.mean),
+        seeds=tuple(float(value) for value in own.seeds),
+        difference=None if other is None or name == baseline else _estimate(own.mean - other.mean),
         cases=_cases(table, score, name),
     )
 
@@ -286,7 +321,7 @@ def _cases(table: _TaskScores, score: str, name: str) -> np.ndarray:
 
 
 def _method(
-    name: str, baseline: str, rows: Sequence[ScoreRow], mains: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+    name: str, baseline: str, rows: Sequence[ScoreRow], mains: Mapping[tuple[str, str], Mapping[str, _Draws]]
 ) -> MethodSummary:
     costs: dict[int, tuple[float, float, float]] = {}
     for row in rows:
@@ -294,12 +329,11 @@ def _method(
             costs[row.seed] = (row.parameters, row.flops, row.seconds)
     delta = None
     comparable = all(
-        name in scores and baseline in scores and abs(scores[baseline][:, 0].mean()) >= FLOOR
-        for scores in mains.values()
+        name in scores and baseline in scores and abs(scores[baseline].mean[0]) >= FLOOR for scores in mains.values()
     )
     if name != baseline and comparable:
         changes = [
-            improvement(scores[name].mean(axis=0), scores[baseline].mean(axis=0), higher=higher_is_better(score))
+            improvement(scores[name].mean, scores[baseline].mean, higher=higher_is_better(score))
             for (_, score), scores in mains.items()
         ]
         delta = _estimate(np.mean(changes, axis=0))
