@@ -60,7 +60,7 @@ def test_restorers_are_reported_too(medley, made_scores, tmp_path) -> None:
     ("arguments", "complaint"),
     [
         (["{scores}", "--baseline", "unet"], "there is no method 'unet'"),
-        (["{scores}", "{scores}"], "comes twice"),
+        (["{scores}", "{scores}"], "has two rows"),
         (["{other}"], "is not a table of scores"),
         (["{empty}"], "is empty"),
         (["{nowhere}"], "cannot be read"),

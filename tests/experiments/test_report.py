@@ -91,7 +91,7 @@ def test_bars_in_names_do_not_break_the_table(made_scores):
 
 def test_the_text_lists_clear_and_unclear_differences(several):
     hps, mtan, ctan = reading(several.comparison)
-    assert hps.startswith("hps beside stl. Worse: segmentation: Dice −0.0")
+    assert hps.startswith("hps compared with stl. Worse: segmentation: Dice −0.0")
     assert "Better: segmentation: Dice +0.0" in ctan
     assert "dose: DVH score (Gy) −0.1" in ctan
     assert "No clear difference: " in mtan

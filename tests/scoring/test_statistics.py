@@ -204,7 +204,7 @@ def test_unequal_cases_are_refused_by_name(rows):
         compare_methods([row for row in rows if not lacks(row)])
     with pytest.raises(MedleyError, match="mtan, seed 1: lacks dose of pt_0, pt_1, pt_2, pt_3, pt_4 and 35 more"):
         compare_methods([row for row in rows if (row.method, row.seed, row.title) != ("mtan", 1, "dose")])
-    with pytest.raises(MedleyError, match="stl, seed 0: segmentation of pt_0 comes twice"):
+    with pytest.raises(MedleyError, match="stl, seed 0: segmentation of pt_0 has two rows"):
         compare_methods([*rows, rows[0]])
     spoilt = list(rows)
     spoilt[0] = dataclasses.replace(rows[0], values={**rows[0].values, "dice Larynx": float("nan")})

@@ -21,14 +21,14 @@ from medley.plots import charts
 from medley.runtime.atomic import replacing
 from medley.scoring.statistics import FEWEST_SUBJECTS, FLOOR, MethodDifferences, MethodScore, higher_is_better, verdict
 
-PAGE, TABLE = "report.html", "table.md"  # what a folder of a report holds, beside one SVG a chart
-_CASES = {"auroc": "probability of the true class"}  # what a box shows where no single case has the score
+PAGE, TABLE = "report.html", "table.md"  # the files in the folder of a report, with one SVG file per chart
+_CASES = {"auroc": "probability of the true class"}  # shown in box plots if single cases have no such score
 _NO_BOXES = ("balanced_accuracy",)  # the same cases as AUROC
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One comparison and what is known of it.
+    """One comparison with its title and header.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ def write_report(
 
     Returns
     -------
-    What was written, the page first.
+    The written files, the page first.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def write_report(
 
 
 def markdown(experiments: Sequence[Experiment]) -> str:
-    """The tables and what they say, in Markdown."""
+    """The tables and the list of differences, in Markdown."""
     blocks = []
     for experiment in experiments:
         blocks.append(f"# {in_markdown(experiment.title)}")
@@ -92,7 +92,7 @@ def markdown(experiments: Sequence[Experiment]) -> str:
 
 
 def page(experiments: Sequence[Experiment], images: Mapping[str, bytes]) -> str:
-    """The page as HTML, with nothing to fetch from elsewhere.
+    """The page as HTML, without external resources.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def page(experiments: Sequence[Experiment], images: Mapping[str, bytes]) -> str:
 
 
 def reading(comparison: MethodDifferences) -> list[str]:
-    """For each method but the baseline: where it differs from the baseline for certain, and where it does not."""
+    """For each method except the baseline: the scores that clearly differ from the baseline, and those that do not."""
     lines = []
     for method in comparison.methods:
         found: dict[str, list[str]] = {"better": [], "worse": [], "": []}
@@ -125,7 +125,7 @@ def reading(comparison: MethodDifferences) -> list[str]:
         words = {"better": "Better", "worse": "Worse", "": "No clear difference"}
         said = [f"{words[look]}: {'; '.join(where)}." for look, where in found.items() if where]
         if said:
-            lines.append(f"{method.name} beside {comparison.baseline}. {' '.join(said)}")
+            lines.append(f"{method.name} compared with {comparison.baseline}. {' '.join(said)}")
     return lines
 
 
@@ -133,7 +133,7 @@ def _section(experiment: Experiment, *, titled: bool) -> str:
     comparison = experiment.comparison
     facts = {
         "methods": len(comparison.methods),
-        "trainings of each": max(method.seeds for method in comparison.methods),
+        "trainings per method": max(method.seeds for method in comparison.methods),
         "subjects": comparison.subjects,
         "cases": comparison.cases,
     }
@@ -152,7 +152,7 @@ def _section(experiment: Experiment, *, titled: bool) -> str:
     known = {key: value for key, value in experiment.header.items() if key != "problem"}
     if known:
         rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in known.items())
-        parts.append(f'<h3>Where it comes from</h3><table class="facts">{rows}</table>')
+        parts.append(f'<h3>Origin</h3><table class="facts">{rows}</table>')
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""The tables of a comparison: the same on paper, on a page and in the terminal."""
+"""Tables of a comparison, for Markdown, HTML and the terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_MARKUP = str.maketrans({"|": r"\|", "<": "&lt;", ">": "&gt;", "&": "&amp;", 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number or word, perhaps a second line, and what the last line says of the method beside the baseline."""
+    """Text, an optional second line, and whether the last line is a clear difference from the baseline."""
 
     text: str = "–"
     below: str = ""
@@ -38,7 +38,7 @@ class Table:
 
     Attributes
     ----------
-    task, score: what it is of; "" where it is of all.
+    task, score: of the rows; "" if the table has several.
     """
 
     title: str
@@ -63,7 +63,7 @@ def in_markdown(text: str) -> str:
 
 
 def tables(comparison: MethodDifferences) -> list[Table]:
-    """First what every method costs and gives in all; then each score, and the parts of a task (structures)."""
+    """The costs and main scores of all methods, then one table per score, and one for the structures of a task."""
     found = [_overall(comparison)]
     for task, scores in comparison.tasks.items():
         found += [_score(comparison, task, score) for score in whole(scores)]

@@ -1,4 +1,4 @@
-"""The scores of one answer, of many, and of a method beside another: for every kind of target the same three steps."""
+"""Scores of one prediction, of all predictions of a method, and the relative difference of two methods."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ def score_answer(
     drawn: Sequence[str] | None = None,
     masks: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """What one row of a comparison says of one case.
+    """Scores of the prediction of one target of one case.
 
     Parameters
     ----------
-    target: what was asked.
-    answer: structures, (K, *spatial) probabilities, inside above 0.5; a map, (*spatial) in its unit; classes, (K,)
-        probabilities.
+    target: the predicted target.
+    answer: the prediction: structures, (K, *spatial) probabilities, inside above 0.5; a map, (*spatial) in its unit;
+        classes, (K,) probabilities.
     truth: structures, (K, *spatial) masks; a map, (*spatial) in its unit; classes, the name of the true one.
     spacing: mm along each axis, for the DVH of a map.
-    within: mask (*spatial) outside of which a map is not asked; None asks everywhere.
+    within: mask (*spatial) of the voxels of a map that are scored; None for all.
     drawn: the structures that were drawn for this case; None for all of them.
     masks: structures (*spatial) by name, to score the DVH of a map with.
 
     Returns
     -------
-    structures: {"dice": mean over those drawn, "dice NAME": of each}; {} when none is.
+    structures: {"dice": mean over those drawn, "dice NAME": of each}; {} if none was drawn.
     map: {"mae": the challenge's dose score, in its unit} and, with `masks`, {"dvh": mean |difference| over this case's
-    entries, "dvh entries": how many}; {} when it is asked nowhere.
+    entries, "dvh entries": how many}; {} if no voxel is scored.
     classes: {"label": index of the true class, "p NAME": probability of each}.
 
     Raises
     ------
-    MedleyError: the answer has values that are not finite.
-    ValueError: shapes do not fit, or the true class is none of the target's.
+    MedleyError: the prediction has values that are not finite.
+    ValueError: shapes differ, or the target has no such class.
     """
     answer = np.asarray(answer)
     if not np.isfinite(answer).all():
-        raise MedleyError(f"the answer to {target.name} has values that are not finite, so it cannot be scored")
+        raise MedleyError(f"the prediction of {target.name} has values that are not finite, so it cannot be scored")
     if target.kind == "classes":
         return _classes(target, answer, str(truth))
     if target.kind == "structures":
@@ -68,7 +68,7 @@ def score_answer(
 
 
 def summarise(target: Target, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The scores of a method from the rows of its cases; what a row lacks is left out.
+    """Scores of a method from the scores of its cases; missing values are left out.
 
     Returns
     -------
@@ -82,12 +82,12 @@ def summarise(target: Target, rows: Sequence[Mapping[str, float]]) -> dict[str, 
 
 
 def pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """What `summarise` gives, under each weighting of the cases.
+    """The scores of `summarise`, for each weighting of the cases.
 
     Parameters
     ----------
     kind: of the target. columns: (case,) each, by the names that `score_answer` gives; NaN where a case has none.
-    weights: (weighting, case), how often a case counts.
+    weights: (weighting, case).
 
     Returns
     -------
@@ -113,9 +113,9 @@ def pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) ->
 
 
 def delta(scores: Mapping[str, float], baseline: Mapping[str, float], targets: Sequence[Target]) -> float:
-    """How much better a method is than another, in %: mean relative change of the main score over the targets.
+    """Improvement of a method over another, in %: mean relative change of the main score over the targets.
 
-    The sign is that of an improvement, whichever way the score runs (Vandenhende et al., arXiv 2004.13379, sec. 4.1).
+    Positive values are improvements, for all scores (Vandenhende et al., arXiv 2004.13379, sec. 4.1).
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def delta(scores: Mapping[str, float], baseline: Mapping[str, float], targets: S
 
 
 def improvement(values: np.ndarray, baseline: np.ndarray, *, higher: bool) -> np.ndarray:
-    """The relative change to a baseline in %, above 0 where it is for the better.
+    """The relative change from a baseline in %, positive for an improvement.
 
     Parameters
     ----------

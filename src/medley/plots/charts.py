@@ -1,6 +1,6 @@
-"""Charts of a comparison as SVG: bars with intervals beside the differences to the baseline, and boxes of the cases.
+"""Charts of a comparison as SVG: bars with intervals, differences from the baseline, and box plots of the cases.
 
-They are text, sharp at any size, and follow the reader's light or dark setting, in a page as well as alone.
+They follow the light or dark setting of the browser, in a page and as separate files.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _LETTER = 7.2  # pixels, mean width
 
 
 def bars(findings: Mapping[str, MethodScore], title: str, label: str, *, baseline: str, higher: bool) -> str:
-    """Left the score of every method from 0 with its interval, a dot a seed; right its difference to the baseline.
+    """Left: the score of every method with its interval and one dot per seed; right: the difference from the baseline.
 
     Parameters
     ----------
-    findings: by method, from top to bottom. title: what stands above. label: of the axis, with the unit.
+    findings: by method, from top to bottom. title: of the chart. label: of the axis, with the unit.
     higher: whether a higher score is better.
     """
     margin = _margin(findings)
@@ -86,7 +86,7 @@ def boxes(findings: Mapping[str, MethodScore], title: str, label: str) -> str:
 
 
 def standalone(chart: str) -> str:
-    """A chart as a file of its own, with the style that a page gives to all of its charts."""
+    """A chart as a separate SVG file, which contains the style sheet."""
     head, rest = chart.split(">", 1)
     return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}\n'
 
@@ -103,7 +103,7 @@ class _Axis:
 
     @classmethod
     def over(cls, values: list[float], left: float, right: float) -> _Axis:
-        """A little wider than all the values that are finite; an end at 0 stays there."""
+        """An axis slightly wider than the range of the finite values; an end at 0 stays at 0."""
         known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low, high = min(known), max(known)
         if high == low:

@@ -1,4 +1,4 @@
-"""Pictures of one case a task: target, input and restored side by side, and below what is left of the error."""
+"""Pictures of one case per task: target, input and restored images side by side, with the absolute error below."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FONT_SIZE = 18
 
 @dataclass(frozen=True)
 class Panel:
-    """One column: what stands above it, the slice and its difference from the target (row, column); no difference for
+    """One column: its title, the slice and its difference from the target (row, column); no difference for
     the target itself.
     """
 

@@ -1,4 +1,4 @@
-"""Dose-volume histograms of one case, a plot a method: thick what it predicts, thin the truth, of drawn structures."""
+"""Dose-volume histograms of one case, one plot per method: thick lines for the prediction, thin lines for the truth."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from medley.plots.pictures import COLOURS, rounded_up
 _WIDTH, _HEIGHT = 300, 230  # pixels of a plot
 _PER_LINE = 4
 _LEFT, _TOP, _BOTTOM, _GAP = 40, 30, 40, 14
-_FINER = 3  # drawn so many times larger and averaged down, for smooth lines
+_FINER = 3  # drawn larger by this factor and averaged, for smooth lines
 _SOFT, _INK = "#b9c0c9", "#22252a"
 
 
 def histograms(
     truth: np.ndarray, doses: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray], unit: str
 ) -> Image.Image:
-    """The plots side by side, and below which colour is which structure.
+    """The plots side by side, with a legend of the structures below.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures of one case of a comparison, method by method: the truth first, then what each method's first run says."""
+"""Pictures of one case of a comparison: the truth, then the prediction of each method."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from medley.scoring.methods import Network
 
 SIDE = 300  # pixels of the longer side of a picture
 WINDOW = (-160.0, 240.0)  # HU: soft tissue
-BODY = -500.0  # HU: what is denser may be body
+BODY = -500.0  # HU: denser voxels may belong to the body
 _GAP, _HEAD, _FONT = 6, 44, 15
 
 Answers = Mapping[str, np.ndarray]
@@ -136,7 +136,7 @@ def _tile(
 
 
 def _contours(answer: np.ndarray, truth: np.ndarray | None, target: Target, part: Any) -> list[Contour]:
-    """Of the answer, and dotted those of the truth where it is given; in colours by the structures' order."""
+    """Contours of the prediction, and dotted ones of the truth if given; one colour per structure."""
     contours = []
     for k in range(len(target.names)):
         colour = COLOURS[k % len(COLOURS)]

@@ -22,14 +22,14 @@ _BLUE_RED = np.array([[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77
 # Of a dose, evenly spaced from 0 to the highest: blue, cyan, green, yellow, orange, red.
 DOSE_COLOURS = ((35, 60, 190), (0, 160, 215), (45, 180, 90), (245, 225, 60), (245, 140, 30), (200, 20, 35))
 SHOWN_FROM = 0.1  # of the highest dose; below it the picture stays clear
-# Of contours and curves: seen on grey, on white and on black, and told apart by most people.
+# Of contours and curves: visible on grey, white and black, and distinguishable by most people.
 COLOURS = (
     "#e6483d", "#35b558", "#5b8cff", "#f08a24", "#b667f1", "#12b5c4", "#ea4fb5", "#a9803f", "#8fae1b", "#e0b000",
 )  # fmt: skip
 
 
 def upright(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """A slice (row, column) turned as radiologists look at it, in steps of a right angle.
+    """A slice (row, column) in the radiological orientation, turned by multiples of 90 degrees.
 
     Up is anterior on axial slices and superior on all others; left is the patient's right, on sagittal ones anterior.
 
@@ -51,7 +51,7 @@ def upright(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Contour:
-    """The outline of a mask (row, column) in a colour, "#rrggbb"; `dotted` for one that is there to compare."""
+    """The outline of a mask (row, column) in a colour, "#rrggbb"; `dotted` for a reference."""
 
     mask: np.ndarray
     colour: str

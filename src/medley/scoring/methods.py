@@ -35,7 +35,7 @@ class Method(Protocol):
         ...
 
     def settings(self, task: str) -> str:
-        """What a table says besides the name, such as tuned parameters; may be empty."""
+        """Details for a results table, such as tuned parameters; may be empty."""
         ...
 
 
@@ -80,7 +80,7 @@ class Network:
         self.tasks = tuple(restorer.description.tasks)
 
     def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
-        """The network's answer at full strength."""
+        """The output of the network at full strength."""
         return self._restorer.restore_slices(slices, task, normalisation)
 
     def settings(self, task: str) -> str:

@@ -68,13 +68,13 @@ class MethodScore:
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """What a method costs, and by how many % it is better than the baseline in the mean over the tasks.
+    """Costs of a method, and its mean improvement over the baseline in %.
 
     Attributes
     ----------
     parameters, flops, seconds: as in `ScoreRow`, mean over the seeds. seeds: how many.
     delta: mean relative improvement of the main scores (`metrics.answers.delta`), in %; None for the baseline, and
-        where one of the two lacks a task or a score of the baseline is nearer to zero than `FLOOR`.
+        if one of the two lacks a task or a score of the baseline is nearer to zero than `FLOOR`.
     """
 
     name: str
@@ -91,7 +91,7 @@ class MethodDifferences:
 
     Attributes
     ----------
-    methods: in the order of the rows. baseline: name of the one the others are compared to.
+    methods: in the order of the rows. baseline: name of the method that the others are compared with.
     tasks: task -> its scores, the main one first. findings: by (task, score, method).
     subjects, cases: how many in all. resamples: how many draws stand behind an interval.
     """
@@ -106,7 +106,7 @@ class MethodDifferences:
 
 
 def higher_is_better(score: str) -> bool:
-    """Which way a score runs; "dice Larynx" runs as "dice"."""
+    """Whether a higher score is better; "dice Larynx" is treated as "dice"."""
     return _HIGHER[score.split()[0]]
 
 
@@ -120,7 +120,7 @@ def verdict(difference: Estimate, *, higher: bool) -> Verdict:
 def compare_methods(
     rows: Sequence[ScoreRow], *, baseline: str | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> MethodDifferences:
-    """Everything that is said of the methods in rows of one experiment.
+    """Scores, intervals and differences of the methods in the rows of one experiment.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def _runs(task: str, rows: Sequence[ScoreRow]) -> dict[_Run, dict[str, ScoreRow]
         if row.title == task:
             run = runs[row.method, row.seed]
             if row.record in run:
-                raise MedleyError(f"{row.method}, seed {row.seed}: {task} of {row.record} comes twice")
+                raise MedleyError(f"{row.method}, seed {row.seed}: {task} of {row.record} has two rows")
             run[row.record] = row
     return runs
 
