@@ -62,6 +62,12 @@ def test_imports_point_down_the_layers(path: Path) -> None:
         assert below or other in EVERYWHERE or (here, other) in ALLOWED, f"{here} must not import {other}"
 
 
+@pytest.mark.parametrize("name", ["Plan", "Job", "Method", "Comparison", "Table", "Bottleneck", "Patient", "AIR"])
+def test_a_name_has_one_definition(name: str) -> None:
+    pattern = re.compile(rf"^(?:class {name}\b|{name}(?:: [^=]+)? = )", flags=re.MULTILINE)
+    assert len([path.name for path in SOURCES if pattern.search(path.read_text())]) <= 1
+
+
 def test_an_import_from_a_higher_layer_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text("from medley.apps import cli\nfrom medley import training\nimport medley.data.store\n")

@@ -1,4 +1,4 @@
-"""How near a predicted radiation dose comes to the planned one: dose score, dose-volume histograms, DVH score.
+"""Agreement of a predicted with a planned radiation dose: dose score, dose-volume histograms, DVH score.
 
 The definitions are those of the OpenKBP challenge (Babier et al., Medical Physics 48, 2021, sec. 2.4, and the
 challenge's own program): doses in Gy; organs are judged by the dose to the hottest 0.1 cm³ and by the mean, targets by
@@ -17,7 +17,7 @@ _TARGET_PERCENTILES = {"D99": 1, "D95": 5, "D1": 99}
 
 
 def is_target(structure: str) -> bool:
-    """Whether a structure is a target rather than an organ: its name starts with PTV."""
+    """Whether a structure is a planning target (its name starts with PTV) and not an organ."""
     return structure.upper().startswith("PTV")
 
 
@@ -49,7 +49,7 @@ def dose_score(predicted: np.ndarray, truth: np.ndarray, possible: np.ndarray) -
 
 
 def dvh_metrics(dose: np.ndarray, mask: np.ndarray, spacing: Sequence[float], target: bool) -> dict[str, float]:
-    """What a dose-volume histogram is summed up by, in the unit of the dose.
+    """Summary values of a dose-volume histogram, in the unit of the dose.
 
     Parameters
     ----------
