@@ -1,7 +1,7 @@
 """How many patches a second the store gives: `python -m benchmarks.loader [--against results/speed.csv]`.
 
 A throw-away store of CT slices of 512 x 512 is made and read as training reads it, with nothing to learn in between:
-the batches of the restoration lesson, made ahead by one thread. It lies in the file cache, as a store does that fits
+the batches of the restoration objective, made ahead by one thread. It lies in the file cache, as a store does that fits
 into memory. `--against` puts the patches a second beside those that the training steps in a table of `benchmarks.speed`
 consume; training waits for nothing where the loader gives ten times as many.
 """
@@ -21,7 +21,7 @@ from medley.data.batch import batches
 from medley.data.store import Entry, Store, StoreWriter
 from medley.tasks import TASKS, Normalisation
 from medley.training.recipe import RestorationRecipe
-from medley.training.restoration import Restoration
+from medley.training.restoration import RestorationObjective
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def patches_per_second(store: Store, patch: int, patches: int, seconds: float) -
         name="loader", model="tat", store=store.path, output=store.path.with_name("run"), tasks=("ct-denoise",),
         steps=10**9, patch=patch, patches=patches,
     )  # fmt: skip
-    steps = batches(Restoration(recipe, store).batch, 0, recipe.steps)
+    steps = batches(RestorationObjective(recipe, store).batch, 0, recipe.steps)
     next(steps)  # the first opens files that stay open
     begun, taken = time.perf_counter(), 0
     while (passed := time.perf_counter() - begun) < seconds:

@@ -6,8 +6,9 @@ answers carry their names and units wherever they go.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medley.errors import MedleyError
@@ -53,6 +54,29 @@ class Target(_Plain):
     def channels(self) -> int:
         """How many numbers a network gives for it, a voxel or a scan."""
         return len(self.names) or 1
+
+    def decode(self, output: Any, region: Any = None) -> Any:
+        """The physical values of a network's output for one scan.
+
+        Parameters
+        ----------
+        output: (channels, *spatial), or (channels,) for classes; a floating-point NumPy array or torch tensor.
+        region: mask of the same kind that broadcasts to `output`, 0 or 1; only used for a map. None: everywhere.
+
+        Returns
+        -------
+        The shape and kind of `output`. A map: values in `unit`, 0 outside of `region`. Structures: the probability of
+        each, by the sigmoid. Classes: probabilities that sum to 1, by the softmax.
+        """
+        if self.kind == "map":
+            values = output * self.scale
+            return values if region is None else values * region
+        if not isinstance(output, np.ndarray):  # a tensor; this module does not import torch
+            return output.sigmoid() if self.kind == "structures" else output.softmax(0)
+        if self.kind == "structures":
+            return 0.5 + 0.5 * np.tanh(0.5 * output)  # the sigmoid; does not overflow
+        exponential = np.exp(output - output.max(axis=0))
+        return exponential / exponential.sum(axis=0)
 
     @property
     def level(self) -> Literal["pixel", "image"]:

@@ -15,7 +15,7 @@ from medley.training import loop
 from medley.training.checkpoint import Checkpoints
 from medley.training.loop import learning_rate, split_by_weight_decay, train
 from medley.training.recipe import Balance, Optimizer, RestorationRecipe
-from medley.training.restoration import Restoration
+from medley.training.restoration import RestorationObjective
 
 TINY = {
     "tat-tiny": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "generator_width": 16},
@@ -105,9 +105,9 @@ def test_identity_start_makes_the_network_the_identity(recipe, small_store):
 
 def test_the_tasks_losses_sum_to_the_mean_over_all_samples(amir_recipe):
     run = loop.Run(amir_recipe.model_copy(update={"model": "tat-tiny", "config": TINY["tat-tiny"]}), loop.Fabric())
-    batch = run.lesson.batch(0)
+    batch = run.objective.batch(0)
     run.network.train()
-    losses = run.lesson.losses(run.network, batch)
+    losses = run.objective.losses(run.network, batch)
     assert set(losses) == {"ct-denoise", "pet-denoise"}
     expected = (run.network(batch.input) - batch.targets["image"]).abs().mean()
     torch.testing.assert_close(sum(losses.values()), expected)
@@ -126,7 +126,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(recipe):
     gradients = []
     for micro in (None, 1):
         run = loop.Run(recipe.model_copy(update={"micro_batch": micro}), loop.Fabric(accelerator="cpu"))
-        batch = run.lesson.batch(0)
+        batch = run.objective.batch(0)
         torch.manual_seed(1)
         for parameter in run.network.parameters():
             nn.init.normal_(parameter, std=0.1)
@@ -139,7 +139,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(recipe
     stop_after(recipe, 2)
     before = (recipe.output / "last.ckpt").read_bytes()
     monkeypatch.setattr(
-        Restoration, "losses", lambda self, network, batch: {"image": network(batch.input).sum() * float("nan")}
+        RestorationObjective,
+        "losses",
+        lambda self, network, batch: {"image": network(batch.input).sum() * float("nan")},
     )
     with pytest.raises(MedleyError, match="loss at step 2 is nan"):
         train(recipe, resume=True)
@@ -224,6 +226,14 @@ def test_tensorboard_is_closed_after_an_error(recipe, monkeypatch):
     assert closed == [True]
 
 
+def test_a_checkpoint_of_an_older_version_is_refused(recipe):
+    run = loop.Run(recipe, loop.Fabric(accelerator="cpu"))
+    state = run.state()
+    state["helpers"] = state.pop("auxiliary")  # its former name
+    with pytest.raises(MedleyError, match="made by an older medley; start again in another output folder"):
+        run.load_state(state)
+
+
 def test_training_runs_in_any_thread(recipe):
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(train, recipe).result().exists()
@@ -238,14 +248,14 @@ def test_gradients_are_exchanged_once_in_a_step(recipe, monkeypatch):
 
     monkeypatch.setattr(loop.Fabric, "no_backward_sync", no_backward_sync)
     run = loop.Run(recipe.model_copy(update={"micro_batch": 1}), loop.Fabric(accelerator="cpu"))
-    run.advance(run.lesson.batch(0))
+    run.advance(run.objective.batch(0))
     assert skipped == [True, True, True, False]
 
 
 @pytest.mark.parametrize("model", ["tat-tiny", "amir-tiny"])
 def test_weight_decay_applies_to_weights_of_convolutions_and_linear_layers_only(recipe, model):
     run = loop.Run(recipe.model_copy(update={"model": model, "config": TINY[model]}), loop.Fabric(accelerator="cpu"))
-    decayed, others = split_by_weight_decay(run.network, run.helpers)
+    decayed, others = split_by_weight_decay(run.network, run.auxiliary)
     assert {id(one) for one in decayed} | {id(one) for one in others} == {id(one) for one in run.parameters}
     assert len(decayed) + len(others) == len(run.parameters)
     layers = [
@@ -257,7 +267,7 @@ def test_weight_decay_applies_to_weights_of_convolutions_and_linear_layers_only(
     decays = {id(one): group["weight_decay"] for group in run.optimizer.param_groups for one in group["params"]}
     assert {decays[id(one)] for one in decayed} == {0.01}
     assert {decays[id(one)] for one in others} == {0.0}
-    assert all(decays[id(one)] == 0 for one in run.helpers.parameters())
+    assert all(decays[id(one)] == 0 for one in run.auxiliary.parameters())
 
 
 def test_resuming_without_a_checkpoint_is_refused(recipe):

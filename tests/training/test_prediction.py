@@ -12,7 +12,7 @@ from medley.errors import MedleyError
 from medley.models import weights
 from medley.scoring.cases import answer_case, drawn_masks, score_case
 from medley.training.loop import Run, train
-from medley.training.prediction import Prediction
+from medley.training.prediction import PredictionObjective
 from medley.training.recipe import Balance, Optimizer, PredictionRecipe
 
 SMALL = {"width": 4, "widest": 8, "blocks": (1, 1)}
@@ -81,12 +81,12 @@ def test_it_learns_and_says_what_it_has_learnt(recipe, case_store):
 
 
 def test_a_missing_target_gives_no_gradient_to_its_decoder(recipe, case_store):
-    lesson = Prediction(recipe, case_store)
-    network = lesson.create_network().train()
-    reader = CaseReader(case_store, lesson.tasks)
+    objective = PredictionObjective(recipe, case_store)
+    network = objective.create_network().train()
+    reader = CaseReader(case_store, objective.tasks)
     first = case_store.cases("train")[0]  # without dose and diagnosis
-    lesson._sampler.cases = [first]
-    losses = lesson.losses(network, lesson.batch(0))
+    objective._sampler.cases = [first]
+    losses = objective.losses(network, objective.batch(0))
     assert list(losses) == ["segmentation"]
     losses["segmentation"].backward()
     assert all(p.grad is None for p in network.decoders["dose"].parameters())
@@ -96,7 +96,7 @@ def test_a_missing_target_gives_no_gradient_to_its_decoder(recipe, case_store):
 
 def test_a_step_without_any_label_moves_nothing_but_by_decay(recipe, case_store):
     run = Run(changed(recipe, targets=("diagnosis",)), Fabric(accelerator="cpu"))
-    batch = run.lesson.batch(0)
+    batch = run.objective.batch(0)
     batch.counts["diagnosis"][:] = False
     before = [p.detach().clone() for p in run.network.parameters()]
     assert run.advance(batch) == 0
@@ -107,21 +107,21 @@ def test_beyond_its_region_a_map_is_learnt_as_the_store_has_it(recipe, case_stor
     """Right in the region and wrong outside costs something then; a case without map still nothing."""
     losses = []
     for beyond in (False, True):
-        lesson = Prediction(changed(recipe, beyond_region=beyond, targets=("dose",)), case_store)
-        batch = lesson.batch(0)
+        objective = PredictionObjective(changed(recipe, beyond_region=beyond, targets=("dose",)), case_store)
+        batch = objective.batch(0)
         truth, region = batch.targets["dose"], batch.counts["dose"]
         has_map = region.flatten(1).any(1)
         answer = torch.where(region, truth, truth + 1)
-        losses.append(lesson.losses(lambda image, answer=answer: {"dose": answer}, batch)["dose"].item())
+        losses.append(objective.losses(lambda image, answer=answer: {"dose": answer}, batch)["dose"].item())
         outside = (~region[has_map]).float().mean().item()
     assert losses == pytest.approx([0, outside])
 
 
 def test_rare_classes_count_as_much_as_they_are_rare(recipe, case_store):
-    lesson = Prediction(changed(recipe, class_weights="inverse"), case_store)
+    objective = PredictionObjective(changed(recipe, class_weights="inverse"), case_store)
     labels = [case.labels.get("diagnosis") for case in case_store.cases("train")]
     expected = [7 / (2 * labels.count(name)) for name in ("one", "two")]
-    assert lesson._class_weights["diagnosis"].tolist() == pytest.approx(expected)
+    assert objective._class_weights["diagnosis"].tolist() == pytest.approx(expected)
 
 
 def test_a_run_can_start_from_the_weights_of_another(recipe, tmp_path):
@@ -140,9 +140,9 @@ def test_masks_can_be_inputs(recipe):
 
 
 def test_answers_are_physical(recipe, case_store):
-    lesson = Prediction(recipe, case_store)
-    network = lesson.create_network().eval()
-    reader = CaseReader(case_store, lesson.tasks)
+    objective = PredictionObjective(recipe, case_store)
+    network = objective.create_network().eval()
+    reader = CaseReader(case_store, objective.tasks)
     case = case_store.cases("valid")[1]
     answers = answer_case(network, reader, case)
     outputs = network(torch.from_numpy(np.asarray(case_store.array(case, "image")[...]) / 200).float().clip(0, 1)[None])
@@ -188,7 +188,7 @@ def test_without_validation_cases_a_run_ends_without_scores(recipe, case_store, 
 @pytest.mark.parametrize(
     ("keys", "what"),
     [
-        ({"maps": ()}, "no training case has dose, so dose cannot be learnt"),
+        ({"maps": ()}, "no training case has dose, so dose cannot be trained"),
         ({"drawn": {"segmentation": ("left",)}}, "no training case has right, so segmentation cannot"),
         ({"labels": {}}, "no training case has one, so diagnosis cannot"),
     ],

@@ -218,11 +218,7 @@ class Predictor:
             raw = raw_outputs[target.name][0].float()
             if not torch.isfinite(raw).all():
                 raise MedleyError(f"the network's output for {target.name} is not finite; nothing was written")
-            if target.kind == "map":
-                raw = raw * target.scale
-            else:
-                raw = raw.sigmoid() if target.kind == "structures" else raw.softmax(0)
-            outputs[target.name] = raw.cpu().numpy()
+            outputs[target.name] = target.decode(raw).cpu().numpy()
         return outputs
 
     def _of(self, kind: str) -> list[Target]:

@@ -28,10 +28,10 @@ def answer_case(network: nn.Module, reader: CaseReader, case: Case) -> dict[str,
     for target in reader.targets:
         output = outputs[target.name][0].float().cpu()
         if target.kind == "map":
-            answers[target.name] = output[0].numpy() * sample.counts[target.name][0] * np.float32(target.scale)
+            region = torch.from_numpy(sample.counts[target.name])
+            answers[target.name] = target.decode(output, region)[0].numpy()
         else:
-            probability = output.sigmoid() if target.kind == "structures" else output.softmax(0)
-            answers[target.name] = probability.numpy()
+            answers[target.name] = target.decode(output).numpy()
     return answers
 
 

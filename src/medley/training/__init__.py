@@ -4,9 +4,9 @@
 __all__ = [
     "balance",
     "checkpoint",
-    "lesson",
     "loop",
     "losses",
+    "objective",
     "prediction",
     "recipe",
     "recipe_docs",

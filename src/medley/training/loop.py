@@ -31,10 +31,10 @@ from medley.runtime.locks import locked
 from medley.runtime.signals import deferred_interrupts
 from medley.training.balance import backward_aggregated, create_aggregator, create_weighting
 from medley.training.checkpoint import Checkpoints
-from medley.training.lesson import Lesson
-from medley.training.prediction import Prediction
+from medley.training.objective import Objective
+from medley.training.prediction import PredictionObjective
 from medley.training.recipe import Optimizer, PredictionRecipe, Recipe, RestorationRecipe, as_record, differing
-from medley.training.restoration import Restoration
+from medley.training.restoration import RestorationObjective
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ def _run_steps(
     """All remaining steps, with validation, scalars and checkpoints."""
     recipe = run.recipe
     with deferred_interrupts() as stop:
-        for batch in batches(run.lesson.batch, run.step, recipe.steps):
+        for batch in batches(run.objective.batch, run.step, recipe.steps):
             loss = run.advance(batch)
             last = run.step == recipe.steps
-            validated = last or run.step % run.lesson.validate_every == 0
+            validated = last or run.step % run.objective.validate_every == 0
             if validated:
-                run.scores = run.lesson.validate(run.averaged.module)
+                run.scores = run.objective.validate(run.averaged.module)
             if log:
                 _write_scalars(log, run, loss, run.scores if validated else {})
             progress(Progress(run.step, recipe.steps, loss, run.scores))
@@ -118,9 +118,9 @@ def _run_steps(
                 raise stop.interrupt()
 
 
-def create_lesson(recipe: Recipe, store: Store, *, rank: int = 0, ranks: int = 1) -> Lesson:
+def create_objective(recipe: Recipe, store: Store, *, rank: int = 0, ranks: int = 1) -> Objective:
     """The objective of a recipe."""
-    kinds = {RestorationRecipe: Restoration, PredictionRecipe: Prediction}
+    kinds = {RestorationRecipe: RestorationObjective, PredictionRecipe: PredictionObjective}
     return kinds[type(recipe)](recipe, store, rank=rank, ranks=ranks)
 
 
@@ -129,7 +129,7 @@ class Run:
 
     Attributes
     ----------
-    lesson: the objective. step: finished steps. seconds: time spent in them.
+    objective: the objective. step: finished steps. seconds: time spent in them.
     averaged: exponential moving average of the weights. scores: of the last validation.
     """
 
@@ -141,22 +141,22 @@ class Run:
         self.seconds = 0.0
         self.scores: dict[str, float] = {}
         torch.manual_seed(recipe.seed)
-        self.lesson = create_lesson(recipe, self.store, rank=fabric.global_rank, ranks=fabric.world_size)
-        network = self.lesson.create_network()
+        self.objective = create_objective(recipe, self.store, rank=fabric.global_rank, ranks=fabric.world_size)
+        network = self.objective.create_network()
         if recipe.start:
             _start_from(recipe.start, network)
         self.config = cast(dict[str, Any], network.config)
         self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema)).to(fabric.device)
         self.network = fabric.setup_module(network)
-        self.weighting = create_weighting(recipe.balance, self.lesson.tasks, self.lesson.continuous)
-        self.helpers = nn.ModuleDict({"weighting": self.weighting, **self.lesson.helpers}).to(fabric.device)
+        self.weighting = create_weighting(recipe.balance, self.objective.tasks, self.objective.continuous)
+        self.auxiliary = nn.ModuleDict({"weighting": self.weighting, **self.objective.auxiliary}).to(fabric.device)
         self.aggregate = None if recipe.aggregation == "sum" else create_aggregator(recipe.aggregation)
-        self.parameters = [*self.network.parameters(), *self.helpers.parameters()]
+        self.parameters = [*self.network.parameters(), *self.auxiliary.parameters()]
         self.optimizer = cast(torch.optim.AdamW, fabric.setup_optimizers(self._create_optimizer()))
 
     def _create_optimizer(self) -> torch.optim.AdamW:
         settings = self.recipe.optimizer
-        decayed, others = split_by_weight_decay(self.network, self.helpers)
+        decayed, others = split_by_weight_decay(self.network, self.auxiliary)
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
 
@@ -169,7 +169,7 @@ class Run:
         """
         begun = time.perf_counter()
         self.network.train()
-        self.helpers.train()
+        self.auxiliary.train()
         torch.manual_seed(hash((self.recipe.seed, self.fabric.global_rank, self.step)))  # the noise of AMIR's routers
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.recipe.steps, self.recipe.optimizer)
@@ -185,7 +185,7 @@ class Run:
                 f"the loss at step {self.step} is {total}; the last checkpoint is unchanged: train again with a lower "
                 f"optimizer.learning_rate, with optimizer.gradient_clip, or with precision 32-true"
             )
-        self._share_gradients_of_helpers()
+        self._average_auxiliary_gradients()
         if self.recipe.optimizer.gradient_clip:
             nn.utils.clip_grad_norm_(self.parameters, self.recipe.optimizer.gradient_clip)
         self.optimizer.step()
@@ -203,27 +203,27 @@ class Run:
 
     def _add_gradients(self, share: float, part: Batch) -> float:
         """Add a part's gradients and return its part of the loss; a part without labels adds nothing."""
-        weighted = self.weighting(self.lesson.losses(self.network, part))
+        weighted = self.weighting(self.objective.losses(self.network, part))
         losses = {name: share * loss for name, loss in weighted.items()}
         if not losses:
             return 0.0
         if self.aggregate is None:
             self.fabric.backward(torch.stack(list(losses.values())).sum())
         else:
-            of_tasks = [losses.pop(task) for task in self.lesson.tasks if task in losses]
+            of_tasks = [losses.pop(task) for task in self.objective.tasks if task in losses]
             parameters, others = list(self.network.parameters()), list(losses.values())
             backward_aggregated(of_tasks, others, parameters, self.aggregate, self.fabric.backward)
         return sum(loss.item() for loss in weighted.values()) * share
 
-    def _share_gradients_of_helpers(self) -> None:
+    def _average_auxiliary_gradients(self) -> None:
         """Average the gradients of auxiliary modules over all devices, as Fabric does for those of the network."""
-        for parameter in self.helpers.parameters() if self.fabric.world_size > 1 else ():
+        for parameter in self.auxiliary.parameters() if self.fabric.world_size > 1 else ():
             if parameter.grad is not None:
                 parameter.grad = cast(torch.Tensor, self.fabric.all_reduce(parameter.grad, reduce_op="mean"))
 
     def description(self) -> weights.Description:
         """The description that is stored in the weights file."""
-        fields = self.lesson.description(self.scores)
+        fields = self.objective.description(self.scores)
         record = {
             "recipe": as_record(self.recipe),
             "steps": self.step,
@@ -251,7 +251,7 @@ class Run:
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "helpers": self.helpers.state_dict(),
+            "auxiliary": self.auxiliary.state_dict(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -275,10 +275,14 @@ class Run:
                     f"{output}: the checkpoint has {state['step']} steps, more than the {self.recipe.steps} of the "
                     f"recipe; give more steps"
                 )
+            if "auxiliary" not in state:
+                raise MedleyError(
+                    f"{output}: the checkpoint was made by an older medley; start again in another output folder"
+                )
             self.network.load_state_dict(state["network"])
             self.averaged.load_state_dict(state["averaged"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.helpers.load_state_dict(state["helpers"])
+            self.auxiliary.load_state_dict(state["auxiliary"])
             self.step, self.seconds, self.scores = int(state["step"]), float(state["seconds"]), dict(state["scores"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise MedleyError(

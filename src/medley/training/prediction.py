@@ -1,4 +1,4 @@
-"""The lesson of multi-task nets: whole cases, and a loss for each target that a case has."""
+"""The objective of multi-task networks: one loss for each target, on whole cases."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from medley.training.losses import target_loss
 from medley.training.recipe import PredictionRecipe
 
 
-class Prediction:
-    """See `medley.training.lesson`.
+class PredictionObjective:
+    """See `medley.training.objective`.
 
     Raises
     ------
     MedleyError: the store holds no cases, lacks a target or an input, or no training case has one of the structures,
-        maps or classes that are asked.
+        maps or classes of the targets.
     """
 
     def __init__(self, recipe: PredictionRecipe, store: Store, *, rank: int = 0, ranks: int = 1) -> None:
         self.recipe, self.store = recipe, store
         self.problem = problem_of(store)
         self.tasks = recipe.targets or tuple(target.name for target in self.problem.targets)
-        self.helpers = nn.ModuleDict()
+        self.auxiliary = nn.ModuleDict()
         self.validate_every = recipe.validate_every
         self._reader = CaseReader(store, self.tasks, recipe.inputs, recipe.crop)
         self._targets = self._reader.targets
@@ -43,7 +43,7 @@ class Prediction:
         self._cases = self._reader.cases("train")
         share = {"batch": recipe.batch, "seed": recipe.seed, "rank": rank, "ranks": ranks}
         self._sampler = CaseSampler(self.problem, self._cases, **share)
-        self._check_taught()
+        self._check_labels()
         self._class_weights = {one.name: self._weights_of(one) for one in self._targets if one.kind == "classes"}
 
     def create_network(self) -> nn.Module:
@@ -65,7 +65,7 @@ class Prediction:
         return collate([self._reader(draw) for draw in self._sampler.draw(step)])
 
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
-        """One loss for each target that some case of the batch has."""
+        """One loss for each target that at least one case of the batch has."""
         answers = network(batch.input)
         counts = {target.name: self._counts(target, batch) for target in self._targets}
         return {
@@ -102,21 +102,21 @@ class Prediction:
         return scores
 
     def description(self, scores: dict[str, float]) -> dict[str, Any]:
-        """The problem, what the network sees, people learnt from, and the last validation's scores."""
-        people = len({case.subject for case in self._cases})
+        """The problem, the inputs, the number of training subjects, and the scores of the last validation."""
+        subjects = len({case.subject for case in self._cases})
         return {
             "tasks": self.tasks,
             "problem": self.problem.model_dump(mode="json"),
             "inputs": self.recipe.inputs,
-            "training": {"train_subjects": people, "validation": scores},
+            "training": {"train_subjects": subjects, "validation": scores},
         }
 
-    def _check_taught(self) -> None:
+    def _check_labels(self) -> None:
         for target in self._targets:
             for name in target.names or (target.name,):
-                if not any(_teaches(case, target, name) for case in self._cases):
+                if not any(_has_label(case, target, name) for case in self._cases):
                     raise MedleyError(
-                        f"{self.store.path}: no training case has {name}, so {target.name} cannot be learnt; leave "
+                        f"{self.store.path}: no training case has {name}, so {target.name} cannot be trained; leave "
                         f"{name} out, or prepare cases that have it"
                     )
 
@@ -128,7 +128,7 @@ class Prediction:
         return torch.tensor([counts.total() / (len(target.names) * counts[one]) for one in target.names])
 
 
-def _teaches(case: Case, target: Target, name: str) -> bool:
+def _has_label(case: Case, target: Target, name: str) -> bool:
     """Whether a case has one of a target's structures or classes, or the map itself."""
     if target.kind == "classes":
         return case.labels.get(target.name) == name

@@ -1,4 +1,4 @@
-"""The lesson of restorers: patches of degraded scans, and how far the network's answer is from the good ones."""
+"""The objective of restorers: the difference between restored patches and the undegraded ones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from medley.training.balance import Losses, TatBalance, distance
 from medley.training.recipe import RestorationRecipe
 
 
-class Restoration:
-    """See `medley.training.lesson`.
+class RestorationObjective:
+    """See `medley.training.objective`.
 
     Raises
     ------
@@ -32,7 +32,7 @@ class Restoration:
         self.recipe, self.store = recipe, store
         self.tasks = recipe.tasks
         self.continuous = frozenset(recipe.tasks)
-        self.helpers = nn.ModuleDict({"tat": TatBalance()} if recipe.balance.name == "tat" else {})
+        self.auxiliary = nn.ModuleDict({"tat": TatBalance()} if recipe.balance.name == "tat" else {})
         self.validate_every = recipe.validation.every
         mixed = recipe.sampling == "mixed"
         draw = partial(PatchSampler, store, recipe.tasks, patches=recipe.patches, mixed=mixed, seed=recipe.seed)
@@ -40,7 +40,7 @@ class Restoration:
         self._reader = PatchReader(store, recipe.patch)
 
     def create_network(self) -> nn.Module:
-        """The restorer; with `identity_start` it gives its input."""
+        """The restorer; with `identity_start` its output is initially its input."""
         network = cast(Trunk, create_model(self.recipe.model, **self.recipe.config))
         if self.recipe.identity_start:
             last = [part for part in network.output.modules() if isinstance(part, nn.Conv2d)][-1]
@@ -60,8 +60,8 @@ class Restoration:
         """
         target = batch.targets["image"]
         restored = network(batch.input).float()
-        if "tat" in self.helpers:
-            losses = {"image": self.helpers["tat"](batch.input, restored, target)}
+        if "tat" in self.auxiliary:
+            losses = {"image": self.auxiliary["tat"](batch.input, restored, target)}
         else:
             losses = _by_task(distance(restored, target), batch.tasks)
         auxiliary = getattr(getattr(network, "module", network), "auxiliary_loss", None)
@@ -82,10 +82,10 @@ class Restoration:
         return {f"{task} psnr": value for task, value in found.items()}
 
     def description(self, scores: dict[str, float]) -> dict[str, Any]:
-        """Tasks, people learnt from, and the last validation's PSNR."""
-        people = {task: len({e.subject for e in self.store.entries("train", task)}) for task in self.recipe.tasks}
+        """Tasks, number of training subjects, and the PSNR of the last validation."""
+        subjects = {task: len({e.subject for e in self.store.entries("train", task)}) for task in self.recipe.tasks}
         psnr = {name.removesuffix(" psnr"): value for name, value in scores.items()}
-        return {"tasks": self.recipe.tasks, "training": {"train_subjects": people, "validation_psnr": psnr}}
+        return {"tasks": self.recipe.tasks, "training": {"train_subjects": subjects, "validation_psnr": psnr}}
 
 
 def _by_task(errors: Tensor, tasks: tuple[str, ...]) -> Losses:
