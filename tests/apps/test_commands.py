@@ -213,3 +213,14 @@ def test_an_interrupt_is_one_plain_line(medley, model, ct_nifti, tmp_path, monke
     assert done.err.startswith("interrupted; ")
     assert len(done.err.splitlines()) == 1
     assert not (tmp_path / "o.nii.gz").exists()
+
+
+def test_data_check_lists_a_store_and_finds_damage(medley, small_store) -> None:
+    whole = medley("data", "check", small_store.path)
+    assert whole.code == 0
+    assert "4 records, 0 damaged" in whole.err + whole.out
+    folder = small_store.path / "volumes" / "scan-0" / "input"
+    next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "zarr.json").unlink()
+    broken = medley("data", "check", small_store.path)
+    assert broken.code == 1
+    assert "input: has other values than when it was written" in broken.err

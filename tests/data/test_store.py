@@ -91,3 +91,61 @@ def test_a_store_that_was_stopped_in_its_first_record_can_be_continued(small_sto
     assert entry.id not in writer
     writer.add(entry, ((np.zeros((40, 36), np.float32),) * 2 for _ in range(3)))
     assert entry.id in StoreWriter(tmp_path / "new", {"made": "by hand"})
+
+
+def _damage(chunk, how):
+    content = bytearray(chunk.read_bytes())
+    if how == "removed":
+        chunk.unlink()
+        return
+    if how == "cut":
+        del content[len(content) // 2 :]
+    elif how == "flipped":
+        content[-3] ^= 4
+    elif how == "emptied":
+        content.clear()
+    chunk.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["removed", "cut", "flipped", "emptied"])
+@pytest.mark.parametrize("name", ["input", "target"])
+def test_a_damaged_volume_is_noticed(small_store, name, how):
+    damaged, *others = small_store.entries()
+    folder = small_store.path / "volumes" / damaged.id / name
+    chunk = next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "zarr.json")
+    _damage(chunk, how)
+    with pytest.raises(MedleyError, match=rf"{damaged.id}.{name}: (has other values|cannot be read)"):
+        small_store.verify(damaged)
+    for entry in others:
+        small_store.verify(entry)
+
+
+@pytest.mark.parametrize("how", ["removed", "cut", "flipped", "emptied"])
+def test_a_damaged_case_is_noticed(case_store, how):
+    _, damaged, *others = case_store.cases()
+    folder = case_store.path / "cases" / damaged.id / "dose"
+    chunk = next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "zarr.json")
+    _damage(chunk, how)
+    with pytest.raises(MedleyError, match=rf"{damaged.id}.dose: (has other values|cannot be read)"):
+        case_store.verify(damaged)
+    for case in others:
+        case_store.verify(case)
+
+
+def test_a_missing_record_is_noticed(small_store):
+    import shutil
+
+    entry = small_store.entries()[0]
+    shutil.rmtree(small_store.path / "volumes" / entry.id)
+    with pytest.raises(MedleyError, match="is missing, but the manifest lists it"):
+        small_store.verify(entry)
+
+
+def test_reading_a_damaged_array_is_one_sentence(small_store):
+    entry = small_store.entries()[0]
+    folder = small_store.path / "volumes" / entry.id / "input"
+    for chunk in folder.rglob("*"):
+        if chunk.is_file() and chunk.name != "zarr.json":
+            _damage(chunk, "cut")
+    with pytest.raises(MedleyError, match="cannot be read as an array of a store"):
+        small_store.input(entry)[0]

@@ -53,8 +53,8 @@ def store(tmp_path):
 
 def test_what_is_written_is_read(store):
     assert store.manifest.problem == PROBLEM
-    assert store.cases() == [WHOLE, LABEL_ONLY]
-    assert store.cases("valid") == [LABEL_ONLY]
+    listed = [[case.model_copy(update={"checksums": {}}) for case in store.cases(split)] for split in (None, "valid")]
+    assert listed == [[WHOLE, LABEL_ONLY], [LABEL_ONLY]]
     for name, values in arrays().items():
         array = store.array(WHOLE, name)
         np.testing.assert_array_equal(array[...], values)

@@ -11,6 +11,8 @@ from medley.apps import _options as options
 
 app = typer.Typer()
 PANEL = "Research"  # the heading of `medley --help`
+data = typer.Typer(no_args_is_help=True)
+app.add_typer(data, name="data", help="Inspect stores.", rich_help_panel=PANEL)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -49,6 +51,14 @@ def prepare(
         seed=seed,
         quiet=quiet,
     )
+
+
+@data.command()
+def check(store: Annotated[Path, typer.Argument(metavar="STORE", help="A store made by medley prepare.")]) -> None:
+    """List the contents of a store and compare every array with its checksum; exit code 1 if one is damaged."""
+    from medley.apps.research import check_store as run
+
+    raise typer.Exit(run(store))
 
 
 @app.command(rich_help_panel=PANEL)

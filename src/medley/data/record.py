@@ -29,6 +29,7 @@ class Entry(BaseModel):
     normalisation: the values that become 0 and 1 (`low`, `high`) and whether to clip.
     degradation: its `name` and the `parameters` that were drawn; they make the same input again.
     source: file or series it came from, relative to the prepared folder.
+    checksums: {array: CRC-32 of its values}; empty in stores of an older medley.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -44,6 +45,7 @@ class Entry(BaseModel):
     normalisation: Normalisation
     degradation: dict[str, Any]
     source: str
+    checksums: dict[str, str] = {}
 
 
 class Case(BaseModel):
@@ -58,6 +60,7 @@ class Case(BaseModel):
     labels: {classes target: name of the class}; a missing one is not there.
     maps: the map targets that are there.
     source: where it came from, relative to the prepared folder.
+    checksums: {array: CRC-32 of its values}; empty in stores of an older medley.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,6 +74,7 @@ class Case(BaseModel):
     labels: dict[str, str] = {}
     maps: tuple[str, ...] = ()
     source: str = ""
+    checksums: dict[str, str] = {}
 
 
 class Manifest(BaseModel):

@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,11 +36,38 @@ from zarr.codecs import BloscCodec
 from medley.data.record import Case, Entry, Manifest, read_manifest, write_manifest
 from medley.errors import MedleyError
 from medley.problems import Problem
+from medley.runtime.guard import reading
 from medley.runtime.locks import is_empty
 from medley.runtime.names import child
 
 # A third of zstd's size is lost, but a case is decoded in a third of its time; training decodes it again and again.
 COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+
+
+class StoredArray:
+    """An array of a store; parts of it are read when it is indexed.
+
+    Attributes
+    ----------
+    shape, dtype, chunks: of the array.
+
+    Raises
+    ------
+    MedleyError: it is not there or damaged, when it is opened or read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with reading(path, "an array of a store"):
+            self._array = zarr.open_array(path, mode="r")
+            self.shape, self.dtype, self.chunks = self._array.shape, self._array.dtype, self._array.chunks
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        with reading(self._path, "an array of a store"):
+            return np.asarray(self._array[index])
 
 
 class Store:
@@ -53,6 +81,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
+        self._verified: set[str] = set()
 
     def entries(self, split: str | None = None, task: str | None = None) -> list[Entry]:
         """The volumes of a split and a task (None: of all), in the order of the manifest."""
@@ -66,8 +95,8 @@ class Store:
         """The cases of a split (None: of all), in the order of the manifest."""
         return [case for case in self.manifest.cases if split is None or case.split == split]
 
-    def array(self, case: Case, name: str) -> zarr.Array:
-        """One array of a case: "image", a pixel target or the mask `within` which it is asked; read when indexed.
+    def array(self, case: Case, name: str) -> StoredArray:
+        """One array of a case: "image", a pixel target or the mask of its region; read when indexed.
 
         Raises
         ------
@@ -76,18 +105,42 @@ class Store:
         folder = self.path / "cases" / case.id / name
         if not folder.is_dir():
             raise MedleyError(f"{self.path}: case {case.id} has no {name}")
-        return zarr.open_array(folder, mode="r")
+        return StoredArray(folder)
 
-    def input(self, entry: Entry) -> zarr.Array:
+    def input(self, entry: Entry) -> StoredArray:
         """The degraded scan, (slice, row, column) float32 in the physical unit; slices are read when indexed."""
         return self._array(entry, "input")
 
-    def target(self, entry: Entry) -> zarr.Array:
+    def target(self, entry: Entry) -> StoredArray:
         """The good scan, like `input`."""
         return self._array(entry, "target")
 
-    def _array(self, entry: Entry, name: str) -> zarr.Array:
-        return zarr.open_array(self.path / "volumes" / entry.id / name, mode="r")
+    def verify(self, record: Entry | Case) -> None:
+        """Read all arrays of a record and compare them with their checksums.
+
+        A part of an array that is missing on disk reads as zeros; only the checksum shows it. Records are verified
+        once.
+
+        Raises
+        ------
+        MedleyError: an array is missing, cannot be read, or has other values than when it was written.
+        """
+        if record.id in self._verified:
+            return
+        folder = self.path / ("volumes" if isinstance(record, Entry) else "cases") / record.id
+        if not folder.is_dir():
+            raise MedleyError(f"{folder}: is missing, but the manifest lists it; prepare the store again")
+        for name in sorted(record.checksums or {path.name for path in folder.iterdir() if path.is_dir()}):
+            checksum = _checksum(StoredArray(folder / name))
+            if record.checksums and checksum != record.checksums[name]:
+                raise MedleyError(
+                    f"{folder / name}: has other values than when it was written (checksum {checksum}, expected "
+                    f"{record.checksums[name]}); it is damaged or incomplete: prepare the store again"
+                )
+        self._verified.add(record.id)
+
+    def _array(self, entry: Entry, name: str) -> StoredArray:
+        return StoredArray(self.path / "volumes" / entry.id / name)
 
 
 class StoreWriter:
@@ -129,15 +182,20 @@ class StoreWriter:
         entry: its description; `entry.shape` slices are expected.
         pairs: (input, target) of each slice in order, each (row, column).
         """
+        names = ("input", "target")
+        checksums = dict.fromkeys(names, 0)
         with self._new_group("volumes", entry.id) as group:
             arrays = [
                 group.create_array(name, shape=entry.shape, chunks=(1, *entry.shape[1:]), dtype="float32")
-                for name in ("input", "target")
+                for name in names
             ]
             for k, pair in enumerate(pairs):
-                for array, one in zip(arrays, pair, strict=True):
-                    array[k] = one
-        self.manifest.volumes.append(entry)
+                for name, array, one in zip(names, arrays, pair, strict=True):
+                    values = np.ascontiguousarray(one, np.float32)
+                    array[k] = values
+                    checksums[name] = zlib.crc32(values.tobytes(), checksums[name])
+        written = {name: f"{checksum:08x}" for name, checksum in checksums.items()}
+        self.manifest.volumes.append(entry.model_copy(update={"checksums": written}))
         self._named(entry.id)
 
     def add_case(self, case: Case, arrays: Mapping[str, np.ndarray]) -> None:
@@ -165,7 +223,8 @@ class StoreWriter:
         with self._new_group("cases", case.id) as group:
             for name, values in arrays.items():
                 group.create_array(name, data=values, chunks=values.shape, compressors=COMPRESSOR)
-        self.manifest.cases.append(case)
+        checksums = {name: _checksum(values) for name, values in arrays.items()}
+        self.manifest.cases.append(case.model_copy(update={"checksums": checksums}))
         self._named(case.id)
 
     def _expected(self, case: Case) -> dict[str, tuple[int, tuple[str, ...]]]:
@@ -199,6 +258,14 @@ class StoreWriter:
     def _named(self, identifier: str) -> None:
         self._done.add(identifier)
         write_manifest(self.path, self.manifest)
+
+
+def _checksum(array: np.ndarray | StoredArray) -> str:
+    """CRC-32 of the values of an array in C order, read along its first axis, as 8 hexadecimal digits."""
+    checksum = 0
+    for k in range(len(array)):
+        checksum = zlib.crc32(array[k].tobytes(), checksum)
+    return f"{checksum:08x}"
 
 
 def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

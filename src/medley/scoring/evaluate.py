@@ -41,12 +41,14 @@ def evaluate(
 
     Raises
     ------
-    MedleyError: the split has no volume of these tasks, the method does not support one, or its output is not finite.
+    MedleyError: the split has no volume of these tasks, the method does not support one, its output is not
+        finite, or the store is damaged.
     """
     entries = [entry for task in _tasks(method, store, split, tasks) for entry in store.entries(split, task)]
     total = sum(entry.shape[0] for entry in entries)
     rows, done = [], 0
     for entry in entries:
+        store.verify(entry)
         scores = []
         for slices in _chunks(entry):
             progress(done, total, f"{method.name}: {entry.id}")

@@ -54,6 +54,9 @@ def _score_predictor(
 ) -> tuple[list[ScoreRow], tuple[int, ...]]:
     """The rows, and the shape of the network's input."""
     reader = CaseReader(store, description.tasks, description.inputs)
+    cases = reader.cases(split)
+    for case in cases:
+        store.verify(case)
     rows = [
         ScoreRow(
             method=description.name,
@@ -64,7 +67,7 @@ def _score_predictor(
             split=split,
             values=values,
         )
-        for case in reader.cases(split)
+        for case in cases
         for target, values in score_case(model, reader, case, dvh=True).items()
     ]
     return rows, (reader.channels, *reader.problem.grid)
