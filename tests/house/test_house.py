@@ -62,7 +62,9 @@ def test_imports_point_down_the_layers(path: Path) -> None:
         assert below or other in EVERYWHERE or (here, other) in ALLOWED, f"{here} must not import {other}"
 
 
-@pytest.mark.parametrize("name", ["Plan", "Job", "Method", "Comparison", "Table", "Bottleneck", "Patient", "AIR"])
+@pytest.mark.parametrize(
+    "name", ["Plan", "Job", "Method", "Comparison", "Prediction", "Table", "Bottleneck", "Patient", "AIR"]
+)
 def test_a_name_has_one_definition(name: str) -> None:
     pattern = re.compile(rf"^(?:class {name}\b|{name}(?:: [^=]+)? = )", flags=re.MULTILINE)
     assert len([path.name for path in SOURCES if pattern.search(path.read_text())]) <= 1
