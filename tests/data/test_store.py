@@ -51,7 +51,7 @@ def test_other_settings_are_refused_and_named(small_store):
 
 def test_a_folder_of_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(MedleyError, match="holds no medley store"):
+    with pytest.raises(MedleyError, match="contains no medley store"):
         StoreWriter(tmp_path, {})
 
 

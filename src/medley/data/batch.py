@@ -22,7 +22,8 @@ class Sample:
     input: (C, *spatial) float32, normalised to [0, 1]; above 1 only where the task's normalisation does not clip.
     targets: {name: array}; a restoration sample has the one target "image", (1, H, W). What is missing is absent.
     task: its name; a problem's name where several things are asked at once.
-    counts: {name: array of bool}, what of a target may be learnt from; a target that is not named counts as a whole.
+    counts: {name: array of bool}, which parts of a target are used in the loss; a target without an entry is used
+        completely.
     """
 
     input: np.ndarray

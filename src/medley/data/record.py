@@ -102,7 +102,7 @@ def read_manifest(path: Path) -> Manifest:
         text = file.read_bytes()
     except OSError:
         raise MedleyError(
-            f"{path} is no medley store (it has no manifest.json); make one with `medley prepare`"
+            f"{path} is not a medley store (it has no manifest.json); make one with `medley prepare`"
         ) from None
     try:
         manifest = Manifest.model_validate_json(text)

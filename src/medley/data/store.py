@@ -144,7 +144,7 @@ class Store:
 
 
 class StoreWriter:
-    """A store being made. Opening it on an unfinished store goes on with that store.
+    """A store being written. Opening it on an unfinished store continues that store.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ class StoreWriter:
                     f"or another folder"
                 )
         elif self.path.exists() and not is_empty(self.path):
-            raise MedleyError(f"{self.path} is not empty and holds no medley store; choose an empty or a new folder")
+            raise MedleyError(f"{self.path} is not empty and contains no medley store; choose an empty or a new folder")
         else:
             self.manifest = Manifest(settings=settings, problem=problem)
         self._done = {one.id for one in self.manifest.volumes} | {one.id for one in self.manifest.cases}

@@ -1,7 +1,7 @@
 """Layout "dicom_rt": radiotherapy plans of any clinic, as its planning system exports them.
 
 Below SOURCE, in folders of any kind, lie for each patient and study one CT series, one RTSTRUCT and one RTDOSE (or only
-one of the two); RTPLAN is looked at for the prescription. What belongs together is told by PatientID and
+one of the two); RTPLAN is looked at for the prescription. Files that belong together are recognised by PatientID and
 StudyInstanceUID. The table `structures.csv` in SOURCE says what the names of structures stand for (`structure_names`).
 """
 
