@@ -314,3 +314,32 @@ def test_a_voxel_listed_twice_is_refused(tmp_path):
     path.write_text(",data\n5,1.0\n7,2.0\n5,3.0\n")
     with pytest.raises(MedleyError, match=r"dose\.csv: lists voxel 5 twice"):
         _sparse(path, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("ct", np.full((8, 8, 8), "a")),
+        ("dose", np.ones((8, 8, 8), complex)),
+        ("masks", np.ones((8, 8, 8))),
+        ("voxel_dimensions", np.array(["3", "3", "3"])),
+        ("voxel_dimensions", np.array([3.0, np.inf, 3.0])),
+        ("voxel_dimensions", np.array([3.0, 1e9, 3.0])),
+    ],
+)
+def test_wrong_types_and_voxel_sizes_are_refused(tmp_path, name, array):
+    path = tmp_path / "pt_1.npz"
+    shape = (8, 8, 8)
+    arrays = {"ct": np.full(shape, 1000.0), "dose": np.ones(shape), "masks": np.full(shape, 1 << 10, np.uint16)}
+    np.savez(path, **{**arrays, "voxel_dimensions": np.array([3.0, 3.0, 3.0]), name: array})
+    with pytest.raises(MedleyError, match=rf"pt_1\.npz: ({name} has the type|the size of a voxel is)"):
+        read_patient(path, 8)
+
+
+def test_an_index_beyond_64_bits_is_refused(tmp_path):
+    from medley.data.layouts.openkbp import _sparse
+
+    path = tmp_path / "ct.csv"
+    path.write_text(f",data\n{2**70},1.0\n")
+    with pytest.raises(MedleyError, match=r"ct\.csv: cannot be read"):
+        _sparse(path, 8)

@@ -35,7 +35,9 @@ MASKS = (*ORGANS, *PTVS, REGION)  # in the order of the bits of the compact file
 SIDE = 128  # of the challenge's files
 CT_LIMITS = 0, 4095  # the challenge's advice; above lie a few voxels of metal
 # What numpy raises on files it cannot read; a TypeError on a single array under the name of several.
-BROKEN = (OSError, EOFError, ValueError, IndexError, TypeError, StopIteration, zipfile.BadZipFile, zlib.error)
+BROKEN = (
+    OSError, EOFError, ValueError, IndexError, TypeError, ArithmeticError, StopIteration, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
 STORED_OFFSET = -1000  # the files store HU + 1000
 STORED_CT = 0, 65535  # HU + 1000; metal ends at 32743 in the published files
 DOSES = 0, 200  # Gy; the highest dose of the published plans is below 90
@@ -217,6 +219,9 @@ def _header(path: Path) -> tuple[int, tuple[float, ...]]:
 def _from_npz(path: Path, side: int) -> OpenKbpPatient:
     with _reading(path), path.open("rb") as raw, np.load(raw) as file:
         arrays = {name: file[name] for name in file.files}
+        for name, array in arrays.items():
+            if array.dtype.kind not in ("iu" if name == "masks" else "iuf"):
+                raise MedleyError(f"{path}: {name} has the type {array.dtype}, expected numbers; fetch it again")
         ct, bits, voxel = arrays["ct"], arrays["masks"], arrays["voxel_dimensions"]
     dose = arrays["dose_mgy"] / 1000 if "dose_mgy" in arrays else arrays.get("dose")
     for name, array in (("ct", ct), ("masks", bits), ("dose", dose)):
@@ -264,7 +269,7 @@ def _voxel_from_csv(path: Path) -> tuple[float, ...]:
 
 
 def _voxel(values: np.ndarray, path: Path) -> tuple[float, ...]:
-    if values.shape != (3,) or not (values > 0).all():
+    if values.shape != (3,) or values.dtype.kind not in "fiu" or not ((values > 1e-3) & (values < 1e3)).all():
         raise MedleyError(f"{path}: the size of a voxel is {values.tolist()}, expected three numbers of mm")
     return tuple(float(mm) for mm in values)
 
