@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,12 +82,10 @@ def _grey(image: Image.Image, path: Path) -> np.ndarray:
 def _open(path: Path) -> Iterator[Image.Image]:
     """The picture, turned upright; nothing is decoded if it is too large."""
     try:
-        with reading(path, "a picture"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.width * image.height > _LARGEST:
-                    raise Image.DecompressionBombError
-                yield ImageOps.exif_transpose(image)
+        with reading(path, "a picture"), Image.open(path) as image:
+            if image.width * image.height > _LARGEST:
+                raise Image.DecompressionBombError
+            yield ImageOps.exif_transpose(image)
     except MedleyError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise MedleyError(f"{path}: is no picture; expected {', '.join(PHOTOGRAPHS)}") from error

@@ -12,8 +12,6 @@ slice); cases have them in the order of medley.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from medley.data.layouts.study import SPLITS, CaseData, CaseFiles, split_by_name
 from medley.errors import MedleyError
 from medley.geometry.resampling import to_size
 from medley.problems import Problem, Target
-from medley.runtime.atomic import one_line
+from medley.runtime.guard import reading
 
 ORGANS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible")
 PTVS = ("PTV56", "PTV63", "PTV70")
@@ -34,10 +32,6 @@ REGION = "possible_dose"
 MASKS = (*ORGANS, *PTVS, REGION)  # in the order of the bits of the compact files
 SIDE = 128  # of the challenge's files
 CT_LIMITS = 0, 4095  # the challenge's advice; above lie a few voxels of metal
-# What numpy raises on files it cannot read; a TypeError on a single array under the name of several.
-BROKEN = (
-    OSError, EOFError, ValueError, IndexError, TypeError, ArithmeticError, StopIteration, zipfile.BadZipFile, zlib.error
-)  # fmt: skip
 STORED_OFFSET = -1000  # the files store HU + 1000
 STORED_CT = 0, 65535  # HU + 1000; metal ends at 32743 in the published files
 DOSES = 0, 200  # Gy; the highest dose of the published plans is below 90
@@ -255,8 +249,8 @@ def _sparse(path: Path, side: int, *, mask: bool = False) -> np.ndarray:
         values = 1 if mask else np.array([line[1] for line in lines], np.float64)
     if index.size and not 0 <= index.min() <= index.max() < side**3:
         raise MedleyError(f"{path}: names voxel {index.max()}, but {side} x {side} x {side} voxels are expected")
-    if len(np.unique(index)) < len(index):
-        listed, counts = np.unique(index, return_counts=True)
+    listed, counts = np.unique(index, return_counts=True)
+    if (counts > 1).any():
         raise MedleyError(f"{path}: lists voxel {listed[counts > 1][0]} twice; fetch it again")
     dense = np.zeros(side**3)
     dense[index] = values
@@ -276,13 +270,14 @@ def _voxel(values: np.ndarray, path: Path) -> tuple[float, ...]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What the libraries raise on files they cannot read becomes one sentence."""
-    try:
-        yield
-    except KeyError as error:
-        raise MedleyError(f"{path}: has no array {error}; expected ct, masks, voxel_dimensions and dose") from None
-    except BROKEN as error:
-        raise MedleyError(f"{path}: cannot be read as OpenKBP's ({one_line(error)}); fetch it again") from None
+    """The shared guard around readers; a missing array or file is named."""
+    with reading(path, "an OpenKBP file"):
+        try:
+            yield
+        except KeyError as error:
+            raise MedleyError(f"{path}: has no array {error}; expected ct, masks, voxel_dimensions and dose") from None
+        except FileNotFoundError:
+            raise MedleyError(f"{path}: cannot be read, it does not exist; fetch the patient again") from None
 
 
 def _turned(array: np.ndarray) -> np.ndarray:
