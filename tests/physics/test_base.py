@@ -52,7 +52,7 @@ def test_whole_numbers_are_drawn_whole():
         ("ct-low-dose", {"dose": (0.5, 0.2)}, "low <= high"),
         ("ct-low-dose", {"dose": (0.1, 0.2, 0.3)}, "low <= high"),
         ("ct-low-dose", {"dose": (0.1, 2)}, "dose"),
-        ("ct-low-dose", {"electronic": (0, 5)}, "0 < low"),
+        ("ct-low-dose", {"electronic": (-1, 5)}, r"electronic of ct-low-dose is \[-1, 5\], but both ends of the range"),
         ("ct-low-dose", {"photons": 1e5, "noise_index": 10}, "one of the two"),
         ("mr-truncation", {"keep": -0.1}, "keep"),
         ("mr-truncation", {"noise": -1}, "noise of mr-truncation is -1, but it must be a number from 0 upwards"),

@@ -1,4 +1,4 @@
-"""How good scans become bad ones: low-dose CT, truncated MR, low-count PET."""
+"""Simulated degradations of good scans: low-dose CT, truncated MR, low-count PET."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DEGRADATIONS", "Degradation", "LowCountPET", "LowDoseCT", "Truncated
 
 
 def create_degradation(name: str, **parameters: Any) -> Degradation:
-    """The degradation of that name; what is not given has its default, and a (low, high) pair is drawn from.
+    """The degradation of that name; what is not given has its default; ranges and lists of names are drawn from.
 
     Raises
     ------

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 
 from medley.errors import MedleyError
+from medley.physics.parameters import Limits, Parameter, check_value
 from medley.runtime.text import did_you_mean
 from medley.volume import Slices, Volume
 
@@ -21,82 +20,74 @@ Spacing = tuple[float, float]
 _Work = Callable[[torch.Tensor, int, Mapping[str, Any], Spacing], torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The default and the valid values of a parameter: low < value <= high; with `closed` also low itself.
-
-    `optional` parameters may be None; `whole` ones must be integers.
-    """
-
-    default: float | None
-    low: float
-    high: float = math.inf
-    closed: bool = False
-    whole: bool = False
-    optional: bool = False
-
-    def holds(self, value: Any) -> bool:
-        """Whether a value is valid."""
-        if value is None:
-            return self.optional
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return False
-        if self.whole and not isinstance(value, int):
-            return False
-        return (self.low <= value if self.closed else self.low < value) and value <= self.high
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        low = f"{'from' if self.closed else 'above'} {self.low:g}"
-        high = f" to {self.high:g}" if math.isfinite(self.high) else " upwards" if self.closed else ""
-        return f"{kind} {low}{high}"
-
-
 _SEED = Limits(None, 0, closed=True, whole=True)
+_CLEAN = Limits(0.0, 0, 1, closed=True)
 
 
 class Degradation(ABC):
     """A simulated loss of image quality, with its parameters.
 
-    A number may be given as a pair (low, high); then `draw` draws it uniformly on a logarithmic scale. The result of
-    `draw` is plain JSON and complete, including the random seed of the noise, so that `apply` can be repeated. The
-    noise of slice k depends only on (seed, k). With the same processor and versions, results are bit-identical whether
-    a scan is in memory or streamed, and for every number of slices at a time.
+    A number may be given as a range [low, high] and a name as a list of names; `draw` then draws one value for each
+    scan, as `Limits` and `Names` describe. The result of `draw` is plain JSON and complete, including the random seed
+    of the noise, so that `apply` can be repeated. The noise of slice k depends only on (seed, k). With the same
+    processor and versions, results are bit-identical whether a scan is in memory or streamed, and for every number of
+    slices at a time.
+
+    Where no quality is lost (`none`), `apply` and `reference` give the same values.
+
+    Attributes
+    ----------
+    limits: the parameters of this kind of degradation.
+    none: the parameters of no degradation.
+    strength_name: what `strength` returns.
+    clean: the share of scans that are not degraded; these are drawn with the parameters `none`. 0 by default.
     """
 
     name: ClassVar[str]
     modality: ClassVar[str]  # as in DICOM
-    limits: ClassVar[Mapping[str, Limits]]
+    limits: ClassVar[Mapping[str, Parameter]]
+    none: ClassVar[Mapping[str, Any]]
+    strength_name: ClassVar[str]
     _pixels_at_once: ClassVar[int] = 1 << 20  # limits the memory; the result does not depend on it
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, *, clean: float = 0.0, **parameters: Any) -> None:
         unknown = [name for name in parameters if name not in self.limits]
         if unknown:
-            known = f"{', '.join(self.limits)}{did_you_mean(unknown[0], self.limits)}"
+            known = f"{', '.join(self.limits)}, clean{did_you_mean(unknown[0], [*self.limits, 'clean'])}"
             raise MedleyError(f"{self.name} has no parameter {unknown[0]!r}; it has {known}")
+        check_value(_CLEAN, f"clean of {self.name}", clean)
+        self.clean = clean
         self.parameters = {name: parameters.get(name, limits.default) for name, limits in self.limits.items()}
         for name, value in self.parameters.items():
-            if isinstance(value, list | tuple):
-                self._check_range(name, value)
-            else:
-                self._check(name, value, self.limits[name])
+            self.limits[name].check(f"{name} of {self.name}", value)
         self._check_together(self.parameters)
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Parameters for one scan, as plain JSON values, including the random seed of the noise.
-
-        Numbers that were given as a pair are drawn from that range, uniformly on a logarithmic scale.
-        """
+        """Parameters for one scan, as plain JSON values, including the random seed of the noise."""
         drawn: dict[str, Any] = {"seed": int(rng.integers(2**32))}
-        for name, value in self.parameters.items():
-            if isinstance(value, list | tuple):
-                value = float(np.clip(np.exp(rng.uniform(*np.log(value))), *value))
-                value = round(value) if self.limits[name].whole else value
-            drawn[name] = value
-        return drawn
+        drawn |= {name: self.limits[name].draw(value, rng) for name, value in self.parameters.items()}
+        if self.clean and rng.random() < self.clean:
+            drawn |= self.none
+        implied = {name: limits.default for name, limits in self.limits.items() if limits.implied}
+        return {name: value for name, value in drawn.items() if name not in implied or value != implied[name]}
+
+    @classmethod
+    @abstractmethod
+    def strength(cls, parameters: Mapping[str, Any]) -> float:
+        """The strength of drawn parameters as one number, `strength_name`; 1 is no degradation.
+
+        Raises
+        ------
+        MedleyError: invalid parameters.
+        """
 
     def apply(
-        self, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None = None, *, first_slice: int = 0
+        self,
+        image: Image,
+        parameters: Mapping[str, Any],
+        spacing: Sequence[float] | None = None,
+        *,
+        first_slice: int = 0,
     ) -> Image:
         """The degraded image.
 
@@ -105,7 +96,7 @@ class Degradation(ABC):
         image: a Volume (a streamed one stays streamed), or an array (slice, row, column) or (row, column), float32, in
             the unit of the modality.
         parameters: as `draw` returned them.
-        spacing: (row_mm, column_mm) of an array; not needed for a Volume.
+        spacing: (row_mm, column_mm) or (slice_mm, row_mm, column_mm) of an array; not needed for a Volume.
         first_slice: index of the array's first slice in its scan, if a scan is processed in pieces.
 
         Returns
@@ -119,7 +110,12 @@ class Degradation(ABC):
         return self._run(self._degrade, image, parameters, spacing, first_slice)
 
     def reference(
-        self, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None = None, *, first_slice: int = 0
+        self,
+        image: Image,
+        parameters: Mapping[str, Any],
+        spacing: Sequence[float] | None = None,
+        *,
+        first_slice: int = 0,
     ) -> Image:
         """The target that belongs to the result of `apply` with the same arguments: here the image itself."""
         return image
@@ -130,10 +126,25 @@ class Degradation(ABC):
     ) -> torch.Tensor:
         """(N, rows, columns) float32 -> degraded, same shape; `first` is the index of the first slice in its scan."""
 
+    def _measure(self, slices: Iterable[np.ndarray], parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters, completed by what has to be measured in the scan before its first slice is degraded."""
+        return parameters
+
+    def _combine(
+        self, slices: Iterator[np.ndarray], parameters: Mapping[str, Any], slice_mm: float | None
+    ) -> Iterator[np.ndarray]:
+        """The last step, across slices, for slices `slice_mm` apart (None: unknown): here nothing is done."""
+        return slices
+
     def _run(
-        self, work: _Work, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None, first: int
+        self,
+        work: _Work,
+        image: Image,
+        parameters: Mapping[str, Any],
+        spacing: Sequence[float] | None,
+        first: int,
     ) -> Image:
-        self._check_drawn(parameters)
+        parameters = self.complete(parameters)
         if isinstance(image, Volume):
             return self._run_volume(work, image, parameters)
         if spacing is None:
@@ -143,19 +154,32 @@ class Degradation(ABC):
                 f"an image is (row, column) or (slice, row, column), but this array has shape {image.shape}"
             )
         stack = image if image.ndim == 3 else image[None]
-        pieces = self._pieces(work, iter(stack), stack.shape, first, parameters, spacing)
-        return np.stack(list(pieces)).reshape(image.shape) if stack.size else image
+        slices = self._slices(work, stack, stack.shape, first, parameters, spacing)
+        return np.stack(list(slices)).reshape(image.shape) if stack.size else image
 
     def _run_volume(self, work: _Work, volume: Volume, parameters: Mapping[str, Any]) -> Volume:
         if volume.modality not in ("", self.modality):
             raise MedleyError(f"{self.name} is for {self.modality} scans, but this one is {volume.modality}")
-        spacing = volume.spacing[1:]
 
         def make() -> Iterator[np.ndarray]:
-            return self._pieces(work, iter(volume.data), volume.shape, 0, parameters, spacing)
+            return self._slices(work, volume.data, volume.shape, 0, parameters, volume.spacing)
 
         slices = Slices(volume.shape, make)
         return volume.with_data(slices if isinstance(volume.data, Slices) else np.asarray(slices))
+
+    def _slices(
+        self,
+        work: _Work,
+        data: np.ndarray | Slices,
+        shape: tuple[int, ...],
+        first: int,
+        parameters: Mapping[str, Any],
+        spacing: Sequence[float],
+    ) -> Iterator[np.ndarray]:
+        *between, row_mm, column_mm = spacing
+        parameters = self._measure(data, parameters)
+        pieces = self._pieces(work, iter(data), shape, first, parameters, (row_mm, column_mm))
+        return self._combine(pieces, parameters, between[0] if between else None)
 
     def _pieces(
         self,
@@ -176,24 +200,25 @@ class Degradation(ABC):
                 yield from work(stack, first, parameters, spacing).numpy()
             first += len(batch)
 
-    def _check_drawn(self, parameters: Mapping[str, Any]) -> None:
-        for name, limits in {"seed": _SEED, **self.limits}.items():
-            if name not in parameters:
-                raise MedleyError(f"the parameters of {self.name} lack {name!r}; take them from draw()")
-            self._check(name, parameters[name], limits)
-        self._check_together(parameters)
+    @classmethod
+    def complete(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Recorded parameters with those that a record may lack, in the order of `limits`.
 
-    def _check_range(self, name: str, ends: Sequence[Any]) -> None:
-        for end in ends:
-            self._check(name, end, self.limits[name])
-        if len(ends) != 2 or None in ends or not 0 < ends[0] <= ends[1]:
-            raise MedleyError(f"{name} of {self.name} is {ends}, but a range is (low, high) with 0 < low <= high")
+        Raises
+        ------
+        MedleyError: invalid parameters.
+        """
+        completed: dict[str, Any] = {}
+        for name, limits in {"seed": _SEED, **cls.limits}.items():
+            if name not in parameters and not limits.implied:
+                raise MedleyError(f"the parameters of {cls.name} lack {name!r}; take them from draw()")
+            completed[name] = parameters.get(name, limits.default)
+            check_value(limits, f"{name} of {cls.name}", completed[name])
+        cls._check_together(completed)
+        return completed
 
-    def _check(self, name: str, value: Any, limits: Limits) -> None:
-        if not limits.holds(value):
-            raise MedleyError(f"{name} of {self.name} is {value!r}, but it must be {limits}")
-
-    def _check_together(self, parameters: Mapping[str, Any]) -> None:  # noqa: B027
+    @classmethod  # noqa: B027
+    def _check_together(cls, parameters: Mapping[str, Any]) -> None:
         """Raise a MedleyError if parameters cannot be combined."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, ClassVar
@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch.nn.functional import pad
 
-from medley.physics.base import Degradation, Image, Limits, Spacing, noise_generator
+from medley.physics.base import Degradation, Image, Spacing, noise_generator
+from medley.physics.parameters import Limits
 from medley.physics.radon import ParallelBeam, half_turn
 
 MOST_VIEWS = 240  # over half a turn
@@ -31,7 +32,8 @@ class LowCountPET(Degradation):
 
     Parameters
     ----------
-    reduction: factor by which the counts are reduced, at least 1.
+    reduction: factor by which the counts are reduced, at least 1; a range is drawn from on a logarithmic scale. At
+        reduction 1 nothing is simulated: both images are the scan itself.
     counts: coincidences of the full-count scan per square centimetre of the slice at 1 SUV, so that a crop is about as
         noisy as the same region of a whole slice.
     iterations, subsets: of OSEM.
@@ -42,17 +44,29 @@ class LowCountPET(Degradation):
     name = "pet-low-count"
     modality = "PT"
     limits: ClassVar = {
-        "reduction": Limits(10, 1, 1e6, closed=True),
-        "counts": Limits(3000.0, 0, 1e9),
+        "reduction": Limits(10, 1, 1e6, closed=True, logarithmic=True),
+        "counts": Limits(3000.0, 0, 1e9, logarithmic=True),
         "iterations": Limits(3, 1, 1000, closed=True, whole=True),
         "subsets": Limits(8, 1, 64, closed=True, whole=True),
         "psf_mm": Limits(5.0, 0, 100, closed=True),
         "filter_mm": Limits(4.0, 0, 100, closed=True),
     }
+    none: ClassVar = {"reduction": 1.0}
+    strength_name = "reduction of the counts"
     _pixels_at_once = 1 << 18
 
+    @classmethod
+    def strength(cls, parameters: Mapping[str, Any]) -> float:
+        """The factor by which the counts are reduced."""
+        return float(cls.complete(parameters)["reduction"])
+
     def reference(
-        self, image: Image, parameters: Mapping[str, Any], spacing: Spacing | None = None, *, first_slice: int = 0
+        self,
+        image: Image,
+        parameters: Mapping[str, Any],
+        spacing: Sequence[float] | None = None,
+        *,
+        first_slice: int = 0,
     ) -> Image:
         """The reconstruction of all counts; `apply` uses a subset of them."""
         return self._run(partial(self._scan, thinned=False), image, parameters, spacing, first_slice)
@@ -65,6 +79,8 @@ class LowCountPET(Degradation):
     def _scan(
         self, slices: torch.Tensor, first: int, parameters: Mapping[str, Any], spacing: Spacing, thinned: bool
     ) -> torch.Tensor:
+        if parameters["reduction"] == 1:
+            return slices
         shape = (slices.shape[1], slices.shape[2])
         subsets = scanner(shape, spacing, parameters["counts"], parameters["subsets"], parameters["psf_mm"])
         activity = slices.clamp(min=0)
@@ -105,7 +121,6 @@ class Subset:
         return blur(self.beam.back_project(sinograms * self.scale), self.psf_mm, self.beam.spacing)
 
 
-@lru_cache(maxsize=2)  # the projector is made once per scan, not for each piece of it
 def scanner(shape: tuple[int, int], spacing: Spacing, counts: float, subsets: int, psf_mm: float) -> list[Subset]:
     """The views of a slice in `subsets` subsets, which together give `counts` per square centimetre at 1 SUV.
 
@@ -113,10 +128,15 @@ def scanner(shape: tuple[int, int], spacing: Spacing, counts: float, subsets: in
     `MOST_VIEWS`, rounded up to a multiple of `subsets`; the views of each subset are evenly spaced.
     """
     views = subsets * math.ceil(min(MOST_VIEWS, math.pi / 2 * max(shape)) / subsets)
-    angles = half_turn(views)
-    beams = [ParallelBeam(shape, spacing, angles[k::subsets]) for k in range(subsets)]
+    beams = _beams(shape, spacing, views, subsets)
     # the rays of a view sum to (sum of the image) * (pixel area) / (bin width), in mm; 100 mm^2 = 1 cm^2
     return [Subset(beam, psf_mm, counts / 100 * beam.bin_mm / views) for beam in beams]
+
+
+@lru_cache(maxsize=2)  # a projector is made once per scan, not for each piece of it
+def _beams(shape: tuple[int, int], spacing: Spacing, views: int, subsets: int) -> list[ParallelBeam]:
+    angles = half_turn(views)
+    return [ParallelBeam(shape, spacing, angles[k::subsets]) for k in range(subsets)]
 
 
 def osem(subsets: list[Subset], counts: list[torch.Tensor], image: torch.Tensor, iterations: int) -> torch.Tensor:

@@ -15,6 +15,8 @@ import torch
 from scipy.sparse import csc_matrix, csr_matrix
 from torch.nn.functional import grid_sample
 
+from medley.physics.kernels import kernel_window
+
 # Number of points interpolated at once: enough to keep all cores busy, few enough to stay in the processor's cache.
 _POINTS = 1 << 17
 # Up to this number of weights, the operator is stored as a sparse matrix (8 bytes per weight), which is many times
@@ -68,16 +70,18 @@ class ParallelBeam:
             return torch.cat([adjoint(one[None])[0] for one in sinograms])
         return _multiply(self._matrix.T, sinograms).reshape(len(sinograms), *self.shape)
 
-    def filtered_back_projection(self, sinograms: torch.Tensor) -> torch.Tensor:
+    def filtered_back_projection(self, sinograms: torch.Tensor, kernel: str = "ramp") -> torch.Tensor:
         """The image with the given line integrals: (N, views, bins) -> (N, rows, columns), per mm.
 
         The views must be spaced evenly over half a turn. The ramp filter is sampled in space, so that the mean is
-        correct, and the filtered views are interpolated linearly.
+        correct, and multiplied by the window of the kernel (see `kernel_window`). The filtered views are interpolated
+        linearly.
 
         Source: Kak and Slaney, Principles of Computerized Tomographic Imaging (1988), sec. 3.3.3, eq. 61.
         """
         length = 1 << (2 * self.bins - 1).bit_length()  # long enough that the convolution does not wrap around
-        ramp = torch.fft.rfft(_ramp(length, self.bin_mm)).real
+        nyquist = torch.linspace(0, 1, length // 2 + 1, dtype=torch.float64)
+        ramp = torch.fft.rfft(_ramp(length, self.bin_mm)).real * kernel_window(kernel, nyquist)
         filtered = torch.empty_like(sinograms)
         for result, one in zip(filtered, sinograms, strict=True):  # the rounding of a larger FFT could depend on N
             result[...] = torch.fft.irfft(torch.fft.rfft(one.double(), length) * ramp, length)[:, : self.bins]
