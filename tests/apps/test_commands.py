@@ -84,6 +84,19 @@ def test_degrade_writes_its_parameters_and_a_seed_gives_the_same_scan_again(medl
     assert "seed" in record["degradation"]["parameters"]
 
 
+def test_degrade_draws_from_ranges_and_refuses_reversed_ones(medley, ct_nifti, tmp_path) -> None:
+    out = tmp_path / "a.nii.gz"
+    ranges = ("--set", "dose=[0.05, 1.0]", "--set", "kernel=[hann-0.8, shepp-logan]")
+    assert medley("degrade", ct_nifti, "-o", out, "-t", "ct-denoise", *ranges, "--seed", "5").code == 0
+    drawn = json.loads((tmp_path / "a.nii.gz.json").read_text())["degradation"]["parameters"]
+    assert 0.05 <= drawn["dose"] <= 1
+    assert drawn["kernel"] in ("hann-0.8", "shepp-logan")
+    done = medley("degrade", ct_nifti, "-o", tmp_path / "b.nii.gz", "-t", "ct-denoise", "--set", "dose=[1, 0.05]")
+    assert done.code == 1
+    assert "dose of ct-low-dose is [1, 0.05], but a range is [low, high] with low <= high" in done.err
+    assert not (tmp_path / "b.nii.gz").exists()
+
+
 def test_degrade_refuses_other_modalities_several_scans_and_unknown_settings(
     medley, ct_series, ct_nifti, tmp_path
 ) -> None:

@@ -112,6 +112,35 @@ def test_other_settings_do_not_mix_with_a_store(scans, tmp_path):
         prepare("folder", scans, tmp_path / "store", degradations={"ct-denoise": {"dose": 0.5}})
 
 
+RANGES = {
+    "ct-denoise": {"dose": (0.05, 1.0), "kernel": ("ramp", "hann-0.8")},
+    "mr-sr": {"keep": (0.25, 1), "partial_fourier": (0.6, 1), "noise_percent": (0, 3)},
+    "pet-denoise": {"reduction": (2, 20), "psf_mm": (4, 7)},
+}
+
+
+def test_ranges_are_drawn_for_every_scan_and_a_store_can_be_continued(scans, tmp_path):
+    store = prepare("folder", scans, tmp_path / "store", degradations=RANGES)
+    drawn = {entry.task: entry.degradation["parameters"] for entry in store.entries()}
+    for task, options in RANGES.items():
+        for name, (*given,) in options.items():
+            value = drawn[task].get(name, "ramp")  # the default kernel is not recorded
+            assert value in given if isinstance(given[0], str) else given[0] <= value <= given[1]
+    before = (store.path / "manifest.json").read_bytes()
+    prepare("folder", scans, tmp_path / "store", degradations=RANGES)
+    assert (store.path / "manifest.json").read_bytes() == before
+    again = prepare("folder", scans, tmp_path / "again", degradations=RANGES)
+    for one, other in zip(store.entries(), again.entries(), strict=True):
+        assert one.degradation == other.degradation
+        assert np.array_equal(store.input(one)[:], again.input(other)[:])
+
+
+def test_a_reversed_range_is_refused_before_anything_is_written(scans, tmp_path):
+    with pytest.raises(MedleyError, match=r"reduction of pet-low-count is \[20, 2\], but a range is \[low, high\]"):
+        prepare("folder", scans, tmp_path / "store", degradations={"pet-denoise": {"reduction": [20, 2]}})
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_person_in_two_splits_is_refused(scans, tmp_path):
     (scans / "sources.csv").write_text("file,subject\nct/train/a.nii.gz,Ann\npet/valid/c.nii.gz,Ann\n")
     with pytest.raises(MedleyError, match="subject Ann is in 'train' and in 'valid'"):

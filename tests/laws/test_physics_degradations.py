@@ -11,7 +11,15 @@ from medley.volume import Slices, Volume
 
 SPACING = (4.0, 3.0)
 AFFINE = np.array([[0, 0, -3.0, 40], [0, 4.0, 0, -10], [5.0, 0, 0, 7], [0, 0, 0, 1]])
-OPTIONS = {"ct-low-dose": {"dose": (0.1, 0.5)}, "mr-truncation": {"noise": 5.0}, "pet-low-count": {"counts": 300.0}}
+OPTIONS = [
+    ("ct-low-dose", {"dose": (0.1, 0.5)}),
+    ("ct-low-dose", {"dose": 0.1, "kernel": ["shepp-logan", "hann-0.8"], "scan_noise": "counted"}),
+    ("mr-truncation", {"noise": 5.0}),
+    ("mr-truncation", {"keep": (0.2, 0.5), "keep_columns": (0.2, 0.5), "noise_percent": (1, 5), "signal": 400.0}),
+    ("mr-truncation", {"partial_fourier": (0.55, 0.7), "phase": "columns", "noise": (2.0, 9.0)}),
+    ("pet-low-count", {"counts": 300.0}),
+    ("pet-low-count", {"reduction": (2, 20), "psf_mm": (3.0, 8.0), "counts": 300.0}),
+]
 
 
 def scan(name: str, slices: int = 5, rows: int = 36, columns: int = 44) -> np.ndarray:
@@ -25,10 +33,26 @@ def scan(name: str, slices: int = 5, rows: int = 36, columns: int = 44) -> np.nd
     return (low + scale * stack).astype(np.float32)
 
 
-@pytest.fixture(params=list(DEGRADATIONS))
+@pytest.fixture(params=OPTIONS, ids=lambda case: " ".join([case[0], *case[1]]))
 def case(request):
-    degradation = create_degradation(request.param, **OPTIONS[request.param])
-    return degradation, scan(request.param), degradation.draw(np.random.default_rng(3))
+    name, options = request.param
+    degradation = create_degradation(name, **options)
+    return degradation, scan(name), degradation.draw(np.random.default_rng(3))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"slice_mm": 12.0}, {"kernel": "hann-0.5"}, {"psf_mm": 8.0}, {"phase": "columns"}]
+)
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_at_the_strength_none_the_degraded_scan_is_the_reference(name, options):
+    kind = DEGRADATIONS[name]
+    image = scan(name)
+    parameters = create_degradation(name).draw(np.random.default_rng(0))
+    none = {**parameters, **kind.none, **{key: value for key, value in options.items() if key in kind.limits}}
+    bad, good = (f(image, none, (5.0, *SPACING)) for f in (kind().apply, kind().reference))
+    assert np.array_equal(bad, good)
+    assert "slice_mm" in none or np.array_equal(bad, image)
+    assert kind.strength(none) == 1
 
 
 def test_it_changes_the_scan_and_stays_finite(case):

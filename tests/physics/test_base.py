@@ -1,5 +1,6 @@
 """Drawing parameters, and what is refused."""
 
+import json
 import math
 
 import numpy as np
@@ -20,24 +21,80 @@ def test_every_task_has_its_degradation():
         assert {name: drawn[name] for name in options} == options
 
 
-def test_a_pair_is_drawn_evenly_on_a_logarithmic_scale():
-    degradation = create_degradation("ct-low-dose", dose=(0.01, 1.0), noise_index=[10, 20])
+RECORDS = {
+    "ct-low-dose": {"dose": 0.25, "photons": None, "noise_index": 22.0, "electronic": 3.0},
+    "mr-truncation": {"keep": 0.25, "noise": 0.0},
+    "pet-low-count": {
+        "reduction": 10, "counts": 3000.0, "iterations": 3, "subsets": 8, "psf_mm": 5.0, "filter_mm": 4.0,
+    },
+}  # fmt: skip
+RANGES = {
+    "ct-low-dose": {"dose": [0.05, 1.0], "kernel": ["ramp", "shepp-logan", "hann-0.8"], "slice_mm": [1, 5]},
+    "mr-truncation": {"keep": [0.25, 1], "keep_columns": [0.25, 1], "partial_fourier": [0.6, 1], "noise": [0, 9]},
+    "pet-low-count": {"reduction": [2, 20], "psf_mm": [3, 8], "iterations": [2, 4]},
+}
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_the_papers_settings_are_recorded_as_ever(name):
+    """The same seed and no other keys than in stores of earlier versions, which remain valid records."""
+    drawn = create_degradation(name).draw(np.random.default_rng(7))
+    assert drawn == {"seed": int(np.random.default_rng(7).integers(2**32)), **RECORDS[name]}
+    assert list(DEGRADATIONS[name].complete(drawn)) == ["seed", *DEGRADATIONS[name].limits]
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_ranges_are_drawn_within_their_ends_and_recorded_as_single_values(name):
+    degradation = create_degradation(name, **RANGES[name])
+    rng = np.random.default_rng(0)
+    drawn = [degradation.draw(rng) for _ in range(50)]
+    for key, (*given,) in RANGES[name].items():
+        values = [degradation.complete(one)[key] for one in drawn]
+        if isinstance(given[0], str):
+            assert set(values) == set(given)
+        else:
+            assert all(given[0] <= value <= given[-1] for value in values)
+            assert len(set(values)) >= 3
+    rng = np.random.default_rng(0)
+    assert [degradation.draw(rng) for _ in range(50)] == drawn
+    assert json.loads(json.dumps(drawn)) == drawn
+    assert len({one["seed"] for one in drawn}) == 50
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_a_share_of_scans_is_left_clean(name):
+    degradation = create_degradation(name, clean=0.3, **RANGES[name])
     rng = np.random.default_rng(0)
     drawn = [degradation.draw(rng) for _ in range(400)]
-    doses = np.array([one["dose"] for one in drawn])
-    assert doses.min() >= 0.01
-    assert doses.max() <= 1
-    assert np.mean(doses < 0.1) == pytest.approx(0.5, abs=0.08)
-    assert all(10 <= one["noise_index"] <= 20 for one in drawn)
-    assert len({one["seed"] for one in drawn}) == 400
+    clean = [one for one in drawn if degradation.strength(one) == 1]
+    assert len(clean) / 400 == pytest.approx(0.3, abs=0.06)
+    for one in clean:
+        full = degradation.complete(one)
+        assert {key: full[key] for key in degradation.none} == degradation.none
 
 
-def test_whole_numbers_are_drawn_whole():
-    degradation = create_degradation("pet-low-count", iterations=(2, 6))
-    rng = np.random.default_rng(0)
-    drawn = {degradation.draw(rng)["iterations"] for _ in range(100)}
-    assert drawn == {2, 3, 4, 5, 6}
-    assert all(isinstance(one, int) for one in drawn)
+def test_the_strength_is_one_number():
+    strengths = {name: DEGRADATIONS[name].strength({"seed": 0, **record}) for name, record in RECORDS.items()}
+    assert strengths == {"ct-low-dose": 0.25, "mr-truncation": 0.25, "pet-low-count": 10}
+    per_axis = {"seed": 0, "keep": 0.5, "noise": 0.0, "keep_columns": 0.8, "partial_fourier": 0.625}
+    assert DEGRADATIONS["mr-truncation"].strength(per_axis) == pytest.approx(0.5)
+    with pytest.raises(MedleyError, match="lack 'reduction'"):
+        DEGRADATIONS["pet-low-count"].strength({"seed": 0})
+
+
+@pytest.mark.parametrize(
+    ("options", "scan_noise"),
+    [
+        ({}, "ignored"),
+        ({"dose": 0.5}, "ignored"),
+        ({"dose": 1}, "counted"),
+        ({"dose": [0.05, 1.0]}, "counted"),
+        ({"dose": 0.5, "scan_noise": "counted"}, "counted"),
+        ({"dose": [0.05, 1.0], "scan_noise": "ignored"}, "ignored"),
+    ],
+)
+def test_the_noise_of_the_scan_counts_where_the_dose_reaches_the_full_one(options, scan_noise):
+    assert create_degradation("ct-low-dose", **options).parameters["scan_noise"] == scan_noise
 
 
 @pytest.mark.parametrize(
@@ -53,6 +110,23 @@ def test_whole_numbers_are_drawn_whole():
         ("ct-low-dose", {"dose": (0.1, 0.2, 0.3)}, "low <= high"),
         ("ct-low-dose", {"dose": (0.1, 2)}, "dose"),
         ("ct-low-dose", {"electronic": (-1, 5)}, r"electronic of ct-low-dose is \[-1, 5\], but both ends of the range"),
+        ("ct-low-dose", {"dose": []}, "low <= high"),
+        ("ct-low-dose", {"dose": [0.1, None]}, "both ends of the range must be a number above 0 to 1"),
+        (
+            "ct-low-dose",
+            {"kernel": "bone"},
+            "kernel of ct-low-dose is 'bone', but it must be ramp, shepp-logan or hann",
+        ),
+        ("ct-low-dose", {"kernel": ["ramp", "hann-1.5"]}, "kernel of ct-low-dose is 'hann-1.5', but it must be"),
+        ("ct-low-dose", {"kernel": []}, "kernel of ct-low-dose is an empty list"),
+        ("ct-low-dose", {"kernel": 3}, "kernel"),
+        ("ct-low-dose", {"slice_mm": 0}, "slice_mm of ct-low-dose is 0, but it must be a number above 0"),
+        ("ct-low-dose", {"scan_noise": "count"}, "it must be ignored or counted"),
+        ("ct-low-dose", {"clean": 1.5}, "clean of ct-low-dose is 1.5, but it must be a number from 0 to 1"),
+        ("mr-truncation", {"partial_fourier": [0.3, 1]}, "partial_fourier of mr-truncation is .*from 0.5 to 1"),
+        ("mr-truncation", {"noise": 3, "noise_percent": [1, 2]}, "one of the two"),
+        ("mr-truncation", {"phase": "slices"}, "it must be rows or columns"),
+        ("pet-low-count", {"iterations": [2, 3.5]}, "both ends of the range must be a whole number"),
         ("ct-low-dose", {"photons": 1e5, "noise_index": 10}, "one of the two"),
         ("mr-truncation", {"keep": -0.1}, "keep"),
         ("mr-truncation", {"noise": -1}, "noise of mr-truncation is -1, but it must be a number from 0 upwards"),

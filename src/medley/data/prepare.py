@@ -57,7 +57,8 @@ def prepare(
     source: the data set. store: folder to make.
     table: CSV beside the data, where the layout takes one (of "folder": file, subject, split and modality).
     exclude: patterns (as in a shell) of source paths to leave out.
-    degradations: of scans: {task: parameters} that replace the task's defaults, e.g. {"ct-denoise": {"dose": 0.1}}.
+    degradations: of scans: {task: parameters} that replace the task's defaults, e.g. {"ct-denoise": {"dose": 0.1}};
+        ranges and lists of names, such as {"dose": [0.05, 1.0]}, are drawn from for every scan.
     size: of cases: pixels or voxels along each axis; None takes the layout's own.
     seed: with a scan's name it decides all that is drawn for it, in whatever order the scans come.
     progress: called with (scans done, scans in all, name of the one at hand).
@@ -66,9 +67,9 @@ def prepare(
 
     Raises
     ------
-    MedleyError: unknown layout, or an argument that it has no use for; nothing to prepare; a person in two splits; a
-        scan that cannot be read, that has no task, or that a previous run with other settings made; a case without
-        any target.
+    MedleyError: unknown layout, or an argument that it has no use for; an invalid degradation; nothing to prepare; a
+        person in two splits; a scan that cannot be read, that has no task, or that a previous run with other settings
+        made; a case without any target.
     """
     if layout not in LAYOUTS:
         known = f"{', '.join(LAYOUTS)}{did_you_mean(layout, LAYOUTS)}"
@@ -87,6 +88,8 @@ def prepare(
     _check_splits(studies)
     named = _with_ids(studies)
     specs = {name: {**task.degradation, **(degradations or {}).get(name, {})} for name, task in TASKS.items()}
+    for spec in specs.values():
+        create_degradation(**spec)  # raises before anything is written
     settings = {"layout": layout, "exclude": sorted(exclude), "degradations": specs, "seed": seed}
     with locked(Path(store), "preparing"):
         writer = StoreWriter(store, settings)
