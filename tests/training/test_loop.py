@@ -59,7 +59,12 @@ def pcgrad_recipe(amir_recipe):
     return amir_recipe.model_copy(update={"balance": Balance(name="dwa", period=1), "aggregation": "pcgrad"})
 
 
-@pytest.mark.parametrize("which", ["recipe", "amir_recipe", "pcgrad_recipe"])
+@pytest.fixture
+def muon_recipe(recipe):
+    return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"name": "muon"})})
+
+
+@pytest.mark.parametrize("which", ["recipe", "amir_recipe", "pcgrad_recipe", "muon_recipe"])
 def test_a_resumed_run_ends_at_bit_identical_weights(which, request, tmp_path):
     recipe = request.getfixturevalue(which)
     whole = tensors(train(recipe.model_copy(update={"output": tmp_path / "whole"})))
@@ -268,6 +273,21 @@ def test_weight_decay_applies_to_weights_of_convolutions_and_linear_layers_only(
     assert {decays[id(one)] for one in decayed} == {0.01}
     assert {decays[id(one)] for one in others} == {0.0}
     assert all(decays[id(one)] == 0 for one in run.auxiliary.parameters())
+
+
+def test_muon_steps_the_decayed_weights_and_adamw_the_others(muon_recipe):
+    run = loop.Run(muon_recipe, loop.Fabric(accelerator="cpu"))
+    decayed, others = split_by_weight_decay(run.network, run.auxiliary)
+    of_muon = {id(one): group["muon"] for group in run.optimizer.param_groups for one in group["params"]}
+    assert all(of_muon[id(one)] for one in decayed)
+    assert not any(of_muon[id(one)] for one in others)
+    assert len(of_muon) == len(run.parameters)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(recipe, muon_recipe):
+    stop_after(recipe, 2)
+    with pytest.raises(MedleyError, match=r"another recipe \(optimizer differ\)"):
+        train(muon_recipe, resume=True)
 
 
 def test_resuming_without_a_checkpoint_is_refused(recipe):

@@ -97,6 +97,8 @@ def test_overrides_replace_values_of_the_file(recipe_file):
         ("steps: -1", "steps"),
         ("tasks: [ct-sharpen]", "ct-denoise"),
         ("balance: fair", "balance"),
+        ("optimizer: {name: muonn}", "optimizer.name"),
+        ("optimizer: {momentum: 1.0}", "optimizer.momentum"),
     ],
 )
 def test_unknown_keys_and_invalid_values_are_named(recipe_file, line, said):
@@ -171,6 +173,13 @@ def test_only_keys_with_an_effect_differ(recipe_file):
     del record["seed"]
     assert differing(record, recipe) == []
     assert differing(record, read_recipe(recipe_file, ["seed=1"])) == ["seed"]
+
+
+def test_a_record_from_before_the_choice_of_optimizer_is_of_adamw(recipe_file):
+    record = as_record(read_recipe(recipe_file))
+    del record["optimizer"]["name"], record["optimizer"]["momentum"]
+    assert differing(record, read_recipe(recipe_file)) == []
+    assert differing(record, read_recipe(recipe_file, ["optimizer.name=muon"])) == ["optimizer"]
 
 
 def test_a_record_with_old_keys_is_refused(recipe_file):

@@ -6,6 +6,7 @@ __all__ = [
     "checkpoint",
     "loop",
     "losses",
+    "muon",
     "objective",
     "prediction",
     "recipe",

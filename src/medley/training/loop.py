@@ -31,6 +31,7 @@ from medley.runtime.locks import locked
 from medley.runtime.signals import deferred_interrupts
 from medley.training.balance import backward_aggregated, create_aggregator, create_weighting
 from medley.training.checkpoint import Checkpoints
+from medley.training.muon import Muon
 from medley.training.objective import Objective
 from medley.training.prediction import PredictionObjective
 from medley.training.recipe import Optimizer, PredictionRecipe, Recipe, RestorationRecipe, as_record, differing
@@ -152,12 +153,15 @@ class Run:
         self.auxiliary = nn.ModuleDict({"weighting": self.weighting, **self.objective.auxiliary}).to(fabric.device)
         self.aggregate = None if recipe.aggregation == "sum" else create_aggregator(recipe.aggregation)
         self.parameters = [*self.network.parameters(), *self.auxiliary.parameters()]
-        self.optimizer = cast(torch.optim.AdamW, fabric.setup_optimizers(self._create_optimizer()))
+        self.optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(self._create_optimizer()))
 
-    def _create_optimizer(self) -> torch.optim.AdamW:
+    def _create_optimizer(self) -> torch.optim.Optimizer:
         settings = self.recipe.optimizer
         decayed, others = split_by_weight_decay(self.network, self.auxiliary)
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        if settings.name == "muon":
+            groups[0]["muon"] = True
+            return Muon(groups, lr=settings.learning_rate, betas=settings.betas, momentum=settings.momentum)
         return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
 
     def advance(self, batch: Batch) -> float:

@@ -43,22 +43,27 @@ class Strict(BaseModel):
 
 
 class Optimizer(Strict):
-    """AdamW; the learning rate rises linearly during the warm-up, then follows half a cosine.
+    """AdamW or Muon; the learning rate rises linearly during the warm-up, then follows half a cosine.
 
     Attributes
     ----------
+    name: "adamw", or "muon": Muon for the weights of convolutions and linear layers of the network, AdamW for all other
+        parameters, with one learning rate.
     learning_rate: the highest learning rate.
     final_learning_rate: the learning rate at the last step.
     warmup_steps: steps until `learning_rate` is reached.
     betas: decay rates of AdamW's moments.
-    weight_decay: AdamW's, for the weights of convolutions and linear layers of the network only.
+    momentum: of Muon.
+    weight_decay: decoupled, for the weights of convolutions and linear layers of the network only.
     gradient_clip: the largest L2 norm of the gradient; longer gradients are scaled to it. None: no limit.
     """
 
+    name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(2e-4, gt=0)
     final_learning_rate: float = Field(1e-7, ge=0)
     warmup_steps: int = Field(0, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
+    momentum: float = Field(0.95, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     gradient_clip: float | None = Field(None, gt=0)
 
@@ -346,9 +351,19 @@ def differing(record: Mapping[str, Any], recipe: Recipe, *, resolve: bool = Fals
     now = as_record(recipe, resolve=resolve)
     defaults = {key: field.default for key, field in type(recipe).model_fields.items()}
     equal = {
-        key for key in now if (record[key] == now[key] if key in record else getattr(recipe, key) == defaults[key])
+        key
+        for key, value in now.items()
+        if (_completed(record[key], recipe, key) == value if key in record else getattr(recipe, key) == defaults[key])
     }
     return sorted({*record, *now} - equal - _WITHOUT_EFFECT)
+
+
+def _completed(value: Any, recipe: Recipe, key: str) -> Any:
+    """A value of a record; keys that a group of keys (such as the optimizer) lacks have their defaults."""
+    group = type(getattr(recipe, key))
+    if isinstance(value, Mapping) and issubclass(group, Strict):
+        return {**group().model_dump(mode="json"), **value}
+    return value
 
 
 def _has(content: Mapping[str, Any], dotted: str) -> bool:
