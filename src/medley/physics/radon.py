@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 
 import torch
@@ -65,7 +65,7 @@ class ParallelBeam:
     def back_project(self, sinograms: torch.Tensor) -> torch.Tensor:
         """The adjoint of `project`: (N, views, bins) -> (N, rows, columns)."""
         if not self._small:
-            adjoint = torch.func.vjp(self._interpolate, sinograms.new_zeros(1, *self.shape))[1]
+            adjoint = torch.func.vjp(partial(self._interpolate, separate=True), sinograms.new_zeros(1, *self.shape))[1]
             # Slice by slice, because the rounding of PyTorch's sums over views could depend on N.
             return torch.cat([adjoint(one[None])[0] for one in sinograms])
         return _multiply(self._matrix.T, sinograms).reshape(len(sinograms), *self.shape)
@@ -88,34 +88,53 @@ class ParallelBeam:
         filtered = (filtered * (math.pi / len(self.angles))).transpose(0, 1)  # (views, N, bins)
         rows, columns = (_centred(n) * mm for n, mm in zip(self.shape, self.spacing, strict=True))
         size = max(2, _POINTS // math.prod(self.shape))
+        grid = _Grid((size, *self.shape), self.bins, torch.zeros(len(rows), 1), 1, filtered.dtype)
         image = sinograms.new_zeros(len(sinograms), *self.shape)
         for views, angles in zip(filtered.split(size), self.angles.split(size), strict=True):
-            offset = columns * torch.cos(angles)[:, None, None] + rows[:, None] * torch.sin(angles)[:, None, None]
-            grid = _grid(offset / self.bin_mm, self.bins, torch.zeros(len(rows), 1), 1, views.dtype)
-            for view in grid_sample(views[:, :, None], grid, align_corners=False):
+            places = grid.places(len(angles))
+            torch.add(
+                columns * torch.cos(angles)[:, None, None], rows[:, None] * torch.sin(angles)[:, None, None], out=places
+            )
+            places /= self.bin_mm
+            for view in grid_sample(views[:, :, None], grid.filled(len(angles)), align_corners=False):
                 image += view  # one by one: the rounding of a sum over views would depend on N
         return image
 
-    def _interpolate(self, images: torch.Tensor) -> torch.Tensor:
-        """`project` without the matrix, a block of views at a time."""
+    def _interpolate(self, images: torch.Tensor, separate: bool = False) -> torch.Tensor:
+        """`project` without the matrix, a block of views at a time.
+
+        With `separate`, each block has a grid of its own, as a derivative needs them.
+        """
         turned = images.transpose(1, 2).contiguous()
+        grids = {through_rows: self._grid(through_rows, images.dtype) for through_rows in (True, False)}
         parts = []
         for angles, through_rows in self._blocks():
             stack = images if through_rows else turned  # (N, steps, across)
-            place, length = self._places(angles, through_rows)
-            grid = _grid(place, stack.shape[2], _centred(stack.shape[1]), stack.shape[1], images.dtype)
-            taken = grid_sample(stack.expand(len(angles), *stack.shape), grid, align_corners=False)
+            grid = self._grid(through_rows, images.dtype) if separate else grids[through_rows]
+            _, length = self._places(angles, through_rows, grid.places(len(angles)))
+            taken = grid_sample(stack.expand(len(angles), *stack.shape), grid.filled(len(angles)), align_corners=False)
             parts.append(taken.sum(-1) * length.to(images)[:, None, None])
         return torch.cat(parts).transpose(0, 1)
 
-    def _places(self, angles: torch.Tensor, through_rows: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _grid(self, through_rows: bool, dtype: torch.dtype) -> _Grid:
+        steps, across = self.shape if through_rows else self.shape[::-1]
+        return _Grid((self._views_at_once, self.bins, steps), across, _centred(steps), steps, dtype)
+
+    def _places(
+        self, angles: torch.Tensor, through_rows: bool, out: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Where rays cross rows (or columns), pixels from the centre, (views, bins, steps); mm per step, (views,)."""
         row_mm, column_mm = self.spacing
         x, y = column_mm * torch.cos(angles), row_mm * torch.sin(angles)  # mm of offset per column and per row
         across, along = (x, y) if through_rows else (y, x)
         steps = _centred(self.shape[0 if through_rows else 1])
-        place = self.offsets[:, None] / across[:, None, None] - steps * (along / across)[:, None, None]
+        first = self.offsets[:, None] / across[:, None, None]
+        place = torch.sub(first, steps * (along / across)[:, None, None], out=out)
         return place, row_mm * column_mm / across.abs()
+
+    @property
+    def _views_at_once(self) -> int:
+        return max(2, _POINTS // (self.bins * max(self.shape)))
 
     @property
     def _small(self) -> bool:
@@ -147,9 +166,8 @@ class ParallelBeam:
         """Consecutive views that step through the same axis, and whether that axis is the rows."""
         row_mm, column_mm = self.spacing
         through_rows = column_mm * torch.cos(self.angles).abs() >= row_mm * torch.sin(self.angles).abs()
-        size = max(2, _POINTS // (self.bins * max(self.shape)))
         for value, run in groupby(range(len(self.angles)), key=lambda k: bool(through_rows[k])):
-            for angles in self.angles[list(run)].split(size):
+            for angles in self.angles[list(run)].split(self._views_at_once):
                 yield angles, value
 
 
@@ -173,12 +191,32 @@ def _multiply(matrix: csr_matrix | csc_matrix, images: torch.Tensor) -> torch.Te
     return torch.from_numpy(matrix @ columns).to(images).T.contiguous()
 
 
-def _grid(x: torch.Tensor, width: int, y: torch.Tensor, height: int, dtype: torch.dtype) -> torch.Tensor:
-    """Positions in pixels from the centre -> (..., 2), in the units of `grid_sample`: the edges are at -1 and 1."""
-    grid = torch.empty(*x.shape, 2, dtype=dtype)
-    grid[..., 0] = x * (2 / width)
-    grid[..., 1] = y * (2 / height)
-    return grid
+class _Grid:
+    """Positions for `grid_sample`, in memory that is used again for every block of views.
+
+    Parameters
+    ----------
+    shape: (most views, ...) of the positions.
+    width, height: of the image from which `grid_sample` takes its values.
+    y: position across the height, in pixels from the centre; the same for all views.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], width: int, y: torch.Tensor, height: int, dtype: torch.dtype
+    ) -> None:
+        self._width = width
+        self._places = torch.empty(shape, dtype=torch.float64)
+        self._grid = torch.empty(*shape, 2, dtype=dtype)
+        self._grid[..., 1] = y * (2 / height)
+
+    def places(self, views: int) -> torch.Tensor:
+        """(views, ...) float64, to be filled with positions along the width, in pixels from the centre."""
+        return self._places[:views]
+
+    def filled(self, views: int) -> torch.Tensor:
+        """(views, ..., 2): the positions in the units of `grid_sample`, with the edges at -1 and 1."""
+        self._grid[:views, ..., 0] = self._places[:views].mul_(2 / self._width)
+        return self._grid[:views]
 
 
 def _ramp(length: int, bin_mm: float) -> torch.Tensor:
