@@ -92,6 +92,15 @@ def test_the_noise_index_is_reached_on_any_grid(pixels, mm):
     assert std == pytest.approx(12, rel=0.1)
 
 
+@pytest.mark.parametrize(("dose", "kernel"), [(0.05, "ramp"), (0.05, "hann-0.5"), (0.25, "ramp")])
+def test_the_mean_is_preserved_even_where_few_photons_are_left(dose, kernel):
+    """Within four standard errors, about 1 HU at the lowest dose; the bias of the logarithm would be nine of them."""
+    image, middle = water()
+    options = {"dose": dose, "kernel": kernel, "scan_noise": "counted"}
+    means = noise(image, 3.0, 300, **options)[:, middle].mean(axis=1)
+    assert abs(means.mean()) < 4 * means.std() / np.sqrt(len(means))
+
+
 def test_electronic_noise_adds_to_it():
     image, middle = water()
     quiet, loud = (noise(image, 3.0, 20, dose=0.25, electronic=e)[:, middle].std() for e in (0.0, 20.0))

@@ -61,10 +61,12 @@ class LowDoseCT(Degradation):
         in the target alike; the slab ends at the first and the last slice. None, or less than the distance of slices,
         leaves slices as they are. An array then needs its spacing (slice_mm, row_mm, column_mm), and is a whole scan.
     scan_noise: whether the scan's own noise counts as the noise of the full dose.
-        counted: only the missing part is added: the noise above times sqrt(1 - dose). Its variance is proportional to
-        1/dose - 1, that of the result to 1/dose, and at dose 1 nothing is added (Yu et al., J. Comput. Assist. Tomogr.
-        36 (2012) 477).
-        ignored: the noise of the whole dose is added, with a variance proportional to 1/dose.
+        counted: only the missing part is added, with a variance proportional to 1/dose - 1, so that the variance of
+            the result is proportional to 1/dose and at dose 1 nothing is added (Yu et al., J. Comput. Assist. Tomogr.
+            36 (2012) 477). The logarithm is linearised, sqrt(1 - dose) * (expected - counted) / expected, which
+            preserves the mean at every dose, as scanners' corrections for few photons do.
+        ignored: the noise of the whole dose is added, with a variance proportional to 1/dose. The logarithm of few
+            photons has a bias: at a twentieth of the dose, water becomes a few HU brighter.
         By default ignored for a single dose below 1, as in the papers' protocol; counted for dose 1 and for a range,
         whose noise then vanishes towards dose 1.
     """
@@ -128,7 +130,7 @@ class LowDoseCT(Degradation):
         for k, one in enumerate(lines.numpy()):  # slice by slice, since each has its own random generator
             photons = parameters["photons"] or _exposure(one, beam, parameters["noise_index"])
             rng = noise_generator(parameters, first + k)
-            one[...] = _noise(one, parameters["dose"] * photons, parameters["electronic"], rng)
+            one[...] = _noise(one, parameters["dose"] * photons, parameters["electronic"], rng, linear=counted)
         noise = beam.filtered_back_projection(lines, parameters["kernel"]) * (1000 / WATER_PER_MM)
         if counted:
             noise *= math.sqrt(1 - parameters["dose"])
@@ -180,8 +182,14 @@ def _exposure(lines: np.ndarray, beam: ParallelBeam, noise_index: float) -> floa
     return min(counted * float(np.exp(thickest).mean()), MOST_PHOTONS)
 
 
-def _noise(lines: np.ndarray, photons: float, electronic: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise of line integrals (views, bins), for a number of photons per ray before the patient."""
+def _noise(lines: np.ndarray, photons: float, electronic: float, rng: np.random.Generator, linear: bool) -> np.ndarray:
+    """Noise of line integrals (views, bins), for a number of photons per ray before the patient.
+
+    With `linear`, the logarithm is replaced by its first order, so that the mean is 0 also for few photons. Rays with
+    fewer than twice the electronic noise carry no information; their noise is limited to that of such a ray.
+    """
     expected = photons * np.exp(-lines.astype(np.float64))
     counted = rng.poisson(expected) + electronic * rng.standard_normal(lines.shape)
+    if linear:
+        return (expected - counted) / np.maximum(expected, max(FEWEST_COUNTED, 2 * electronic))
     return np.log(np.maximum(expected, FEWEST_COUNTED) / np.maximum(counted, FEWEST_COUNTED))
