@@ -18,8 +18,9 @@ import numpy as np
 
 from benchmarks.cases import STEPS, phantom
 from medley.data.batch import batches
-from medley.data.store import Entry, Store, StoreWriter
-from medley.tasks import TASKS, Normalisation
+from medley.data.record import Record
+from medley.data.store import Store, StoreWriter
+from medley.tasks import TASKS
 from medley.training.recipe import RestorationRecipe
 from medley.training.restoration import RestorationObjective
 
@@ -41,24 +42,24 @@ def main() -> None:
 
 
 def make_store(path: Path, side: int, volumes: int = 4, slices: int = 16) -> Store:
-    """Volumes of a CT phantom; what is degraded differs from what is good by its noise."""
+    """Volumes of a CT phantom, and the same with noise."""
     task = TASKS["ct-denoise"]
-    writer = StoreWriter(path, {"made": "for a benchmark"})
+    writer = StoreWriter(path, {"made": "for a benchmark"}, {task.name: task})
     good = phantom(slices, side)
     for number in range(volumes):
-        entry = Entry(
-            id=f"scan-{number}", subject=f"phantom-{number}", split="train", task=task.name, modality=task.modality,
-            unit=task.unit, shape=good.shape, spacing=good.spacing[1:], normalisation=Normalisation(*task.range),
+        record = Record(
+            id=f"scan-{number}", subject=f"phantom-{number}", split="train", task=task.name, shape=good.shape,
+            spacing=good.spacing, normalisation=task.normalisation,
             degradation={"name": "normal noise", "parameters": {}}, source=f"scan-{number}.nii.gz",
         )  # fmt: skip
         rng = np.random.default_rng(number)
-        noisy = (one + rng.normal(0, 20, one.shape).astype(np.float32) for one in good.data)
-        writer.add(entry, zip(noisy, good.data, strict=True))
+        image = np.asarray(good.data, np.float32)[None]
+        writer.add(record, {"input": image + rng.normal(0, 20, image.shape).astype(np.float32), "image": image})
     return Store(path)
 
 
 def patches_per_second(store: Store, patch: int, patches: int, seconds: float) -> float:
-    """As training takes them, for so many seconds."""
+    """Patches per second, read as in training for a number of seconds."""
     recipe = RestorationRecipe(
         name="loader", model="tat", store=store.path, output=store.path.with_name("run"), tasks=("ct-denoise",),
         steps=10**9, patch=patch, patches=patches,

@@ -20,11 +20,12 @@ def small_store(tmp_path):
     """A store of smooth pictures and their noisy partners: CT and PET, two people for training, two for validation."""
     import numpy as np
 
-    from medley.data.store import Entry, Store, StoreWriter
-    from medley.tasks import TASKS, Normalisation
+    from medley.data.record import Record
+    from medley.data.store import Store, StoreWriter
+    from medley.tasks import TASKS
 
     path = tmp_path / "store"
-    writer = StoreWriter(path, {"made": "by hand"})
+    writer = StoreWriter(path, {"made": "by hand"}, TASKS)
     rng = np.random.default_rng(0)
     for number, (task, split) in enumerate(
         [("ct-denoise", "train"), ("pet-denoise", "train"), ("ct-denoise", "valid"), ("pet-denoise", "valid")]
@@ -35,12 +36,13 @@ def small_store(tmp_path):
         row, column = np.mgrid[: shape[1], : shape[2]] / 40
         target = low + (high - low) * np.stack([(np.sin(5 * row + k) * np.cos(4 * column) + 1) / 2 for k in range(3)])
         noisy = target + rng.normal(0, 0.1 * (high - low), shape)
-        entry = Entry(
-            id=f"scan-{number}", subject=f"person-{number}", split=split, task=task, modality=of.modality,
-            unit=of.unit, shape=shape, spacing=(1.0, 1.0), normalisation=Normalisation(*of.range),
+        record = Record(
+            id=f"scan-{number}", subject=f"person-{number}", split=split, task=task, shape=shape,
+            spacing=(2.0, 1.0, 1.0), normalisation=of.normalisation,
             degradation={"name": "by hand", "parameters": {}}, source=f"scan-{number}.nii.gz",
         )  # fmt: skip
-        writer.add(entry, zip(noisy.astype(np.float32), target.astype(np.float32), strict=True))
+        arrays = {"input": noisy, "image": target}
+        writer.add(record, {name: array[None].astype(np.float32) for name, array in arrays.items()})
     return Store(path)
 
 
@@ -51,11 +53,13 @@ def case_store(tmp_path):
     """
     import numpy as np
 
-    from medley.data.store import Case, Store, StoreWriter
-    from medley.problems import Problem, Target
+    from medley.data.record import Record
+    from medley.data.store import Store, StoreWriter
+    from medley.targets import Target
+    from medley.tasks import Task
 
     side = 32
-    problem = Problem(
+    task = Task(
         name="discs", title="Discs", channels=("grey",), range=(0, 200), grid=(side, side), flips=(0, 1),
         targets=(
             Target(name="dose", kind="map", unit="Gy", scale=10, within="region"),
@@ -63,7 +67,7 @@ def case_store(tmp_path):
             Target(name="diagnosis", kind="classes", names=("one", "two")),
         ),
     )  # fmt: skip
-    writer = StoreWriter(tmp_path / "cases", {"made": "by hand"}, problem)
+    writer = StoreWriter(tmp_path / "cases", {"made": "by hand"}, {task.name: task})
     rng = np.random.default_rng(0)
     row, column = np.mgrid[:side, :side]
     for number in range(16):
@@ -73,19 +77,20 @@ def case_store(tmp_path):
         first = number in (0, 8, 12)
         drawn = ("left",) if first else ("left", "right") if number % 2 else ("left",)
         arrays = {
-            "image": (discs.sum(0) * 150 + rng.normal(20, 10, (side, side)))[None].clip(0, 255).astype(np.uint8),
+            "input": (discs.sum(0) * 150 + rng.normal(20, 10, (side, side)))[None].clip(0, 255).astype(np.uint8),
             "segmentation": discs.astype(np.uint8),
             "dose": 8.0 * np.exp(-(((row - 16) / 8) ** 2))[None].astype(np.float32),
             "region": (np.abs(row - 16) < 12)[None].astype(np.uint8),
         }
         if first:
             del arrays["dose"], arrays["region"]
-        case = Case(
-            id=f"case-{number}", subject=f"person-{number}", split=split, shape=(side, side), spacing=(2.0, 2.0),
+        record = Record(
+            id=f"case-{number}", task=task.name, normalisation=task.normalisation, subject=f"person-{number}",
+            split=split, shape=(side, side), spacing=(2.0, 2.0),
             drawn={"segmentation": drawn}, labels={} if first else {"diagnosis": ("one", "two")[number % 2]},
-            maps=() if first else ("dose",), source=f"{number}.png",
+            source=f"{number}.png",
         )  # fmt: skip
-        writer.add_case(case, arrays)
+        writer.add(record, arrays)
     return Store(tmp_path / "cases")
 
 

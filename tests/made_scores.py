@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 
-from medley.problems import Problem, Target
 from medley.scoring.rows import ScoreRow
+from medley.targets import Target
+from medley.tasks import Task
 
 ORGANS = ("Brainstem", "SpinalCord", "RightParotid", "Larynx", "PTV70")
 DIAGNOSES = ("nevus", "melanoma", "seborrheic_keratosis")
-PROBLEM = Problem(
+TASK = Task(
     name="made", title="made up", channels=("CT",), range=(0, 1), grid=(8, 8, 8),
     targets=(
         Target(name="segmentation", kind="structures", names=ORGANS),
@@ -17,7 +18,7 @@ PROBLEM = Problem(
         Target(name="diagnosis", kind="classes", names=DIAGNOSES),
     ),
 )  # fmt: skip
-HEADER = {"experiment": "made", "baseline": "stl", "problem": json.dumps(PROBLEM.model_dump(mode="json"))}
+HEADER = {"experiment": "made", "baseline": "stl", "task": json.dumps(TASK.model_dump(mode="json"))}
 GAINS = {"stl": 0.0, "hps": -0.3, "mtan": 0.02, "ctan": 0.5}  # 1 is one standard deviation between cases
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medley.data.store import Entry, Store, StoreWriter
-from medley.tasks import TASKS, Normalisation
+from medley.data.record import Record
+from medley.data.store import Store, StoreWriter
+from medley.normalisation import Normalisation
+from medley.tasks import TASKS
 
 SHAPES = {"mr-sr": (3, 40, 34), "ct-denoise": (4, 36, 36), "pet-denoise": (5, 24, 30)}
 SCALES = {"mr-sr": (0, 900), "ct-denoise": (-1024, 100), "pet-denoise": (0, 6)}
@@ -25,7 +27,7 @@ def discs(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
 
 def make(path: Path) -> Store:
     """Two training and two validation subjects for each task; the last slice of `ct-denoise-valid-1` is blank."""
-    writer, rng = StoreWriter(path, {"made": "for tests"}), np.random.default_rng(0)
+    writer, rng = StoreWriter(path, {"made": "for tests"}, TASKS), np.random.default_rng(0)
     for task, shape in SHAPES.items():
         low, high = SCALES[task]
         for split in ("train", "valid"):
@@ -35,20 +37,19 @@ def make(path: Path) -> Store:
                 target, degraded = (low + (high - low) * stack for stack in (good, bad))
                 if (task, split, person) == ("ct-denoise", "valid", 1):
                     target[-1] = -1024
-                entry = Entry(
+                record = Record(
                     id=f"{task}-{split}-{person}",
                     subject=f"{split}-{person}",
                     split=split,
                     task=task,
-                    modality=TASKS[task].modality,
-                    unit=TASKS[task].unit,
                     shape=shape,
-                    spacing=(1.0, 1.5),
+                    spacing=(3.0, 1.0, 1.5),
                     normalisation=Normalisation(0, 900, clip=False)
                     if TASKS[task].scaled
-                    else Normalisation(*TASKS[task].range),
+                    else TASKS[task].normalisation,
                     degradation={"name": "noise", "parameters": {}},
                     source=f"{task}/{split}/{person}",
                 )
-                writer.add(entry, zip(degraded.astype(np.float32), target.astype(np.float32), strict=True))
+                arrays = {"input": degraded, "image": target}
+                writer.add(record, {name: stack[None].astype(np.float32) for name, stack in arrays.items()})
     return Store(path)

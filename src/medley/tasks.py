@@ -1,4 +1,7 @@
-"""What can be asked of a scan, as plain data: names, units, value ranges, and the window the papers score in.
+"""Tasks: an input and its targets, as plain data: names, units, value ranges, grids.
+
+The restoration tasks are listed here. The task of a data set with other targets is defined by its layout, and stored in
+the manifest of the store and in the weights that were trained on it.
 
 Sources: TAT (arXiv 2512.14550, sec. 4.1) and AMIR (arXiv 2405.19769, sec. 3.1) for ranges, windows and degradations.
 """
@@ -6,109 +9,170 @@ Sources: TAT (arXiv 2512.14550, sec. 4.1) and AMIR (arXiv 2405.19769, sec. 3.1) 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from medley.errors import MedleyError
+from medley.normalisation import Normalisation
 from medley.runtime.text import did_you_mean
+from medley.targets import IMAGE, Plain, Target
 
 
-@dataclass(frozen=True)
-class Task:
-    """One thing that can be asked of a scan.
+class Task(Plain):
+    """An input and the targets that a network computes from it.
 
     Attributes
     ----------
-    name: what the command line and the manifests call it.
-    title: for people.
-    kind: "restoration" (the answer is an image).
-    modality: DICOM's code of the scans it is for: "CT", "MR" or "PT".
-    unit: the unit of the values it takes and gives.
-    range: the values, in `unit`, that are mapped to [0, 1].
-    scaled: True where scanners know no common range (MR): `range` is then the papers' own, and the values of a scan
-        are brought to it by a factor of that scan, its 99.9th percentile to the upper end; nothing is clipped.
-    window: the values, in `unit`, that the papers clip to before they score.
-    degradation: its name in `medley.physics` and the parameters of the default.
-    metrics: names in `medley.metrics.image`.
+    name: on the command line and in manifests. title: for display.
+    modality: DICOM's code of the scans, such as "CT"; "" for photographs.
+    channels: names of the input's channels: ("CT",) or ("red", "green", "blue").
+    range: the values of the input, in `unit`, that become 0 and 1; values beyond are clipped.
+    unit: unit of the input.
+    scaled: True where scanners have no common range (MR): `range` is then that of the papers, and the values of a scan
+        are scaled to it by a factor of that scan (its 99.9th percentile to the upper end), without clipping.
+    grid: number of voxels along each spatial axis, (slice, row, column) or (row, column), of all stored records; () if
+        every record has its own size.
+    spacing: mm along each axis of the grid, the median over the data set; () where a pixel has no size.
+    framing: how a volume is brought to the grid: "body", at that spacing with the body in the middle, or "whole", the
+        whole scan resized to it. Photographs are always whole.
+    flips: axes of the grid along which a mirrored record is a valid record; the last one exchanges left and right.
+    transposes: whether rows and columns may be exchanged (photographs).
+    targets: at least one; a restoration task has the one target "image".
+    degradation: of restoration tasks: its name in `medley.physics` and its default parameters.
     """
 
     name: str
     title: str
-    modality: str
-    unit: str
+    modality: str = ""
+    channels: tuple[str, ...]
     range: tuple[float, float]
-    window: tuple[float, float]
-    kind: str = "restoration"
+    unit: str = ""
     scaled: bool = False
-    degradation: Mapping[str, Any] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ("psnr", "ssim", "rmse")
+    grid: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    framing: Literal["body", "whole"] = "body"
+    flips: tuple[int, ...] = ()
+    transposes: bool = False
+    targets: tuple[Target, ...]
+    degradation: Mapping[str, Any] = {}
+
+    @property
+    def restores(self) -> bool:
+        """Whether this is a restoration task: its target is the input without its degradation."""
+        return any(target.kind == "image" for target in self.targets)
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The values, in `unit`, to which images are clipped before they are scored."""
+        return self.target(IMAGE).window or self.range
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The normalisation by `range`; for a `scaled` task each scan has its own instead."""
+        return Normalisation(*self.range)
+
+    def target(self, name: str) -> Target:
+        """The target of that name.
+
+        Raises
+        ------
+        MedleyError: there is none; the message lists those that exist.
+        """
+        for target in self.targets:
+            if target.name == name:
+                return target
+        raise MedleyError(f"{self.name} has no target {name!r}; it has {', '.join(t.name for t in self.targets)}")
+
+    def input_channels(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The name of each channel of a network's input.
+
+        Parameters
+        ----------
+        inputs: "image" for the scan itself, and names of structures targets or regions, whose masks are further
+            channels, 0 or 1.
+
+        Raises
+        ------
+        MedleyError: an input that is none of these.
+        """
+        masks = {target.name: target.names for target in self.targets if target.kind == "structures"}
+        regions = {target.within: (target.within,) for target in self.targets if target.within}
+        known = {IMAGE: self.channels, **masks, **regions}
+        for name in inputs:
+            if name not in known:
+                raise MedleyError(f"{self.name} has no input {name!r}; it has {', '.join(known)}")
+        return tuple(channel for name in inputs for channel in known[name])
+
+    def only(self, names: tuple[str, ...]) -> Task:
+        """The same task with some of its targets, in the order of `names`."""
+        return self.model_copy(update={"targets": tuple(self.target(name) for name in names)})
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """The line that takes values in a physical unit to [0, 1] and back; works on numbers, arrays and tensors.
+def _restoration(
+    name: str,
+    title: str,
+    modality: str,
+    unit: str,
+    *,
+    range: tuple[float, float],
+    window: tuple[float, float],
+    degradation: dict[str, Any],
+    scaled: bool = False,
+) -> Task:
+    image = Target(name=IMAGE, kind="image", unit=unit, window=window)
+    return Task(
+        name=name,
+        title=title,
+        modality=modality,
+        channels=(modality,),
+        unit=unit,
+        range=range,
+        scaled=scaled,
+        targets=(image,),
+        degradation=degradation,
+    )
 
-    Attributes
-    ----------
-    low, high: the values that become 0 and 1.
-    clip: whether `apply` clips to [0, 1]. It does not where the range was taken from the scan itself: the 0.1 %
-        brightest voxels of an MR scan lie above 1, and clipping would flatten them.
-    """
 
-    low: float
-    high: float
-    clip: bool = True
-
-    def apply(self, values: Any) -> Any:
-        """Physical unit -> [0, 1]."""
-        unit = (values - self.low) / (self.high - self.low)
-        return unit.clip(0, 1) if self.clip else unit
-
-    def undo(self, values: Any) -> Any:
-        """[0, 1] -> physical unit."""
-        return values * (self.high - self.low) + self.low
-
-
-_TASKS = (
-    Task(
-        name="mr-sr",
-        title="MR super-resolution",
-        modality="MR",
-        unit="a.u.",
-        range=(0, 4095),
-        window=(0, 4095),
-        scaled=True,
-        degradation={"name": "mr-truncation", "keep": 0.25},
-    ),
-    Task(
-        name="ct-denoise",
-        title="CT denoising",
-        modality="CT",
-        unit="HU",
-        range=(-1024, 3071),
-        window=(-160, 240),
-        degradation={"name": "ct-low-dose", "dose": 0.25},
-    ),
-    Task(
-        name="pet-denoise",
-        title="PET from low counts",
-        modality="PT",
-        unit="SUV",
-        range=(0, 20),
-        window=(0, 20),
-        degradation={"name": "pet-low-count", "reduction": 10},
-    ),
-)
-
-TASKS: Mapping[str, Task] = {task.name: task for task in _TASKS}
+TASKS: Mapping[str, Task] = {
+    task.name: task
+    for task in (
+        _restoration(
+            "mr-sr",
+            "MR super-resolution",
+            "MR",
+            "a.u.",
+            range=(0, 4095),
+            window=(0, 4095),
+            scaled=True,
+            degradation={"name": "mr-truncation", "keep": 0.25},
+        ),
+        _restoration(
+            "ct-denoise",
+            "CT denoising",
+            "CT",
+            "HU",
+            range=(-1024, 3071),
+            window=(-160, 240),
+            degradation={"name": "ct-low-dose", "dose": 0.25},
+        ),
+        _restoration(
+            "pet-denoise",
+            "PET from low counts",
+            "PT",
+            "SUV",
+            range=(0, 20),
+            window=(0, 20),
+            degradation={"name": "pet-low-count", "reduction": 10},
+        ),
+    )
+}
 
 
 def task_named(name: str) -> Task:
-    """The task of that name.
+    """The restoration task of that name.
 
     Raises
     ------
-    MedleyError: no such task; the message lists those there are.
+    MedleyError: there is none; the message lists those that exist.
     """
     if name not in TASKS:
         raise MedleyError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}{did_you_mean(name, TASKS)}")
@@ -116,5 +180,5 @@ def task_named(name: str) -> Task:
 
 
 def task_for_modality(modality: str) -> Task | None:
-    """The task for scans of a DICOM modality, or None when there is none."""
-    return next((task for task in _TASKS if task.modality == modality), None)
+    """The restoration task for scans of a DICOM modality; None if there is none."""
+    return next((task for task in TASKS.values() if task.modality == modality), None)

@@ -15,17 +15,17 @@ from pydicom.uid import generate_uid
 from medley.apps.cli import main
 from medley.models import weights
 from medley.models.zoo import create_model
-from medley.problems import Problem, Target
-from medley.tasks import TASKS
+from medley.targets import Target
+from medley.tasks import TASKS, Task
 
 DOSE = Target(name="dose", kind="map", unit="Gy", scale=70, within="possible_dose")
 ORGANS = Target(name="segmentation", kind="structures", names=("PTV70", "SpinalCord", "Larynx"))
 STAGE = Target(name="stage", kind="classes", names=("early", "late"))
-PLANS = Problem(
+PLANS = Task(
     name="plans", title="Radiotherapy plans", modality="CT", channels=("CT",), range=(-1000, 1000), unit="HU",
     grid=(16, 16, 16), spacing=(4.0, 4.0, 4.0), targets=(DOSE, ORGANS, STAGE),
 )  # fmt: skip
-SKIN = Problem(
+SKIN = Task(
     name="skin", title="Skin lesions", channels=("red", "green", "blue"), range=(0, 255), grid=(32, 32),
     targets=(
         Target(name="segmentation", kind="structures", names=("lesion",)),
@@ -102,7 +102,7 @@ def save_nifti(path: Path, values: np.ndarray) -> Path:
     return path
 
 
-def save_predictor(folder: Path, name: str, problem: Problem, tasks: tuple[str, ...] = (), inputs=("image",)) -> Path:
+def save_predictor(folder: Path, name: str, problem: Task, tasks: tuple[str, ...] = (), inputs=("image",)) -> Path:
     """Weights of a small untrained prediction network."""
     torch.manual_seed(0)
     tasks = tasks or tuple(target.name for target in problem.targets)

@@ -11,7 +11,8 @@ from medley.errors import MedleyError
 from medley.inference import loading
 from medley.inference.loading import load
 from medley.models import export as files
-from medley.tasks import TASKS, Normalisation
+from medley.normalisation import Normalisation
+from medley.tasks import TASKS
 
 
 @pytest.fixture(scope="module")

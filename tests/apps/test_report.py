@@ -4,7 +4,8 @@ import pytest
 from medley.apps._restore_report import histogram
 from medley.apps._survey import Survey, noise, tissue
 from medley.inference.restorer import RestorationPlan
-from medley.tasks import TASKS, Normalisation
+from medley.normalisation import Normalisation
+from medley.tasks import TASKS
 from medley.volume import Volume
 
 

@@ -12,7 +12,7 @@ from medley.physics import create_degradation
 
 @pytest.fixture
 def scans(tmp_path):
-    """Three small made scans, one of each modality, two of them of one person, with a table."""
+    """Three small synthetic scans, one of each modality, two of them of one person, with a table."""
     row, column = np.mgrid[:32, :36] / 32
     inside = ((row - 0.5) ** 2 + (column - 0.55) ** 2 < 0.16).astype(float)
     texture = 1 + 0.2 * np.sin(9 * row) * np.cos(7 * column)
@@ -33,41 +33,42 @@ def scans(tmp_path):
 
 def test_a_folder_of_scans_becomes_a_store(scans, tmp_path):
     store = prepare("folder", scans, tmp_path / "store")
-    told = {(e.task, e.subject, e.split, e.unit) for e in store.entries()}
-    assert told == {
+    found = {(one.task, one.subject, one.split, store.task(one).unit) for one in store.records()}
+    assert found == {
         ("ct-denoise", "Ann", "train", "HU"),
         ("mr-sr", "Ann", "train", "a.u."),
         ("pet-denoise", "Bob", "valid", "SUV"),
     }
-    for entry in store.entries():
-        assert entry.shape == (3, 32, 36)
-        assert entry.spacing == (2.0, 2.0)
-        low, target = store.input(entry)[:], store.target(entry)[:]
+    for record in store.records():
+        assert record.shape == (3, 32, 36)
+        assert record.spacing == (3.0, 2.0, 2.0)
+        low, target = (store.array(record, name)[0] for name in ("input", "image"))
         assert np.isfinite(low).all()
         error = np.abs(low - target).mean() / np.ptp(target)
-        assert 1e-4 < error < 0.2, entry.task
+        assert 1e-4 < error < 0.2, record.task
 
 
 def test_the_manifest_makes_the_same_input_again(scans, tmp_path):
     store = prepare("folder", scans, tmp_path / "store")
     manifest = json.loads((store.path / "manifest.json").read_text())
-    for entry, record in zip(store.entries(), manifest["volumes"], strict=True):
-        degradation = create_degradation(**manifest["settings"]["degradations"][entry.task])
-        if entry.task == "pet-denoise":
+    for record, stored in zip(store.records(), manifest["records"], strict=True):
+        degradation = create_degradation(**manifest["settings"]["degradations"][record.task])
+        if record.task == "pet-denoise":
             continue  # its target went through the chain as well: the scan it came from is not in the store
-        again = degradation.apply(store.target(entry)[:], record["degradation"]["parameters"], spacing=entry.spacing)
-        np.testing.assert_allclose(again, store.input(entry)[:], rtol=1e-5, atol=1e-3)
+        image, spacing = store.array(record, "image")[0], record.spacing[1:]
+        again = degradation.apply(image, stored["degradation"]["parameters"], spacing=spacing)
+        np.testing.assert_allclose(again, store.array(record, "input")[0], rtol=1e-5, atol=1e-3)
 
 
 def test_mr_is_scaled_by_the_degraded_scan_and_not_clipped(scans, tmp_path):
     store = prepare("folder", scans, tmp_path / "store")
-    [entry] = store.entries(task="mr-sr")
-    assert entry.normalisation.low == 0
-    assert entry.normalisation.high == pytest.approx(np.percentile(store.input(entry)[:], 99.9), rel=0.02)
-    assert not entry.normalisation.clip
+    [record] = store.records(task="mr-sr")
+    assert record.normalisation.low == 0
+    assert record.normalisation.high == pytest.approx(np.percentile(store.array(record, "input")[...], 99.9), rel=0.02)
+    assert not record.normalisation.clip
 
 
-def test_a_second_run_goes_on_with_what_is_missing(scans, tmp_path):
+def test_a_second_run_adds_what_is_missing(scans, tmp_path):
     whole = prepare("folder", scans, tmp_path / "whole")
     (tmp_path / "part").mkdir()
 
@@ -77,33 +78,34 @@ def test_a_second_run_goes_on_with_what_is_missing(scans, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         prepare("folder", scans, tmp_path / "part", progress=stop_at_the_last)
-    assert len(Store(tmp_path / "part").entries()) == 2
-    kept = tmp_path / "part" / "volumes" / whole.entries()[0].id / "input" / "zarr.json"
+    assert len(Store(tmp_path / "part").records()) == 2
+    kept = tmp_path / "part" / "records" / whole.records()[0].id / "input" / "zarr.json"
     age = kept.stat().st_mtime_ns
     store = prepare("folder", scans, tmp_path / "part")
     assert kept.stat().st_mtime_ns == age
-    assert store.entries() == whole.entries()
-    for entry in store.entries():
-        np.testing.assert_array_equal(store.input(entry)[:], whole.input(entry)[:])
+    assert store.records() == whole.records()
+    for record in store.records():
+        for name in ("input", "image"):
+            np.testing.assert_array_equal(store.array(record, name)[...], whole.array(record, name)[...])
 
 
-def test_what_is_drawn_for_a_scan_does_not_depend_on_the_others(scans, tmp_path):
+def test_the_degradation_of_a_scan_does_not_depend_on_the_others(scans, tmp_path):
     all_of_them = prepare("folder", scans, tmp_path / "all")
     few = prepare("folder", scans, tmp_path / "few", exclude=["*.nii.gz/*", "mri/*"])
-    assert [e.task for e in few.entries()] == ["ct-denoise", "pet-denoise"]
-    for entry in few.entries():
-        assert entry in all_of_them.entries()
+    assert [one.task for one in few.records()] == ["ct-denoise", "pet-denoise"]
+    for record in few.records():
+        assert record in all_of_them.records()
 
 
-def test_without_a_table_folders_and_names_tell(scans, tmp_path):
+def test_without_a_table_folders_give_modality_and_split(scans, tmp_path):
     (scans / "sources.csv").unlink()
     store = prepare("folder", scans, tmp_path / "store")
-    assert {(e.task, e.split) for e in store.entries()} == {
+    assert {(one.task, one.split) for one in store.records()} == {
         ("ct-denoise", "train"),
         ("mr-sr", "train"),
         ("pet-denoise", "valid"),
     }
-    assert len({e.subject for e in store.entries()}) == 3
+    assert len({one.subject for one in store.records()}) == 3
 
 
 def test_other_settings_do_not_mix_with_a_store(scans, tmp_path):
@@ -174,15 +176,15 @@ def test_nothing_to_prepare_is_said(tmp_path):
 
 
 def test_scans_have_no_size(scans, tmp_path):
-    with pytest.raises(MedleyError, match="the layout folder keeps scans in their own size"):
+    with pytest.raises(MedleyError, match="the layout folder keeps the size of scans"):
         prepare("folder", scans, tmp_path / "store", size=64)
 
 
 def test_every_layout_can_be_imported():
     from importlib import import_module
 
-    from medley.data.prepare import CASES, LAYOUTS
+    from medley.data.prepare import LAYOUTS, RECORDS
 
-    assert set(LAYOUTS) == {"folder", *CASES}
-    for module in CASES.values():
-        assert callable(import_module(module).cases)
+    assert set(LAYOUTS) == {"folder", *RECORDS}
+    for module in RECORDS.values():
+        assert callable(import_module(module).records)

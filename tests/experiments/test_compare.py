@@ -58,7 +58,7 @@ def restorers(small_store, tmp_path):
 
 def test_one_row_a_method_seed_task_and_case_with_what_it_cost(content, case_store):
     rows = compare(*read_comparison(content, "it"))
-    cases = {case.id: case for case in case_store.cases("test")}
+    cases = {case.id: case for case in case_store.records("test")}
     expected = {
         (method, seed, task, case)
         for method in ("stl", "ctan")

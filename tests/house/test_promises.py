@@ -11,11 +11,12 @@ import pytest
 import medley
 from medley.experiments.report_tables import tables
 from medley.models import weights
+from medley.normalisation import Normalisation
 from medley.physics import create_degradation
 from medley.scoring.rows import read_scores
 from medley.scoring.statistics import compare_methods
 from medley.scoring.summary import cells, summary
-from medley.tasks import TASKS, Normalisation
+from medley.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

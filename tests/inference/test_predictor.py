@@ -16,18 +16,19 @@ from medley.inference.predictor import Predictor, matched
 from medley.models import weights
 from medley.models.weights import Description
 from medley.models.zoo import create_model
-from medley.problems import Problem, Target
+from medley.targets import Target
+from medley.tasks import Task
 from medley.volume import Volume
 
 GRID, SPACING = (20, 24, 22), (6.0, 5.0, 5.0)
 DOSE = Target(name="dose", kind="map", unit="Gy", scale=70, within="possible_dose")
 ORGANS = Target(name="organs", kind="structures", names=("Left", "Front", "Head"))
 GRADE = Target(name="grade", kind="classes", names=("low", "high"))
-CT = Problem(
+CT = Task(
     name="made", title="Made", modality="CT", channels=("CT",), range=(-1000, 1000), unit="HU", grid=GRID,
     spacing=SPACING, targets=(DOSE, ORGANS, GRADE),
 )  # fmt: skip
-PHOTO = Problem(
+PHOTO = Task(
     name="skin", title="Skin", channels=("red", "green", "blue"), range=(0, 255), grid=(32, 32),
     targets=(Target(name="lesion", kind="structures", names=("lesion",)), GRADE),
 )  # fmt: skip
@@ -79,7 +80,7 @@ class Known(nn.Module):
         return {"dose": x[:, :1], "organs": organs[None], "grade": torch.log(torch.tensor([[0.75, 0.25]]))}
 
 
-def describe(problem: Problem = CT, tasks: tuple[str, ...] = (), inputs: tuple[str, ...] = ("image",)) -> Description:
+def describe(problem: Task = CT, tasks: tuple[str, ...] = (), inputs: tuple[str, ...] = ("image",)) -> Description:
     tasks = tasks or tuple(target.name for target in problem.targets)
     return Description("known", "ctan", {}, tasks, {}, "0", problem.model_dump(mode="json"), inputs)
 

@@ -14,7 +14,8 @@ from medley.io.files import open_scan, write
 from medley.models import weights
 from medley.models.weights import Description
 from medley.models.zoo import create_model
-from medley.tasks import TASKS, Normalisation, task_named
+from medley.normalisation import Normalisation
+from medley.tasks import TASKS, task_named
 from medley.volume import Slices, Volume
 
 TINY = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1, "heads": (1, 1, 1, 1)}

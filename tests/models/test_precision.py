@@ -8,7 +8,8 @@ from medley.errors import MedleyError
 from medley.metrics.image import score
 from medley.models.precision import PRECISIONS, in_precision, to_bfloat16
 from medley.models.zoo import create_model
-from medley.tasks import TASKS, Normalisation
+from medley.normalisation import Normalisation
+from medley.tasks import TASKS
 
 TINY = {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1}
 FIRST_LEVEL = ("embed.", "encoder1.", "spatial1.")

@@ -8,12 +8,12 @@ from PIL import Image
 
 from medley.data.store import Store
 from medley.errors import MedleyError
+from medley.normalisation import Normalisation
 from medley.plots import figures
-from medley.plots.figures import case_for_picture, picture, write_pictures
+from medley.plots.figures import picture, record_for_picture, write_pictures
 from medley.scoring.classical import Tuned
 from medley.scoring.methods import ClassicalMethod, Input
 from medley.scoring.rows import ScoreRow
-from medley.tasks import Normalisation
 
 
 class Perfect(Input):
@@ -23,7 +23,9 @@ class Perfect(Input):
     tasks = ("ct-denoise",)
 
     def __init__(self, store: Store) -> None:
-        self._pairs = [(store.input(e)[:], store.target(e)[:]) for e in store.entries("valid", "ct-denoise")]
+        self._pairs = [
+            (store.array(e, "input")[0], store.array(e, "image")[0]) for e in store.records("valid", "ct-denoise")
+        ]
 
     def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
         return next(y[k : k + 1] for x, y in self._pairs for k in range(len(x)) if np.array_equal(x[k : k + 1], slices))
@@ -50,7 +52,7 @@ def test_a_picture_for_every_task(store: Store, tmp_path: Path) -> None:
 
 
 def test_the_error_of_a_perfect_answer_is_black_and_its_image_the_target(store: Store) -> None:
-    strip = picture(store, case_for_picture(store, "valid", "ct-denoise"), [Input(), Perfect(store)])
+    strip = picture(store, record_for_picture(store, "valid", "ct-denoise"), [Input(), Perfect(store)])
     assert panel(strip, 1, 1, 3).mean() > 5
     assert panel(strip, 2, 1, 3).max() == 0
     assert panel(strip, 2, 0, 3).std() > 20
@@ -80,12 +82,12 @@ def test_of_the_classical_methods_the_best_is_shown(store: Store) -> None:
 
 
 def test_pixels_are_true_to_the_millimetres(store: Store) -> None:
-    entry = store.entries("valid", "pet-denoise")[0]  # 24 rows of 1 mm, 30 columns of 1.5 mm
+    entry = store.records("valid", "pet-denoise")[0]  # 24 rows of 1 mm, 30 columns of 1.5 mm
     assert figures._aspect(entry) == (figures.SIDE, round(figures.SIDE * 24 / 45))
 
 
 def test_the_slice_is_not_blank(store: Store) -> None:
-    blank_at_the_end = store.entries("valid", "ct-denoise")[1]
+    blank_at_the_end = store.records("valid", "ct-denoise")[1]
     assert figures._middle(store, blank_at_the_end) == 2
     with pytest.raises(MedleyError, match="slices 0 to 3, but not 4"):
         picture(store, blank_at_the_end, [Input()], slice_number=4)
@@ -93,4 +95,4 @@ def test_the_slice_is_not_blank(store: Store) -> None:
 
 def test_no_such_case(store: Store) -> None:
     with pytest.raises(MedleyError, match=r"the split 'test' of .* has no volume of mr-sr"):
-        case_for_picture(store, "test", "mr-sr")
+        record_for_picture(store, "test", "mr-sr")

@@ -8,9 +8,9 @@ import pytest
 
 from medley.data.store import Store
 from medley.errors import MedleyError
+from medley.normalisation import Normalisation
 from medley.scoring import classical
 from medley.scoring.classical import CLASSICAL, Classical, draw_pairs, noise_level, tune
-from medley.tasks import Normalisation
 
 pytest.importorskip("skimage")
 
@@ -115,8 +115,8 @@ def test_refines_between_the_steps_of_the_grid(store: Store, short_grid: str) ->
 
 def test_a_tuned_method_restores_in_physical_units(store: Store, short_grid: str) -> None:
     tuned = tune(store, "ct-denoise", short_grid, slices=2)
-    entry = store.entries("valid", "ct-denoise")[0]
-    before, target = store.input(entry)[:], store.target(entry)[:]
+    entry = store.records("valid", "ct-denoise")[0]
+    before, target = store.array(entry, "input")[0], store.array(entry, "image")[0]
     kept = before.copy()
     restored = tuned.restore(before, entry.normalisation)
     assert restored.dtype == np.float32
@@ -132,8 +132,8 @@ def test_draws_from_the_training_subjects_only(store: Store) -> None:
     assert len(pairs) == 8  # all there are
     there = [
         tuple(image[0].ravel())
-        for e in store.entries("train", "ct-denoise")
-        for image in [store.input(e)[k : k + 1] for k in range(4)]
+        for e in store.records("train", "ct-denoise")
+        for image in [store.array(e, "input")[0, k : k + 1] for k in range(4)]
     ]
     assert {tuple(pair.input.ravel()) for pair in pairs} == set(there)
 

@@ -6,12 +6,13 @@ import pytest
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.metrics.image import score
-from medley.scoring import classical, evaluate
+from medley.normalisation import Normalisation
+from medley.scoring import classical, evaluate, scorers
 from medley.scoring.classical import CLASSICAL, Classical
 from medley.scoring.evaluate import compare, tuned_classical
 from medley.scoring.methods import Input, Network
 from medley.scoring.summary import summary
-from medley.tasks import TASKS, Normalisation
+from medley.tasks import TASKS
 
 
 class Shrunk(Input):
@@ -29,27 +30,28 @@ class Shrunk(Input):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_row_a_volume_with_the_scores_of_the_whole_volume(store: Store, task: str) -> None:
-    rows = evaluate.evaluate(Input(), store, tasks=[task])
+def test_one_row_per_record_with_the_scores_of_the_whole_volume(store: Store, task: str) -> None:
+    rows = compare([Input()], store, tasks=[task])
     assert [row.record for row in rows] == [f"{task}-valid-0", f"{task}-valid-1"]
-    for row, entry in zip(rows, store.entries("valid", task), strict=True):
-        expected = score(store.input(entry)[:], store.target(entry)[:], task, full_scale=entry.normalisation.high)
+    for row, record in zip(rows, store.records("valid", task), strict=True):
+        arrays = [store.array(record, name)[0] for name in ("input", "image")]
+        expected = score(*arrays, task, full_scale=record.normalisation.high)
         assert {name: row.values[name] for name in expected} == pytest.approx(expected)
-        assert (row.method, row.task, row.subject) == ("input", task, entry.subject)
+        assert (row.method, row.task, row.subject) == ("input", task, record.subject)
 
 
 def test_all_tasks_of_the_split_by_default(store: Store) -> None:
-    rows = evaluate.evaluate(Input(), store, split="train")
+    rows = compare([Input()], store, split="train")
     assert [row.task for row in rows] == [task for task in TASKS for _ in range(2)]
-    assert {row.task for row in evaluate.evaluate(Shrunk(), store)} == {"mr-sr", "pet-denoise"}
+    assert {row.task for row in compare([Shrunk()], store)} == {"mr-sr", "pet-denoise"}
 
 
 def test_blank_slices_are_not_counted(store: Store) -> None:
-    assert [row.values["slices"] for row in evaluate.evaluate(Input(), store, tasks=["ct-denoise"])] == [4, 3]
+    assert [row.values["slices"] for row in compare([Input()], store, tasks=["ct-denoise"])] == [4, 3]
 
 
 def test_the_window_is_named(store: Store) -> None:
-    windows = {row.task: row.window for row in evaluate.evaluate(Input(), store)}
+    windows = {row.task: row.window for row in compare([Input()], store)}
     assert windows == {
         "mr-sr": "[0, 4095] of 900 a.u. = 4095",
         "ct-denoise": "[-160, 240] HU",
@@ -57,12 +59,12 @@ def test_the_window_is_named(store: Store) -> None:
     }
 
 
-def test_a_volume_goes_through_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = evaluate.evaluate(Shrunk(), store)
-    monkeypatch.setattr(evaluate, "PIXELS_AT_ONCE", 2 * 40 * 34)
+def test_a_record_is_scored_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compare([Shrunk()], store)
+    monkeypatch.setattr(scorers, "PIXELS_AT_ONCE", 2 * 40 * 34)
     method = Shrunk()
     steps: list[tuple[int, int, str]] = []
-    pieces = evaluate.evaluate(method, store, progress=lambda *step: steps.append(step))
+    pieces = compare([method], store, progress=lambda *step: steps.append(step))
     assert method.seen == [2, 1, 2, 1, 3, 2, 3, 2]
     for one, other in zip(whole, pieces, strict=True):
         assert (one.record, one.values["slices"]) == (other.record, other.values["slices"])
@@ -72,34 +74,38 @@ def test_a_volume_goes_through_in_pieces(store: Store, monkeypatch: pytest.Monke
     assert steps[0][2] == "shrunk: mr-sr-valid-0"
 
 
-def test_an_answer_that_is_not_finite_is_an_error(store: Store) -> None:
+def test_an_output_that_is_not_finite_is_an_error(store: Store) -> None:
     class Broken(Shrunk):
         def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
             return np.full_like(slices, np.nan)
 
     with pytest.raises(MedleyError, match="output of shrunk for mr-sr-valid-0 contains values that are not finite"):
-        evaluate.evaluate(Broken(), store)
+        compare([Broken()], store)
 
 
 @pytest.mark.parametrize(
     ("split", "tasks", "message"),
     [
-        ("test", None, "the split 'test' of .* contains no volumes"),
-        ("test", ["ct-denoise"], "the split 'test' of .* has no volume of ct-denoise"),
-        ("valid", ["ct-denoise"], "shrunk does not support ct-denoise, only mr-sr, pet-denoise"),
+        (
+            "test",
+            None,
+            "but not what is to be scored: no record of the split 'test'",
+        ),
+        ("test", ["ct-denoise"], "the split 'test' of .* has no record of ct-denoise"),
+        ("valid", ["ct-denoise"], "shrunk supports mr-sr, pet-denoise, but not what is to be scored: ct-denoise"),
         ("valid", ["ct"], "there is no task 'ct'"),
     ],
 )
 def test_what_cannot_be_evaluated(store: Store, split: str, tasks: list[str] | None, message: str) -> None:
     with pytest.raises(MedleyError, match=message):
-        evaluate.evaluate(Shrunk(), store, split=split, tasks=tasks)
+        compare([Shrunk()], store, split=split, tasks=tasks)
 
 
-def test_each_method_is_compared_on_what_it_can_do(store: Store) -> None:
+def test_each_method_is_scored_on_the_tasks_it_supports(store: Store) -> None:
     rows = compare([Input(), Shrunk()], store, tasks=["mr-sr", "ct-denoise"])
     done = [(one.task, one.method) for one in summary(rows)]
     assert done == [("mr-sr", "input"), ("mr-sr", "shrunk"), ("ct-denoise", "input")]
-    with pytest.raises(MedleyError, match="shrunk supports none of ct-denoise, only mr-sr, pet-denoise"):
+    with pytest.raises(MedleyError, match="not what is to be scored: ct-denoise of the split 'valid'"):
         compare([Shrunk()], store, tasks=["ct-denoise"])
 
 
@@ -142,5 +148,5 @@ def test_a_network(store: Store) -> None:
 
     method = Network(Restorer())  # type: ignore[arg-type]
     assert (method.name, method.tasks, method.settings("pet-denoise")) == ("halving", ("pet-denoise",), "version 0.1.0")
-    rows, same = (evaluate.evaluate(one, store, tasks=["pet-denoise"]) for one in (method, Shrunk()))
+    rows, same = (compare([one], store, tasks=["pet-denoise"]) for one in (method, Shrunk()))
     assert [row.values for row in rows] == [row.values for row in same]

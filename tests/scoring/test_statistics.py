@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medley.errors import MedleyError
-from medley.metrics.answers import delta, summarise
+from medley.metrics.targets import delta, summarise
 from medley.scoring.rows import ScoreRow
 from medley.scoring.statistics import compare_methods, higher_is_better
 

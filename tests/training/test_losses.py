@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medley.problems import Target
+from medley.targets import Target
 from medley.training.losses import map_loss, structures_loss, target_loss
 
 DRAWN = torch.tensor([[True, True], [True, False]])

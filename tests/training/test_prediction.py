@@ -7,10 +7,10 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from medley.data.cases import CaseReader
+from medley.data.readers import RecordReader
 from medley.errors import MedleyError
 from medley.models import weights
-from medley.scoring.cases import answer_case, drawn_masks, score_case
+from medley.scoring.scorers import PredictionScorer, drawn_masks, predict_record
 from medley.training.loop import Run, train
 from medley.training.prediction import PredictionObjective
 from medley.training.recipe import Balance, Optimizer, PredictionRecipe
@@ -76,22 +76,23 @@ def test_it_learns_and_says_what_it_has_learnt(recipe, case_store):
     _, description = weights.load(path)
     assert description.tasks == ("dose", "segmentation", "diagnosis")
     assert description.inputs == ("image",)
-    assert description.problem == case_store.manifest.problem.model_dump(mode="json")
+    assert description.task == case_store.prediction_task().model_dump(mode="json")
     assert description.training["train_subjects"] == 8
 
 
 def test_a_missing_target_gives_no_gradient_to_its_decoder(recipe, case_store):
     objective = PredictionObjective(recipe, case_store)
     network = objective.create_network().train()
-    reader = CaseReader(case_store, objective.tasks)
-    first = case_store.cases("train")[0]  # without dose and diagnosis
-    objective._sampler.cases = [first]
+    reader = RecordReader(case_store, objective.tasks)
+    first = case_store.records("train")[0]  # without dose and diagnosis
+    objective._sampler.records = [first]
     losses = objective.losses(network, objective.batch(0))
     assert list(losses) == ["segmentation"]
     losses["segmentation"].backward()
     assert all(p.grad is None for p in network.decoders["dose"].parameters())
     assert any(p.grad is not None for p in network.decoders["segmentation"].parameters())
-    assert list(score_case(network.eval(), reader, first)) == ["segmentation"]
+    rows = PredictionScorer("small", network.eval(), reader).score(case_store, first)
+    assert [row.target for row in rows] == ["segmentation"]
 
 
 def test_a_step_without_any_label_moves_nothing_but_by_decay(recipe, case_store):
@@ -104,7 +105,7 @@ def test_a_step_without_any_label_moves_nothing_but_by_decay(recipe, case_store)
 
 
 def test_beyond_its_region_a_map_is_learnt_as_the_store_has_it(recipe, case_store):
-    """Right in the region and wrong outside costs something then; a case without map still nothing."""
+    """Right in the region and wrong outside costs something then; a record without map still nothing."""
     losses = []
     for beyond in (False, True):
         objective = PredictionObjective(changed(recipe, beyond_region=beyond, targets=("dose",)), case_store)
@@ -119,7 +120,7 @@ def test_beyond_its_region_a_map_is_learnt_as_the_store_has_it(recipe, case_stor
 
 def test_rare_classes_count_as_much_as_they_are_rare(recipe, case_store):
     objective = PredictionObjective(changed(recipe, class_weights="inverse"), case_store)
-    labels = [case.labels.get("diagnosis") for case in case_store.cases("train")]
+    labels = [record.labels.get("diagnosis") for record in case_store.records("train")]
     expected = [7 / (2 * labels.count(name)) for name in ("one", "two")]
     assert objective._class_weights["diagnosis"].tolist() == pytest.approx(expected)
 
@@ -139,21 +140,23 @@ def test_masks_can_be_inputs(recipe):
     assert description.inputs == ("image", "segmentation", "region")
 
 
-def test_answers_are_physical(recipe, case_store):
+def test_decoded_outputs_are_physical(recipe, case_store):
     objective = PredictionObjective(recipe, case_store)
     network = objective.create_network().eval()
-    reader = CaseReader(case_store, objective.tasks)
-    case = case_store.cases("valid")[1]
-    answers = answer_case(network, reader, case)
-    outputs = network(torch.from_numpy(np.asarray(case_store.array(case, "image")[...]) / 200).float().clip(0, 1)[None])
-    region = np.asarray(case_store.array(case, "region")[0])
+    reader = RecordReader(case_store, objective.tasks)
+    record = case_store.records("valid")[1]
+    decoded = predict_record(network, reader, record)
+    image = torch.from_numpy(case_store.array(record, "input")[...] / 200).float().clip(0, 1)
+    outputs = network(image[None])
+    region = case_store.array(record, "region")[0]
     np.testing.assert_allclose(
-        answers["dose"], 10 * outputs["dose"][0, 0].detach().numpy() * region, rtol=1e-5, atol=1e-6
+        decoded["dose"], 10 * outputs["dose"][0, 0].detach().numpy() * region, rtol=1e-5, atol=1e-6
     )
-    assert answers["diagnosis"].sum() == pytest.approx(1, abs=1e-6)
-    assert ((answers["segmentation"] >= 0) & (answers["segmentation"] <= 1)).all()
-    row = score_case(network, reader, case, dvh=True)["dose"]
-    assert row["dvh entries"] == 2 * len(drawn_masks(case_store, case))  # of an organ D_0.1cc and mean
+    assert decoded["diagnosis"].sum() == pytest.approx(1, abs=1e-6)
+    assert ((decoded["segmentation"] >= 0) & (decoded["segmentation"] <= 1)).all()
+    rows = PredictionScorer("small", network, reader).score(case_store, record)
+    dose = next(row.values for row in rows if row.target == "dose")
+    assert dose["dvh entries"] == 2 * len(drawn_masks(case_store, record))  # of an organ D_0.1cc and mean
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_answers_are_physical(recipe, case_store):
         ({"inputs": ("image", "organs")}, "no input 'organs'"),
         ({"balance": Balance(name="fixed", weights={"severity": 2.0})}, "names severity"),
         ({"backbone": "nowhere.pth"}, "nowhere.pth"),
-        ({"inputs": ("image", "segmentation")}, "segmentation is asked and shown at once"),
+        ({"inputs": ("image", "segmentation")}, "segmentation is an input and a target"),
     ],
 )
 def test_what_cannot_be_learnt_is_said(recipe, keys, what):
@@ -172,15 +175,15 @@ def test_what_cannot_be_learnt_is_said(recipe, keys, what):
 
 
 def cut(store, folder, change):
-    """The same store with other cases: `change` gives a case anew, or None to leave it out."""
+    """The same store with other records: `change` returns a changed record, or None to leave it out."""
     shutil.copytree(store.path, folder)
-    cases = [one for case in store.manifest.cases if (one := change(case))]
-    (folder / "manifest.json").write_text(store.manifest.model_copy(update={"cases": cases}).model_dump_json())
+    records = [one for record in store.records() if (one := change(record))]
+    (folder / "manifest.json").write_text(store.manifest.model_copy(update={"records": records}).model_dump_json())
     return folder
 
 
 def test_without_validation_cases_a_run_ends_without_scores(recipe, case_store, tmp_path):
-    folder = cut(case_store, tmp_path / "cut", lambda case: case if case.split != "valid" else None)
+    folder = cut(case_store, tmp_path / "cut", lambda record: record if record.split != "valid" else None)
     _, description = weights.load(train(changed(recipe, store=folder)))
     assert description.training["validation"] == {}
 
@@ -188,17 +191,17 @@ def test_without_validation_cases_a_run_ends_without_scores(recipe, case_store, 
 @pytest.mark.parametrize(
     ("keys", "what"),
     [
-        ({"maps": ()}, "no training case has dose, so dose cannot be trained"),
-        ({"drawn": {"segmentation": ("left",)}}, "no training case has right, so segmentation cannot"),
-        ({"labels": {}}, "no training case has one, so diagnosis cannot"),
+        ({"checksums": {"input": ""}}, "no training record has dose, so dose cannot be trained"),
+        ({"drawn": {"segmentation": ("left",)}}, "no training record has right, so segmentation cannot"),
+        ({"labels": {}}, "no training record has one, so diagnosis cannot"),
     ],
 )
 def test_what_no_training_case_has_is_refused(recipe, case_store, tmp_path, keys, what):
-    folder = cut(case_store, tmp_path / "cut", lambda case: case.model_copy(update=keys))
+    folder = cut(case_store, tmp_path / "cut", lambda record: record.model_copy(update=keys))
     with pytest.raises(MedleyError, match=what):
         train(changed(recipe, store=folder))
 
 
 def test_a_store_of_scans_is_not_one_of_cases(recipe, small_store):
-    with pytest.raises(MedleyError, match="holds scans to restore"):
+    with pytest.raises(MedleyError, match="contains scans to restore"):
         train(changed(recipe, store=small_store.path))

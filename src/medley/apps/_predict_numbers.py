@@ -11,7 +11,7 @@ from scipy import ndimage
 from medley.inference.predictor import Prediction
 from medley.metrics.dose import dvh_metrics, is_target
 from medley.metrics.overlap import dice
-from medley.problems import Target
+from medley.targets import Target
 from medley.volume import Volume
 
 Masks = Mapping[str, np.ndarray]

@@ -11,6 +11,7 @@ import medley
 from medley.apps._page import figures, fill, minus, table_rows
 from medley.apps._predict_numbers import Masks, dose_of
 from medley.apps._predict_pictures import Line, histogram, lines_of, photograph, planes, swatch
+from medley.apps.listing import score_name, score_text
 from medley.inference.predictor import Prediction, Predictor
 from medley.volume import Volume
 
@@ -45,7 +46,7 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
     lines = lines_of(prediction, given)
     text = {
         "scan": record["name"],
-        "headline": f"{predictor.problem.title}, by {record['model']['name']}",
+        "headline": f"{predictor.task.title}, by {record['model']['name']}",
         "notice": _PREDICTED + (_NO_PLAN if dose_of(prediction) is not None else ""),
         "version": medley.__version__,
         "date": date.today().isoformat(),
@@ -134,7 +135,7 @@ def _done(record: Mapping[str, Any]) -> dict[str, str]:
     axes = "slices, rows, columns" if record["spacing"] else "rows, columns, colours"
     return {
         "input": record["name"],
-        "predicts": record["problem"],
+        "predicts": record["task"],
         "size": " × ".join(str(n) for n in record["shape"]) + f" ({axes})",
         **({"spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm"} if record["spacing"] else {}),
         "files": ", ".join(dict.fromkeys(name.partition("/")[0] for name in record["files"])),
@@ -144,22 +145,22 @@ def _done(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _model(predictor: Predictor, record: Mapping[str, Any]) -> dict[str, str]:
     """The most important rows of the model card; what the training record does not contain is left out."""
-    description, problem = predictor.description, predictor.problem
+    description, task = predictor.description, predictor.task
     training = description.training
-    grid = " × ".join(map(str, problem.grid))
-    spacing = " × ".join(f"{mm:.3g}" for mm in problem.spacing)
-    low, high = (minus(f"{value:g}") for value in problem.range)
+    grid = " × ".join(map(str, task.grid))
+    spacing = " × ".join(f"{mm:.3g}" for mm in task.spacing)
+    low, high = (minus(f"{value:g}") for value in task.range)
     rows = {
         "name": description.name,
         "network": description.architecture,
         "inputs": ", ".join(description.inputs),
         "grid": f"{grid} of {spacing} mm" if spacing else f"{grid} pixels",
-        "range": f"{low} to {high} {problem.unit}".strip(),
+        "range": f"{low} to {high} {task.unit}".strip(),
     }
     if "steps" in training:
         rows["training"] = f"{training['steps']:,} steps"
     if "train_subjects" in training:
         rows["trained on"] = f"{training['train_subjects']} subjects"
-    for score, value in training.get("validation", {}).items():
-        rows[f"validation: {score.replace('_', ' ')}"] = f"{value:.3g}"
+    for name, value in training.get("validation", {}).items():
+        rows[f"validation: {score_name(name)}"] = score_text(name, value)
     return {**rows, "weights, sha256": record["model"]["sha256"]}

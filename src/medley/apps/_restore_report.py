@@ -14,6 +14,7 @@ import medley
 from medley.apps._page import figures, fill, minus, picture, table_rows
 from medley.apps._survey import Survey
 from medley.apps._terminal import counted
+from medley.apps.listing import score_name, score_text
 from medley.models.weights import Description
 from medley.plots.pictures import blue_red, display_window, grey, rounded_up, upright
 
@@ -154,6 +155,6 @@ def _model(description: Description, sha256: str) -> dict[str, str]:
         rows["training"] = f"{training['steps']:,} steps"
     for task, people in training.get("train_subjects", {}).items():
         rows[f"{task}: trained on"] = counted(people, "subject")
-    for task, psnr in training.get("validation_psnr", {}).items():
-        rows[f"{task}: validation"] = f"PSNR {psnr:.2f} dB"
+    for name, value in training.get("validation", {}).items():
+        rows[f"validation: {score_name(name)}"] = score_text(name, value)
     return {**rows, "weights, sha256": sha256}

@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from medley.apps._tables import new_table, show
-from medley.inference.catalogue import list_models, list_tasks
+from medley.inference.catalogue import list_models, list_tasks, prediction_tasks
 from medley.models import weights, zoo
 from medley.models.weights import Description
-from medley.problems import Problem, Target
-from medley.tasks import TASKS
+from medley.targets import Target
+from medley.tasks import TASKS, Task
 
 
 def tasks(*, as_json: bool = False) -> None:
     """Print the restoration tasks, and what the packaged models predict."""
-    found = {name: weights.describe(path) for name, path in weights.packaged().items()}
-    problems = {name: Problem.model_validate(one.problem).only(one.tasks) for name, one in found.items() if one.problem}
     if as_json:
         print(json.dumps(list_tasks(), indent=2))
         return
@@ -28,11 +26,11 @@ def tasks(*, as_json: bool = False) -> None:
         span = "0 to 99.9th percentile" if task.scaled else _span(task.range)
         table.add_row(task.name, task.title, task.modality, task.unit, span, _span(task.window), degradation)
     show(table)
-    if problems:
+    if predictions := prediction_tasks():
         table = new_table("model", "input", "target", "output")
-        for name, problem in problems.items():
-            for k, target in enumerate(problem.targets):
-                table.add_row(*(("", "") if k else (name, _input(problem))), target.name, _meaning(target))
+        for name, task in predictions.items():
+            for k, target in enumerate(task.targets):
+                table.add_row(*(("", "") if k else (name, _input(task))), target.name, _meaning(target))
         show(table)
 
 
@@ -44,7 +42,7 @@ def models(*, as_json: bool = False) -> None:
         return
     table = new_table("model", "command", "network", "tasks or targets", "steps", "validation scores")
     for name, description in found.items():
-        command = "predict" if description.problem else "restore"
+        command = "predict" if description.task else "restore"
         steps = f"{description.training['steps']:,}" if "steps" in description.training else ""
         tasks = ", ".join(description.tasks)
         table.add_row(name, command, description.architecture, tasks, steps, _scores(description))
@@ -62,13 +60,23 @@ def _span(span: tuple[float, float]) -> str:
 def _scores(description: Description) -> str:
     """The validation scores in the training record."""
     record: Mapping[str, Any] = description.training
-    scores = {f"{task} PSNR": f"{value:.2f} dB" for task, value in record.get("validation_psnr", {}).items()}
-    scores |= {score.replace("_", " "): f"{value:.3g}" for score, value in record.get("validation", {}).items()}
-    return ", ".join(f"{name} {value}" for name, value in scores.items())
+    return ", ".join(
+        f"{score_name(name)} {score_text(name, value)}" for name, value in record.get("validation", {}).items()
+    )
 
 
-def _input(problem: Problem) -> str:
-    return f"{problem.modality} in {problem.unit}" if problem.modality else "a photograph"
+def score_name(name: str) -> str:
+    """The name of a score in a training record, such as "ct-denoise psnr" or "dose dose_score", for display."""
+    return name.replace("_", " ").replace("psnr", "PSNR")
+
+
+def score_text(name: str, value: float) -> str:
+    """The value of a score in a training record, with the unit of a PSNR."""
+    return f"{value:.2f} dB" if name.endswith("psnr") else f"{value:.3g}"
+
+
+def _input(task: Task) -> str:
+    return f"{task.modality} in {task.unit}" if task.modality else "a photograph"
 
 
 def _meaning(target: Target) -> str:

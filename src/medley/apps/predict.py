@@ -101,7 +101,7 @@ def predict(
 
 def photographs(predictor: Predictor) -> bool:
     """Whether the network is for photographs instead of scans."""
-    return not predictor.problem.modality
+    return not predictor.task.modality
 
 
 def find_photographs(source: Path) -> list[Scan]:
@@ -172,7 +172,7 @@ def predict_one(
         "name": job.scan.name,
         "input": str(job.scan.path),
         "output": str(job.output),
-        "problem": predictor.problem.name,
+        "task": predictor.task.name,
         "model": {"name": name, "sha256": predictor.sha256},
         "version": medley.__version__,
         "shape": list(scan.shape),
@@ -214,7 +214,7 @@ def _given(
     """
     if path is None:
         return Given({}, {}, ())
-    known = [name for target in predictor.problem.targets if target.kind == "structures" for name in target.names]
+    known = [name for target in predictor.task.targets if target.kind == "structures" for name in target.names]
     if not known or not isinstance(scan, Volume):
         raise MedleyError(f"{path}: {predictor.description.name} does not use structures; omit --structures")
     structures = read_structures(path, scan)

@@ -1,4 +1,4 @@
-"""`medley report`: tables of comparisons become a page, Markdown, charts, and a table in the terminal."""
+"""`medley report`: a page, Markdown, charts and terminal tables from files of scores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from medley.experiments.report import Experiment, write_report
 from medley.experiments.report_tables import Cell, tables
 from medley.scoring.rows import ScoreRow, read_scores
 from medley.scoring.statistics import MethodDifferences, compare_methods
+from medley.scoring.summary import latest
 
 
 def report(
@@ -27,7 +28,8 @@ def report(
 ) -> None:
     """Write the report of files of scores, and print its tables.
 
-    Files whose header names the same experiment are put together: more methods or more seeds on the same cases.
+    Files whose header names the same experiment are combined: more methods or more seeds on the same records. Of the
+    validation during training, the last step is used.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def report(
     panels: a folder of PNG images for the page.
     """
     if panels is not None and not panels.is_dir():
-        raise MedleyError(f"{panels}: is no folder of images")
+        raise MedleyError(f"{panels}: is not a folder of images")
     experiments = read_experiments(sources, baseline)
     written = write_report(experiments, output, panels=panels, overwrite=overwrite)
     for experiment in experiments:
@@ -54,18 +56,18 @@ def show_tables(title: str, comparison: MethodDifferences) -> None:
 
 
 def read_experiments(sources: Sequence[Path], baseline: str | None = None) -> list[Experiment]:
-    """The comparisons in files of scores, in the order in which their experiments first come.
+    """The comparisons in files of scores, in the order of their first rows.
 
     Raises
     ------
-    MedleyError: a file is no table of scores; what is in them cannot be compared.
+    MedleyError: a file is not a table of scores; their rows cannot be compared.
     """
     rows: dict[str, list[ScoreRow]] = {}
     headers: dict[str, dict[str, str]] = {}
     for source in sources:
         found, header = read_scores(source)
         name = header.get("experiment", "")
-        rows.setdefault(name, []).extend(found)
+        rows.setdefault(name, []).extend(latest(found))
         headers[name] = {**header, **headers.get(name, {})}
     return [
         Experiment(

@@ -61,8 +61,7 @@ def prepare(
             seed=seed,
             progress=lambda done, total, name: update(done, total, f"preparing {name}"),
         )
-    what = counted(len(made.cases()), "case") if made.manifest.problem else counted(len(made.entries()), "volume")
-    say(f"{store}: {what}", quiet=quiet)
+    say(f"{store}: {counted(len(made.records()), 'record')}", quiet=quiet)
 
 
 def check_store(path: Path) -> int:
@@ -77,16 +76,14 @@ def check_store(path: Path) -> int:
     MedleyError: there is no store, or its manifest cannot be read.
     """
     require_extra("train")
-    from medley.data.record import Case, Entry
     from medley.data.store import Store
 
     store = Store(path)
-    records: list[Entry | Case] = [*store.entries(), *store.cases()]
+    records = store.records()
     table = new_table("task", "split", "subjects", "records")
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for record in records:
-        problem = store.manifest.problem
-        groups[getattr(record, "task", problem.name if problem else ""), record.split].append(record.subject)
+        groups[record.task, record.split].append(record.subject)
     for (task, split), subjects in sorted(groups.items()):
         table.add_row(task, split, str(len(set(subjects))), str(len(subjects)))
     show(table)
@@ -100,10 +97,7 @@ def check_store(path: Path) -> int:
                 complain(str(error))
                 damaged += 1
         update(len(records), len(records), "checked")
-    without = sum(not record.checksums for record in records)
     say(f"{path}: {counted(len(records), 'record')}, {damaged} damaged")
-    if without:
-        say(f"{counted(without, 'record')} of an older medley without checksums: only readability was checked")
     return 1 if damaged else 0
 
 
@@ -146,14 +140,14 @@ def evaluate(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Score models on a store: one CSV line a case, and a table of means on stdout.
+    """Score models on a store: a CSV file with one row per record and target, and a table of means on stdout.
 
-    Restorers come with the input as it is; multi-task nets are scored on a store of cases, as `medley compare` does.
+    On a store of scans to restore, the unchanged input is scored too.
 
     Parameters
     ----------
-    classical: classical methods too, tuned on the store's training subjects.
-    tasks: which ones; None for all of the split. pictures: folder for one picture a task.
+    classical: also score classical methods, tuned on the training subjects of the store.
+    tasks: restoration tasks; None for all of the split. pictures: folder for one picture of each task.
     """
     require_extra("train")
     if classical:
@@ -167,17 +161,18 @@ def evaluate(
 
     check_outputs(data, [output] if pictures is None else [output, pictures], overwrite=overwrite)
     store = Store(data)
-    if store.manifest.problem:
+    if not store.restores:
         if classical or tasks or pictures:
             raise MedleyError(
-                f"{data} holds cases with targets; classical methods, tasks and pictures are of restorers"
+                f"{data} contains records with other targets than images; classical methods, tasks and pictures are "
+                f"for restoration"
             )
-        _evaluate_answers(models, store, output, split, device, overwrite, quiet)
+        _evaluate_predictors(models, store, output, split, device, overwrite, quiet)
         return
     methods: list[Method] = [Input(), *(Network(load_restorer(name, device=device)) for name in models)]
     with progress("evaluating", quiet=quiet) as update:
         if classical:
-            chosen = tasks or [task for task in TASKS if store.entries(split, task)]
+            chosen = tasks or [task for task in TASKS if store.records(split, task)]
             methods[1:1] = tuned_classical(store, chosen, progress=update)
         rows = compare(methods, store, split=split, tasks=tasks, progress=update)
     header = {"experiment": f"{store.path.name}, {split}", "medley": medley.__version__}
@@ -191,16 +186,18 @@ def evaluate(
     say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)
 
 
-def _evaluate_answers(
+def _evaluate_predictors(
     models: Sequence[str], store: Store, output: Path, split: str, device: str, overwrite: bool, quiet: bool
 ) -> None:
     from medley.apps.report_scores import show_tables
-    from medley.scoring.networks import score_network
+    from medley.scoring.evaluate import score_network
     from medley.scoring.rows import write_scores
     from medley.scoring.statistics import compare_methods
 
     if not models:
-        raise MedleyError(f"{store.path} holds cases with targets; name the models to score on them")
+        raise MedleyError(
+            f"{store.path} contains records with other targets than images; name the models to score on them"
+        )
     rows = []
     with progress("evaluating", quiet=quiet) as update:
         for k, name in enumerate(models):

@@ -1,12 +1,13 @@
-"""Studies to store, store to samples."""
+"""Data sets to stores, stores to samples."""
 
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
     "batch",
-    "cases",
     "layouts",
     "prepare",
+    "readers",
     "record",
-    "sampler",
+    "sampling",
+    "simulation",
     "store",
 ]

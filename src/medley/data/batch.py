@@ -1,4 +1,4 @@
-"""Store to samples: the patch that a draw names, normalised and turned, and the batch that patches make."""
+"""Samples and batches: what a network is trained on."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from medley.data.sampler import Draw
-from medley.data.store import Store
-
 
 @dataclass(frozen=True)
 class Sample:
-    """What a network learns from.
+    """One training example.
 
     Attributes
     ----------
-    input: (C, *spatial) float32, normalised to [0, 1]; above 1 only where the task's normalisation does not clip.
-    targets: {name: array}; a restoration sample has the one target "image", (1, H, W). What is missing is absent.
-    task: its name; a problem's name where several things are asked at once.
-    counts: {name: array of bool}, which parts of a target are used in the loss; a target without an entry is used
-        completely.
+    input: (C, *spatial) float32, normalised to [0, 1]; above 1 only where the normalisation does not clip.
+    targets: {name: array}: an image (1, *spatial) float32, normalised like the input; structures (K, *spatial) uint8;
+        a map (1, *spatial) float32, divided by its scale; the index of a class. A missing target is zero.
+    task: name of the task.
+    counts: {name: array of bool}, which parts of a target are used in the loss: structures (K,), a map
+        (1, *spatial), a class (). A target without an entry is used completely.
     """
 
     input: np.ndarray
@@ -47,47 +45,11 @@ class Batch:
         return Batch(self.input.to(device), targets, self.tasks, counts)
 
     def split(self, size: int) -> Iterator[Batch]:
-        """Batches of `size` samples in the same order, the last of what is left."""
+        """Batches of `size` samples in the same order; the last one has the rest."""
         for first in range(0, len(self.tasks), size):
             part = slice(first, first + size)
             targets, counts = ({k: v[part] for k, v in each.items()} for each in (self.targets, self.counts))
             yield Batch(self.input[part], targets, self.tasks[part], counts)
-
-
-class PatchReader:
-    """Cuts the patches that a sampler draws out of a store.
-
-    Parameters
-    ----------
-    store: where from. size: side of the square patches, in pixels. Slices smaller than that are filled up by
-    reflection.
-    """
-
-    def __init__(self, store: Store, size: int) -> None:
-        self.store = store
-        self.size = size
-
-    def __call__(self, draw: Draw) -> Sample:
-        """The sample that `draw` names."""
-        pair = (self.store.input(draw.entry), self.store.target(draw.entry))
-        normalise = draw.entry.normalisation.apply
-        slices = (np.asarray(array[draw.slice]) for array in pair)
-        image, target = (self._turned(normalise(self._cut(one, draw)), draw) for one in slices)
-        return Sample(image, {"image": target}, draw.entry.task)
-
-    def _cut(self, image: np.ndarray, draw: Draw) -> np.ndarray:
-        row, column = (int(at * max(side - self.size + 1, 1)) for at, side in zip(draw.at, image.shape, strict=True))
-        patch = image[row : row + self.size, column : column + self.size]
-        missing = [self.size - side for side in patch.shape]
-        return np.pad(patch, [(gap // 2, gap - gap // 2) for gap in missing], mode="symmetric")
-
-    @staticmethod
-    def _turned(patch: np.ndarray, draw: Draw) -> np.ndarray:
-        """Flipped as drawn, with the channel axis in front: (1, size, size)."""
-        axes = tuple(axis for axis, flip in enumerate(draw.flips) if flip)
-        patch = np.flip(patch, axes)
-        patch = patch.T if draw.transposed else patch
-        return np.ascontiguousarray(patch, dtype=np.float32)[None]
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -101,7 +63,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def batches(make: Callable[[int], Batch], start: int, stop: int) -> Iterator[Batch]:
-    """The batches that `make` gives for the steps from `start` to before `stop`; the next is made while one is used."""
+    """The batches of the steps from `start` to before `stop`; the next one is made while one is used."""
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(make, start) if start < stop else None
         for step in range(start + 1, stop + 1):

@@ -1,7 +1,8 @@
-"""What a store says of itself: its settings, and an entry for every finished volume or case."""
+"""The manifest of a store: its settings, its tasks, and an entry for every complete record."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,33 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import medley
 from medley.errors import MedleyError
-from medley.problems import Problem
+from medley.normalisation import Normalisation
 from medley.runtime.atomic import replacing
-from medley.tasks import Normalisation
+from medley.targets import Target
+from medley.tasks import Task
 
-FORMAT = 1
+FORMAT = 2
+INPUT = "input"  # name of a record's input array
 
 
-class Entry(BaseModel):
-    """What the manifest says of one volume.
+class Record(BaseModel):
+    """The entry of one record: a scan with its targets.
 
     Attributes
     ----------
     id: name of its group in the store.
-    subject: the person; all volumes of one person are in one split.
+    subject: the person; all records of a person are in one split.
     split: "train", "valid" or "test".
-    task, modality, unit: as in `medley.tasks`.
-    shape: (slices, rows, columns). spacing: (row, column) distance in mm.
-    normalisation: the values that become 0 and 1 (`low`, `high`) and whether to clip.
-    degradation: its `name` and the `parameters` that were drawn; they make the same input again.
-    source: file or series it came from, relative to the prepared folder.
-    checksums: {array: CRC-32 of its values}; empty in stores of an older medley.
+    task: name of its task in the manifest.
+    shape: spatial, (slices, rows, columns) or (rows, columns).
+    spacing: mm along each spatial axis; () where a pixel has no size.
+    normalisation: of the input, and of a target "image".
+    degradation: of a restoration record: its `name` and the `parameters` that were drawn; they make the same input
+        again.
+    drawn: {structures target: names that were drawn for this record}; other structures are missing, not empty.
+    labels: {classes target: name of the class}; a missing label is not listed.
+    source: the file or series it was made from, relative to the prepared folder.
+    checksums: {array: CRC-32 of its values} of all its arrays: "input", and the targets and masks that it has.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -38,56 +45,33 @@ class Entry(BaseModel):
     subject: str
     split: str
     task: str
-    modality: str
-    unit: str
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float]
-    normalisation: Normalisation
-    degradation: dict[str, Any]
-    source: str
-    checksums: dict[str, str] = {}
-
-
-class Case(BaseModel):
-    """What the manifest says of one case of a problem.
-
-    Attributes
-    ----------
-    id: name of its group in the store.
-    subject: the person; all cases of one person are in one split. split: "train", "valid" or "test".
-    shape: spatial, (slices, rows, columns) or (rows, columns). spacing: mm along each axis; () where unknown.
-    drawn: {structures target: names that were drawn for this case}; the others are not empty but missing.
-    labels: {classes target: name of the class}; a missing one is not there.
-    maps: the map targets that are there.
-    source: where it came from, relative to the prepared folder.
-    checksums: {array: CRC-32 of its values}; empty in stores of an older medley.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str
-    subject: str
-    split: str
     shape: tuple[int, ...]
     spacing: tuple[float, ...] = ()
+    normalisation: Normalisation
+    degradation: dict[str, Any] = {}
     drawn: dict[str, tuple[str, ...]] = {}
     labels: dict[str, str] = {}
-    maps: tuple[str, ...] = ()
     source: str = ""
     checksums: dict[str, str] = {}
 
+    def has(self, target: Target, name: str = "") -> bool:
+        """Whether the record has a target, or one structure or class of it."""
+        if target.kind == "classes":
+            return self.labels.get(target.name) == name if name else target.name in self.labels
+        drawn = self.drawn.get(target.name, ())
+        return name in drawn if name else target.name in self.checksums
+
 
 class Manifest(BaseModel):
-    """The manifest: what made the store (`settings`), its volumes, or its problem and the cases of it."""
+    """The manifest: the settings that the store was made with, {name: task}, and its records."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: int = FORMAT
     medley: str = medley.__version__
     settings: dict[str, Any]
-    volumes: list[Entry] = []
-    problem: Problem | None = None
-    cases: list[Case] = []
+    tasks: dict[str, Task]
+    records: list[Record] = []
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -104,18 +88,39 @@ def read_manifest(path: Path) -> Manifest:
         raise MedleyError(
             f"{path} is not a medley store (it has no manifest.json); make one with `medley prepare`"
         ) from None
+    _check_format(file, text)
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise MedleyError(f"{file} cannot be read: {where}: {first['msg']}; prepare the store again") from None
-    if manifest.format != FORMAT:
-        raise MedleyError(f"{file} has format {manifest.format}, this medley reads {FORMAT}; prepare the store again")
+    for record in manifest.records:
+        if record.task not in manifest.tasks:
+            raise MedleyError(
+                f"{file}: the task {record.task!r} of {record.id} is not defined; prepare the store again"
+            )
+        if INPUT not in record.checksums:
+            raise MedleyError(f"{file}: {record.id} has no checksum of its input; prepare the store again")
     return manifest
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Replace the manifest of the store at `path`, whole or not at all."""
+    """Replace the manifest of the store at `path`, completely or not at all."""
     with replacing(path / "manifest.json", overwrite=True) as temporary:
         temporary.write_text(manifest.model_dump_json(indent=1))
+
+
+def _check_format(file: Path, text: bytes) -> None:
+    """Refuse another format, whose fields differ; a file that is not JSON is left to the validation."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    found = content.get("format") if isinstance(content, dict) else None
+    if isinstance(found, int) and found < FORMAT:
+        raise MedleyError(f"{file.parent} was made by an older medley (store format {found}); prepare it again")
+    if isinstance(found, int) and found > FORMAT:
+        raise MedleyError(
+            f"{file.parent} was made by a newer medley (store format {found}, this one reads {FORMAT}); update medley"
+        )

@@ -1,21 +1,14 @@
-"""The store: what networks are trained on, as zarr arrays beside a manifest.
+"""The store: what networks are trained and scored on, as zarr arrays beside a manifest.
 
-    STORE/manifest.json            settings, the problem if there is one, an entry for every finished volume or case
+    STORE/manifest.json            settings, tasks, an entry for every complete record
+    STORE/records/ID/input         (channels, *spatial) uint8, int16 or float32, the task's unit
+    STORE/records/ID/TARGET        an image or a map: (1, *spatial) float32, its unit; structures: (structures,
+                                   *spatial) uint8, 0 and 1, zeros where not drawn
+    STORE/records/ID/WITHIN        (1, *spatial) uint8, where a map is scored
 
-Pairs of a degraded and a good scan, one chunk a slice:
-
-    STORE/volumes/ID/input         (slice, row, column) float32, physical unit
-    STORE/volumes/ID/target        the same scan as it should be
-
-Cases of a problem with several targets, one chunk an array; targets that a case lacks are not there:
-
-    STORE/cases/ID/image           (channels, *spatial) uint8, int16 or float32, the problem's unit
-    STORE/cases/ID/TARGET          structures: (structures, *spatial) uint8, 0 and 1, zeros where not drawn;
-                                   a map: (1, *spatial) float32, its unit
-    STORE/cases/ID/WITHIN          (1, *spatial) uint8, where a map is asked
-
-Any zarr reader opens them. A volume or case is named in the manifest only after all of it lies on disk, so a store
-whose making was cut off is a smaller store, never a broken one.
+Targets that a record lacks are absent. Restoration records have one chunk for each slice, others one for each array.
+Any zarr reader opens them. A record is listed in the manifest only after all of it was written, so a store whose
+preparation was interrupted is a smaller store, but a valid one.
 """
 
 from __future__ import annotations
@@ -33,15 +26,17 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from medley.data.record import Case, Entry, Manifest, read_manifest, write_manifest
+from medley.data.record import INPUT, Manifest, Record, read_manifest, write_manifest
 from medley.errors import MedleyError
-from medley.problems import Problem
 from medley.runtime.guard import reading
 from medley.runtime.locks import is_empty
 from medley.runtime.names import child
+from medley.targets import Target
+from medley.tasks import Task
 
-# A third of zstd's size is lost, but a case is decoded in a third of its time; training decodes it again and again.
+# Files are larger than with zstd by a third, but are decoded in a third of the time, again and again during training.
 COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+INPUT_TYPES = ("uint8", "int16", "float32")
 
 
 class StoredArray:
@@ -53,7 +48,7 @@ class StoredArray:
 
     Raises
     ------
-    MedleyError: it is not there or damaged, when it is opened or read.
+    MedleyError: it is missing or damaged, when it is opened or read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,6 +68,10 @@ class StoredArray:
 class Store:
     """A store opened for reading.
 
+    Attributes
+    ----------
+    path: the folder. manifest: its settings, tasks and records.
+
     Raises
     ------
     MedleyError: no store at `path`, a manifest that cannot be read, or one of another format.
@@ -83,39 +82,54 @@ class Store:
         self.manifest = read_manifest(self.path)
         self._verified: set[str] = set()
 
-    def entries(self, split: str | None = None, task: str | None = None) -> list[Entry]:
-        """The volumes of a split and a task (None: of all), in the order of the manifest."""
-        return [
-            entry
-            for entry in self.manifest.volumes
-            if (split is None or entry.split == split) and (task is None or entry.task == task)
-        ]
+    def task(self, record: Record) -> Task:
+        """The task of a record."""
+        return self.manifest.tasks[record.task]
 
-    def cases(self, split: str | None = None) -> list[Case]:
-        """The cases of a split (None: of all), in the order of the manifest."""
-        return [case for case in self.manifest.cases if split is None or case.split == split]
-
-    def array(self, case: Case, name: str) -> StoredArray:
-        """One array of a case: "image", a pixel target or the mask of its region; read when indexed.
+    def prediction_task(self) -> Task:
+        """The task with targets other than the restored image; a store has at most one.
 
         Raises
         ------
-        MedleyError: the case has no such array.
+        MedleyError: all records are for restoration.
         """
-        folder = self.path / "cases" / case.id / name
+        for task in self.manifest.tasks.values():
+            if not task.restores:
+                return task
+        raise MedleyError(
+            f"{self.path} contains scans to restore, but records with other targets are needed; prepare a data set "
+            "that has some"
+        )
+
+    @property
+    def restores(self) -> bool:
+        """Whether the records are for restoration."""
+        return all(task.restores for task in self.manifest.tasks.values())
+
+    def records(self, split: str | None = None, task: str | None = None) -> list[Record]:
+        """The records of a split and a task (None: of all), in the order of the manifest."""
+        return [
+            record
+            for record in self.manifest.records
+            if (split is None or record.split == split) and (task is None or record.task == task)
+        ]
+
+    def array(self, record: Record, name: str) -> StoredArray:
+        """One array of a record: "input", the name of a target, or the mask of a region; read when indexed.
+
+        Raises
+        ------
+        MedleyError: the record has no such array.
+        """
+        folder = self.path / "records" / record.id / name
         if not folder.is_dir():
-            raise MedleyError(f"{self.path}: case {case.id} has no {name}")
+            reason = "is missing, but the manifest lists it; prepare the store again"
+            raise MedleyError(
+                f"{folder}: {reason}" if name in record.checksums else f"{self.path}: {record.id} has no {name}"
+            )
         return StoredArray(folder)
 
-    def input(self, entry: Entry) -> StoredArray:
-        """The degraded scan, (slice, row, column) float32 in the physical unit; slices are read when indexed."""
-        return self._array(entry, "input")
-
-    def target(self, entry: Entry) -> StoredArray:
-        """The good scan, like `input`."""
-        return self._array(entry, "target")
-
-    def verify(self, record: Entry | Case) -> None:
+    def verify(self, record: Record) -> None:
         """Read all arrays of a record and compare them with their checksums.
 
         A part of an array that is missing on disk reads as zeros; only the checksum shows it. Records are verified
@@ -127,153 +141,137 @@ class Store:
         """
         if record.id in self._verified:
             return
-        folder = self.path / ("volumes" if isinstance(record, Entry) else "cases") / record.id
-        if not folder.is_dir():
-            raise MedleyError(f"{folder}: is missing, but the manifest lists it; prepare the store again")
-        for name in sorted(record.checksums or {path.name for path in folder.iterdir() if path.is_dir()}):
-            checksum = _checksum(StoredArray(folder / name))
-            if record.checksums and checksum != record.checksums[name]:
+        for name, expected in sorted(record.checksums.items()):
+            found = _checksum(self.array(record, name))
+            if found != expected:
                 raise MedleyError(
-                    f"{folder / name}: has other values than when it was written (checksum {checksum}, expected "
-                    f"{record.checksums[name]}); it is damaged or incomplete: prepare the store again"
+                    f"{self.path / 'records' / record.id / name}: has other values than when it was written (checksum "
+                    f"{found}, expected {expected}); it is damaged or incomplete: prepare the store again"
                 )
         self._verified.add(record.id)
 
-    def _array(self, entry: Entry, name: str) -> StoredArray:
-        return StoredArray(self.path / "volumes" / entry.id / name)
-
 
 class StoreWriter:
-    """A store being written. Opening it on an unfinished store continues that store.
+    """A store being written. Opening it on an incomplete store continues that store.
 
     Parameters
     ----------
-    path: the folder. settings: what the store is made with. problem: what its cases are asked, if it is to hold cases.
+    path: the folder. settings: what the store is made with. tasks: those of its records.
 
     Raises
     ------
-    MedleyError: the folder holds something else, or a store made with other settings or for another problem.
+    MedleyError: the folder contains something else, or a store made with other settings or for other tasks.
     """
 
-    def __init__(self, path: str | Path, settings: Mapping[str, Any], problem: Problem | None = None) -> None:
+    def __init__(self, path: str | Path, settings: Mapping[str, Any], tasks: Mapping[str, Task]) -> None:
         self.path = Path(path)
-        settings = json.loads(json.dumps(settings))  # what it will be when it is read again
+        settings = json.loads(json.dumps(settings))  # as it will be read from the manifest
         if (self.path / "manifest.json").exists():
             self.manifest = read_manifest(self.path)
-            if differing := _differences(self.manifest.settings, settings) or _other(self.manifest.problem, problem):
+            common = [name for name in tasks if name in self.manifest.tasks]
+            found, now = ({f"task {name}": _plain(of[name]) for name in common} for of in (self.manifest.tasks, tasks))
+            if different := _differences({**self.manifest.settings, **found}, {**settings, **now}):
                 raise MedleyError(
-                    f"{self.path} was prepared with other settings ({differing}); use the same ones to go on with it, "
+                    f"{self.path} was prepared with other settings ({different}); use the same settings to continue, "
                     f"or another folder"
                 )
+            self.manifest.tasks.update(tasks)
         elif self.path.exists() and not is_empty(self.path):
             raise MedleyError(f"{self.path} is not empty and contains no medley store; choose an empty or a new folder")
         else:
-            self.manifest = Manifest(settings=settings, problem=problem)
-        self._done = {one.id for one in self.manifest.volumes} | {one.id for one in self.manifest.cases}
+            self.manifest = Manifest(settings=settings, tasks=dict(tasks))
+        self._complete = {record.id for record in self.manifest.records}
 
     def __contains__(self, identifier: str) -> bool:
-        return identifier in self._done
+        return identifier in self._complete
 
-    def add(self, entry: Entry, pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Write one volume, slice by slice, then name it in the manifest.
-
-        Parameters
-        ----------
-        entry: its description; `entry.shape` slices are expected.
-        pairs: (input, target) of each slice in order, each (row, column).
-        """
-        names = ("input", "target")
-        checksums = dict.fromkeys(names, 0)
-        with self._new_group("volumes", entry.id) as group:
-            arrays = [
-                group.create_array(name, shape=entry.shape, chunks=(1, *entry.shape[1:]), dtype="float32")
-                for name in names
-            ]
-            for k, pair in enumerate(pairs):
-                for name, array, one in zip(names, arrays, pair, strict=True):
-                    values = np.ascontiguousarray(one, np.float32)
-                    array[k] = values
-                    checksums[name] = zlib.crc32(values.tobytes(), checksums[name])
-        written = {name: f"{checksum:08x}" for name, checksum in checksums.items()}
-        self.manifest.volumes.append(entry.model_copy(update={"checksums": written}))
-        self._named(entry.id)
-
-    def add_case(self, case: Case, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one case, then name it in the manifest.
+    def add(self, record: Record, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write one record, then list it in the manifest.
 
         Parameters
         ----------
-        case: its description.
-        arrays: what the module's docstring lists, by name; their dtypes are kept.
+        record: its entry, without checksums.
+        arrays: "input", the targets and the masks that the record has, (channels, *spatial), by name.
 
         Raises
         ------
-        ValueError: an array that the problem does not know, or of another shape or type than it should have.
+        ValueError: an array that the task does not have, or of another shape or type than it should have; nothing was
+            written.
         """
-        expected = self._expected(case)
-        if set(arrays) != set(expected):
-            raise ValueError(f"{case.id}: the arrays {sorted(arrays)} came, but {sorted(expected)} were expected")
-        for name, (channels, dtypes) in expected.items():
-            found = arrays[name]
-            if found.shape != (channels, *case.shape) or found.dtype.name not in dtypes:
-                raise ValueError(
-                    f"{case.id}: {name} is {found.dtype} {found.shape}, expected {' or '.join(dtypes)} "
-                    f"{(channels, *case.shape)}"
-                )
-        with self._new_group("cases", case.id) as group:
+        task = self.manifest.tasks[record.task]
+        _check_arrays(task, record, arrays)
+        with self._new_group(record.id) as group:
             for name, values in arrays.items():
-                group.create_array(name, data=values, chunks=values.shape, compressors=COMPRESSOR)
+                chunks = (1, 1, *values.shape[2:]) if task.restores else values.shape
+                group.create_array(name, data=values, chunks=chunks, compressors=COMPRESSOR)
         checksums = {name: _checksum(values) for name, values in arrays.items()}
-        self.manifest.cases.append(case.model_copy(update={"checksums": checksums}))
-        self._named(case.id)
-
-    def _expected(self, case: Case) -> dict[str, tuple[int, tuple[str, ...]]]:
-        """{array: (channels, dtypes)} of a case that has what `case` says."""
-        problem = self.manifest.problem
-        if problem is None:
-            raise ValueError(f"{self.path} was opened without a problem and takes no cases")
-        expected: dict[str, tuple[int, tuple[str, ...]]] = {
-            "image": (len(problem.channels), ("uint8", "int16", "float32"))
-        }
-        for target in problem.targets:
-            if target.name in {**case.drawn, **dict.fromkeys(case.maps)}:
-                dtype = "uint8" if target.kind == "structures" else "float32"
-                expected[target.name] = target.channels, (dtype,)
-                if target.within:
-                    expected[target.within] = 1, ("uint8",)
-        return expected
+        self.manifest.records.append(record.model_copy(update={"checksums": checksums}))
+        self._complete.add(record.id)
+        write_manifest(self.path, self.manifest)
 
     @contextmanager
-    def _new_group(self, kind: str, identifier: str) -> Iterator[zarr.Group]:
-        """A group to fill; it takes its name when it is full."""
-        final = child(self.path / kind, identifier, "the id")
+    def _new_group(self, identifier: str) -> Iterator[zarr.Group]:
+        """A group to fill; it gets its final name when it is complete."""
+        final = child(self.path / "records", identifier, "the id")
         partial = final.with_name(f".{identifier}.partial")
-        for leftover in (partial, final):  # of a run that was cut off: the manifest does not name it
+        for leftover in (partial, final):  # of a run that was interrupted: the manifest does not list it
             shutil.rmtree(leftover, ignore_errors=True)
         if not (self.path / "manifest.json").exists():  # a run that is stopped in its first record can be continued
             write_manifest(self.path, self.manifest)
         yield zarr.open_group(partial, mode="w")
         os.replace(partial, final)
 
-    def _named(self, identifier: str) -> None:
-        self._done.add(identifier)
-        write_manifest(self.path, self.manifest)
+
+def _check_arrays(task: Task, record: Record, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError unless `arrays` are those that the record should have, with their shapes and types."""
+    voxelwise = [target for target in task.targets if target.kind != "classes" and target.name in arrays]
+    required = {target.name for target in task.targets if target.kind == "image" or record.drawn.get(target.name)}
+    expected: dict[str, tuple[int, tuple[str, ...]]] = {INPUT: (len(task.channels), INPUT_TYPES)}
+    for target in voxelwise:
+        expected[target.name] = target.channels, _types(target)
+        if target.within:
+            expected[target.within] = 1, ("uint8",)
+    if set(arrays) != set(expected) or not required <= set(arrays):
+        raise ValueError(
+            f"{record.id}: the arrays are {sorted(arrays)}, but {sorted(required | set(expected))} are expected"
+        )
+    for name, (channels, types) in expected.items():
+        values = arrays[name]
+        if values.shape != (channels, *record.shape) or values.dtype.name not in types:
+            raise ValueError(
+                f"{record.id}: {name} is {values.dtype} {values.shape}, expected {' or '.join(types)} "
+                f"{(channels, *record.shape)}"
+            )
+
+
+def _types(target: Target) -> tuple[str, ...]:
+    return ("uint8",) if target.kind == "structures" else ("float32",)
 
 
 def _checksum(array: np.ndarray | StoredArray) -> str:
-    """CRC-32 of the values of an array in C order, read along its first axis, as 8 hexadecimal digits."""
+    """CRC-32 of the values of an array in C order, as 8 hexadecimal digits; read along the first two axes."""
     checksum = 0
-    for k in range(len(array)):
-        checksum = zlib.crc32(array[k].tobytes(), checksum)
+    depth = array.chunks[1] if isinstance(array, StoredArray) else array.shape[1]
+    for channel in range(array.shape[0]) if depth < array.shape[1] else (slice(None),):
+        for k in range(0, array.shape[1], depth):
+            values = array[channel, k : k + depth]
+            checksum = zlib.crc32(np.ascontiguousarray(values).data, checksum)
     return f"{checksum:08x}"
 
 
-def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    names = [name for name in sorted({*there, *asked}) if there.get(name) != asked.get(name)]
-    return ", ".join(f"{name} was {there.get(name)!r}, now {asked.get(name)!r}" for name in names)
+def _plain(task: Task) -> dict[str, Any]:
+    return task.model_dump(mode="json")
 
 
-def _other(there: Problem | None, asked: Problem | None) -> str:
-    """The fields in which two problems differ."""
-    names = [name for name in Problem.model_fields if getattr(there, name, None) != getattr(asked, name, None)]
-    return f"another {', '.join(names)} of the problem" if names else ""
+def _differences(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two mappings; nested mappings are compared field by field."""
+    parts = []
+    for name in sorted({*found, *now}):
+        before, after = found.get(name), now.get(name)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            parts.append(f"{name}: {_differences(before, after)}")
+        else:
+            parts.append(f"{name} was {before!r:.80}, now {after!r:.80}")
+    return ", ".join(parts)

@@ -23,14 +23,13 @@ import torch
 from pydantic import Field, field_validator
 
 import medley
-from medley.data.cases import problem_of
 from medley.data.store import Store
 from medley.errors import MedleyError, MedleyNotice
 from medley.models import weights
 from medley.runtime.allocator import keep_buffers
 from medley.runtime.locks import locked
 from medley.runtime.names import check_name
-from medley.scoring.networks import score_network
+from medley.scoring.evaluate import score_network
 from medley.scoring.rows import ScoreRow, read_scores, write_scores
 from medley.training.checkpoint import Checkpoints
 from medley.training.loop import train
@@ -149,25 +148,21 @@ def compare(
 
 
 def header(comparison: Comparison, entrants: Sequence[Entrant], command: str) -> dict[str, str]:
-    """Header of the file of score rows: experiment, baseline, split, command, version and the multi-task problem."""
+    """Header of the file of score rows: experiment, baseline, split, command, version and the task of predictions."""
     about = {"experiment": comparison.name, "baseline": comparison.baseline, "split": comparison.split}
-    problem = Store(entrants[0].recipes[0].store).manifest.problem
+    store = Store(entrants[0].recipes[0].store)
     about |= {"command": command, "medley": medley.__version__}
-    return {**about, "problem": problem.model_dump_json()} if problem else about
+    return about if store.restores else {**about, "task": store.prediction_task().model_dump_json()}
 
 
 def _check_splits(recipe: Recipe, split: str) -> None:
     """Refuse a store without records to train or score on, before hours of training."""
     store = Store(recipe.store)
-    if isinstance(recipe, RestorationRecipe):
-        for task in recipe.tasks:
-            for one in ("train", split):
-                if not store.entries(one, task):
-                    raise MedleyError(f"{store.path}: the split {one!r} has no volume of {task}")
-    else:
+    tasks = recipe.tasks if isinstance(recipe, RestorationRecipe) else (store.prediction_task().name,)
+    for task in tasks:
         for one in ("train", split):
-            if not store.cases(one):
-                raise MedleyError(f"{store.path}: the split {one!r} has no cases")
+            if not store.records(one, task):
+                raise MedleyError(f"{store.path}: the split {one!r} has no record of {task}")
 
 
 def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entrant:
@@ -181,7 +176,10 @@ def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entra
     if isinstance(whole, RestorationRecipe):
         key, tasks = "tasks", whole.tasks
     elif isinstance(whole, PredictionRecipe):
-        key, tasks = "targets", whole.targets or tuple(target.name for target in problem_of(Store(whole.store)).targets)
+        key, tasks = (
+            "targets",
+            whole.targets or tuple(target.name for target in Store(whole.store).prediction_task().targets),
+        )
     alone = [
         make_recipe({**keys, key: (task,), "name": f"{method}-{task}", "output": folder / task}, f"{what}, {method}")
         for task in tasks

@@ -149,7 +149,7 @@ def _section(experiment: Experiment, *, titled: bool) -> str:
         if table.score:
             parts += [f"<figure>{chart}</figure>" for chart in _charts(comparison, table.task, table.score).values()]
     parts.append(f'<p class="soft small">{escape(_method_note(comparison))}</p>')
-    known = {key: value for key, value in experiment.header.items() if key != "problem"}
+    known = {key: value for key, value in experiment.header.items() if key != "task"}
     if known:
         rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in known.items())
         parts.append(f'<h3>Origin</h3><table class="facts">{rows}</table>')

@@ -6,8 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from medley.models import weights
-from medley.problems import Problem
-from medley.tasks import TASKS
+from medley.tasks import TASKS, Task
 
 
 def list_models() -> dict[str, dict[str, Any]]:
@@ -16,9 +15,14 @@ def list_models() -> dict[str, dict[str, Any]]:
 
 
 def list_tasks() -> dict[str, dict[str, Any]]:
-    """The restoration tasks by name, and the inputs and targets of the packaged predictors by the name of the model."""
+    """The restoration tasks by name, and the tasks of the packaged predictors by the name of the model.
+
+    Each is a `medley.tasks.Task` as JSON.
+    """
+    return {name: task.model_dump(mode="json") for name, task in {**TASKS, **prediction_tasks()}.items()}
+
+
+def prediction_tasks() -> dict[str, Task]:
+    """The task of each packaged predictor, with the targets that were trained, by the name of the model."""
     found = {name: weights.describe(path) for name, path in weights.packaged().items()}
-    problems = {name: Problem.model_validate(one.problem).only(one.tasks) for name, one in found.items() if one.problem}
-    return {name: asdict(task) for name, task in TASKS.items()} | {
-        name: one.model_dump(mode="json") for name, one in problems.items()
-    }
+    return {name: Task.model_validate(one.task).only(one.tasks) for name, one in found.items() if one.task}

@@ -58,7 +58,7 @@ def load(
         raise MedleyError(f"onnxruntime works in float32, but the precision is {precision}; choose one of the two")
     loaded = load_network(path, device, backend)
     device = torch.device("cpu") if chosen == "onnx" else usable_device(device)
-    if not loaded.description.problem:
+    if not loaded.description.task:
         return Restorer(loaded.model, loaded.description, device, loaded.sha256, precision)
     if precision != "float32":
         raise MedleyError(f"{name_or_path} predicts, and networks that predict work in float32 only, not {precision}")
@@ -181,7 +181,7 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 def _check_kind(name_or_path: str | Path, predicts: bool) -> None:
     description = describe(find(name_or_path))
-    if bool(description.problem) == predicts:
+    if bool(description.task) == predicts:
         return
     tasks = ", ".join(description.tasks)
     if predicts:

@@ -1,12 +1,12 @@
-"""A trained multi-task network at work on a scan: doses, structures and diagnoses from one look at it.
+"""Predictor: a trained multi-task network that computes doses, structures and diagnoses from a scan.
 
 How a volume is resampled to the grid of the network, and the outputs back:
 
-* The scan is averaged down to the problem's spacing, on axes along the patient (`medley.geometry.body`).
+* The scan is averaged down to the spacing of the task, on axes along the patient (`medley.geometry.body`).
 * What is not body (air, the couch) becomes air, as in radiotherapy's data sets.
 * The grid is laid over the middle of the body, in the direction of the slices too; where it is larger than the scan
-  there is air, and there is no output outside of it. Problems that are framed "whole" squeeze all of the scan
-  into the grid instead.
+  there is air, and there is no output outside of it. For tasks with the framing "whole", the
+  whole scan is resized to the grid instead.
 * Values and probabilities are interpolated linearly at the scan's own voxels; a structure is where its probability
   exceeds 0.5, and a map is zero outside of the body.
 
@@ -27,8 +27,9 @@ from medley.geometry.body import AIR, Spread, View, lay_along_patient, view_body
 from medley.geometry.resampling import mask_on_grid, to_size
 from medley.metrics.dose import is_target
 from medley.models.weights import Description
-from medley.problems import Problem, Target
 from medley.runtime.text import plain_name
+from medley.targets import Target
+from medley.tasks import Task
 from medley.volume import Volume
 
 
@@ -59,25 +60,25 @@ class Predictor:
 
     Attributes
     ----------
-    description: that in the weights file. problem: input and targets.
+    description: that in the weights file. task: input and targets.
     sha256: of the weights file; "" for a network that was not loaded from a file.
 
     Raises
     ------
-    MedleyError: the description states no problem that this medley knows how to ask.
+    MedleyError: the task in the description is not one that this medley can predict.
     """
 
     def __init__(
         self, model: torch.nn.Module, description: Description, device: str | torch.device = "cpu", sha256: str = ""
     ) -> None:
         try:
-            self.problem = Problem.model_validate(dict(description.problem))
+            self.task = Task.model_validate(dict(description.task))
         except ValidationError as error:
-            raise MedleyError(f"{description.name} states a problem this medley cannot read ({error})") from error
-        if self.problem.modality and self.problem.unit != "HU":
-            raise MedleyError(f"{description.name} is for {self.problem.modality} scans; medley predicts from CT in HU")
-        self.targets = tuple(self.problem.target(name) for name in description.tasks)
-        if not self.problem.modality and self._of("map"):
+            raise MedleyError(f"{description.name} has a task that this medley cannot read ({error})") from error
+        if self.task.modality and self.task.unit != "HU":
+            raise MedleyError(f"{description.name} is for {self.task.modality} scans; medley predicts from CT in HU")
+        self.targets = tuple(self.task.target(name) for name in description.tasks)
+        if not self.task.modality and self._of("map"):
             raise MedleyError(f"{description.name} gives a map of photographs, which medley does not predict")
         self.description = description
         self.sha256 = sha256
@@ -91,7 +92,7 @@ class Predictor:
     @property
     def needs(self) -> tuple[str, ...]:
         """The structures that must be given with a scan, because the network's input has them; () for most."""
-        names = [t.names for t in self.problem.targets if t.kind == "structures" and t.name in self.description.inputs]
+        names = [t.names for t in self.task.targets if t.kind == "structures" and t.name in self.description.inputs]
         return tuple(name for one in names for name in one)
 
     def predict(self, scan: Volume | np.ndarray, structures: Mapping[str, np.ndarray] | None = None) -> Prediction:
@@ -99,7 +100,7 @@ class Predictor:
 
         Parameters
         ----------
-        scan: a CT in HU with air around the body; for photographs' problems an array (row, column, 3), 0 to 255.
+        scan: a CT in HU with air around the body; for photographs an array (row, column, 3), 0 to 255.
         structures: masks on the grid of the scan, by name, for a network that `needs` some; names are compared by
             `matched`, others are left aside, and one that is not given counts as not drawn.
 
@@ -108,10 +109,10 @@ class Predictor:
         MedleyError: the scan does not fit the network; structures are needed and none is given; an output is not
             finite.
         """
-        if not self.problem.modality:
+        if not self.task.modality:
             return self._predict_photograph(scan)
         if not isinstance(scan, Volume):
-            raise MedleyError(f"{self.description.name} is for {self.problem.modality} scans, but this is a photograph")
+            raise MedleyError(f"{self.description.name} is for {self.task.modality} scans, but this is a photograph")
         self._check(scan)
         given = self._given(structures or {})
         view = self._view(scan)
@@ -135,10 +136,10 @@ class Predictor:
     def _predict_photograph(self, image: Volume | np.ndarray) -> Prediction:
         if isinstance(image, Volume):
             raise MedleyError(f"{self.description.name} is for photographs, but this is a scan")
-        channels = len(self.problem.channels)
+        channels = len(self.task.channels)
         if image.ndim != 3 or image.shape[2] != channels:
             raise MedleyError(f"expected a photograph (row, column, {channels}), but its shape is {image.shape}")
-        outputs = self._run(self._scaled(to_size(np.moveaxis(image, -1, 0), self.problem.grid)))
+        outputs = self._run(self._scaled(to_size(np.moveaxis(image, -1, 0), self.task.grid)))
         size = image.shape[:2]
         masks = {
             target.name: {
@@ -150,16 +151,16 @@ class Predictor:
         return Prediction(image, masks=masks, probabilities=self._classes(outputs))
 
     def _check(self, scan: Volume) -> None:
-        problem, name = self.problem, self.description.name
-        if scan.modality not in ("", problem.modality):
-            raise MedleyError(f"the scan's modality is {scan.modality}, but {name} is for {problem.modality}")
-        if scan.unit not in ("", problem.unit):
-            raise MedleyError(f"the scan's values are in {scan.unit}, but {name} needs {problem.unit}")
+        task, name = self.task, self.description.name
+        if scan.modality not in ("", task.modality):
+            raise MedleyError(f"the scan's modality is {scan.modality}, but {name} is for {task.modality}")
+        if scan.unit not in ("", task.unit):
+            raise MedleyError(f"the scan's values are in {scan.unit}, but {name} needs {task.unit}")
         if scan.shape[0] < 2:
             raise MedleyError(f"the scan is a single slice, but {name} needs a volume")
 
     def _given(self, structures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The structures that are needed, by the problem's names."""
+        """The structures that are needed, by the names of the task."""
         names = matched(structures, self.needs)
         if self.needs and not names:
             what = f"those given are {', '.join(sorted(structures))}" if structures else "none is given"
@@ -177,8 +178,8 @@ class Predictor:
         return {name: structures[given] for name, given in names.items()}
 
     def _view(self, scan: Volume) -> View:
-        whole = self.problem.framing == "whole"
-        spacing = whole_spacing(scan.shape, scan.affine, self.problem.grid) if whole else self.problem.spacing
+        whole = self.task.framing == "whole"
+        spacing = whole_spacing(scan.shape, scan.affine, self.task.grid) if whole else self.task.spacing
         array, affine, low, high = lay_along_patient(scan, spacing, AIR)
         if low > -200 or high > 1e5:
             raise MedleyError(
@@ -187,7 +188,7 @@ class Predictor:
             )
         if whole:
             return View(array, np.ones(array.shape, bool), affine, outside=0.0)
-        return view_body(array, affine, self.problem.grid)
+        return view_body(array, affine, self.task.grid)
 
     def _inputs(self) -> tuple[str, ...]:
         return self.description.inputs or ("image",)
@@ -196,7 +197,7 @@ class Predictor:
         """One input of the network, (channels, *grid): the image, structures, or the region of a map: the body."""
         if name == "image":
             return self._scaled(view.array[None])
-        structures = [one for one in self.problem.targets if one.kind == "structures" and one.name == name]
+        structures = [one for one in self.task.targets if one.kind == "structures" and one.name == name]
         if not structures:
             return view.body[None].astype(np.float32)
         channels = np.zeros((structures[0].channels, *view.array.shape), np.float32)
@@ -206,7 +207,7 @@ class Predictor:
         return channels
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
-        low, high = self.problem.range
+        low, high = self.task.range
         return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
 
     @torch.inference_mode()

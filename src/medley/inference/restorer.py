@@ -14,10 +14,12 @@ from medley.inference._source import measured_lines, notify_if_processed, refuse
 from medley.inference.windows import blend_windows
 from medley.models.precision import in_precision
 from medley.models.weights import Description
+from medley.normalisation import Normalisation
 from medley.physics import mr
 from medley.runtime.memory import free_memory
 from medley.runtime.prefetch import made_ahead
-from medley.tasks import TASKS, Normalisation, Task, task_for_modality, task_named
+from medley.targets import IMAGE
+from medley.tasks import TASKS, Task, task_for_modality, task_named
 from medley.volume import Slices, Volume
 
 PIXELS_AT_ONCE = 2**18  # a batch holds at most this many pixels, one slice of 512 x 512: more is not faster on a CPU
@@ -211,17 +213,17 @@ class Restorer:
         Values outside of a range that clips are unchanged. Without clipping (MR), no new negative values appear.
         `window` as in a `RestorationPlan`; by default, slices above LARGEST_SLICE are processed in windows.
         """
-        name = task if isinstance(task, str) else task.name
-        if name not in self.description.tasks:
+        task = task_named(task) if isinstance(task, str) else task
+        if task.name not in self.description.tasks:
             raise MedleyError(
-                f"{self.description.name} was not trained for {name}, only for {_listed(self.description.tasks)}"
+                f"{self.description.name} was not trained for {task.name}, only for {_listed(self.description.tasks)}"
             )
         slices = np.asarray(slices, np.float32)
         if slices.shape[1] * slices.shape[2] > LARGEST_SLICE:
             window = window or WINDOWS[0]
         size = self._batch(slices.shape)
         parts = [self._through_network(normalisation.apply(part), window) for part in _cut(slices, size)]
-        restored = normalisation.undo(np.concatenate(parts)).astype(np.float32)
+        restored = task.target(IMAGE).decode(np.concatenate(parts), normalisation=normalisation).astype(np.float32)
         if not normalisation.clip:
             return np.maximum(restored, np.minimum(slices, 0))
         outside = (slices < normalisation.low) | (slices > normalisation.high)
@@ -319,7 +321,7 @@ def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
     """
     task = task_named(task) if isinstance(task, str) else task
     if not task.scaled:
-        return Normalisation(*task.range)
+        return task.normalisation
     high = _percentile(volume, 99.9)
     if not high > 0:
         raise MedleyError(

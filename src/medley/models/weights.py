@@ -41,8 +41,8 @@ class Description:
     tasks: names of the tasks it was trained for.
     training: how it was trained: recipe, steps, data, scores; plain JSON values.
     version: of the medley that wrote the file.
-    problem: of the data set that a multi-task network was trained on, a `medley.problems.Problem` as plain JSON;
-        `tasks` names those of its targets that were trained. {} for a restorer.
+    task: of a multi-task network: the `medley.tasks.Task` of its data set as plain JSON; `tasks` then has the names of
+        its targets that were trained. {} for a restorer.
     inputs: what the channels of the network are, in order: "image" and names of stored masks; () for a restorer.
     """
 
@@ -52,7 +52,7 @@ class Description:
     tasks: tuple[str, ...]
     training: Mapping[str, Any]
     version: str
-    problem: Mapping[str, Any] = field(default_factory=dict)
+    task: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
 
 
@@ -153,7 +153,7 @@ def described(text: str, path: str | Path) -> Description:
     MedleyError: it is not JSON, a field is missing or has the wrong type, or a name cannot be that of a file.
     """
     try:
-        stated = json.loads(text)
+        stated = _current(json.loads(text))
         # Older files lack fields that were added later.
         known = [f.name for f in fields(Description) if f.name in stated or f.default_factory is f.default is MISSING]
         values: dict[str, Any] = {name: _checked(name, stated[name]) for name in known}
@@ -161,7 +161,7 @@ def described(text: str, path: str | Path) -> Description:
             values["name"],
             *values["tasks"],
             *values.get("inputs", ()),
-            *_names_of(values.get("problem", {})),
+            *_names_of(values.get("task", {})),
         ):
             check_name(name, "the name")
     except MedleyError as error:
@@ -178,9 +178,20 @@ def _description_in(metadata: Mapping[str, str], path: str | Path) -> str:
     return metadata[_DESCRIPTION]
 
 
+def _current(stated: dict[str, Any]) -> dict[str, Any]:
+    """A description with today's names of fields that older files call differently."""
+    if "problem" in stated:
+        stated = {**stated, "task": stated["problem"]}
+    training = stated.get("training")
+    if isinstance(training, dict) and isinstance(psnr := training.get("validation_psnr"), dict):
+        validation = {f"{task} psnr": value for task, value in psnr.items()}
+        stated = {**stated, "training": {**training, "validation": validation}}
+    return stated
+
+
 def _checked(name: str, value: Any) -> Any:
     """A field of a description as its dataclass has it; raises TypeError."""
-    kind = {"config": dict, "training": dict, "problem": dict, "tasks": list, "inputs": list}.get(name, str)
+    kind = {"config": dict, "training": dict, "task": dict, "tasks": list, "inputs": list}.get(name, str)
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {_JSON[kind]}, but is {value!r:.60}")
     if kind is list and not all(isinstance(one, str) for one in value):
@@ -193,9 +204,9 @@ def _checked(name: str, value: Any) -> Any:
 _JSON = {dict: "an object", list: "a list", str: "a text"}
 
 
-def _names_of(problem: Mapping[str, Any]) -> Iterator[str]:
+def _names_of(task: Mapping[str, Any]) -> Iterator[str]:
     """Names in the description of a predictor that become names of files: its targets and their structures."""
-    targets = problem.get("targets", [])
+    targets = task.get("targets", [])
     for target in targets if isinstance(targets, list) else []:
         if isinstance(target, dict):
             yield target.get("name", "")

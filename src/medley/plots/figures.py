@@ -1,4 +1,4 @@
-"""Pictures of one case per task: target, input and restored images side by side, with the absolute error below."""
+"""Pictures of one record of each task: target, input and restored images, with the absolute error below."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from medley.data.store import Entry, Store
+from medley.data.record import INPUT, Record
+from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.metrics.image import score
 from medley.plots.pictures import rounded_up
@@ -17,6 +18,7 @@ from medley.runtime.atomic import replacing
 from medley.scoring.methods import ClassicalMethod, Method
 from medley.scoring.rows import ScoreRow
 from medley.scoring.summary import summary
+from medley.targets import IMAGE
 from medley.tasks import TASKS, task_named
 
 SIDE = 384  # pixels of the longer side of a panel
@@ -56,26 +58,26 @@ def write_pictures(
 
     Raises
     ------
-    MedleyError: the split has no volume of a task, or a picture exists and `overwrite` is False.
+    MedleyError: the split has no record of a task, or a picture exists and `overwrite` is False.
     """
     if tasks is None:
-        tasks = [task for task in TASKS if store.entries(split, task) and any(task in m.tasks for m in methods)]
+        tasks = [task for task in TASKS if store.records(split, task) and any(task in m.tasks for m in methods)]
     paths = []
     for task in tasks:
-        strip = picture(store, case_for_picture(store, split, task), _shown(methods, rows, task))
+        strip = picture(store, record_for_picture(store, split, task), _shown(methods, rows, task))
         paths.append(write_png(strip, Path(folder) / f"{task}.png", overwrite=overwrite))
     return paths
 
 
-def case_for_picture(store: Store, split: str, task: str) -> Entry:
-    """The volume with the largest slices; the first in the manifest of several."""
-    entries = store.entries(split, task)
-    if not entries:
-        raise MedleyError(f"the split {split!r} of {store.path} has no volume of {task}")
-    return max(entries, key=lambda entry: entry.shape[1] * entry.shape[2])
+def record_for_picture(store: Store, split: str, task: str) -> Record:
+    """The record with the largest slices; the first in the manifest if there are several."""
+    records = store.records(split, task)
+    if not records:
+        raise MedleyError(f"the split {split!r} of {store.path} has no record of {task}")
+    return max(records, key=lambda record: record.shape[1] * record.shape[2])
 
 
-def picture(store: Store, entry: Entry, methods: Sequence[Method], *, slice_number: int | None = None) -> Image.Image:
+def picture(store: Store, record: Record, methods: Sequence[Method], *, slice_number: int | None = None) -> Image.Image:
     """One slice as a strip, grey in the test window (its upper end lowered to the brightest of the target).
 
     Parameters
@@ -86,37 +88,38 @@ def picture(store: Store, entry: Entry, methods: Sequence[Method], *, slice_numb
     ------
     MedleyError: the volume has no such slice, or every slice is blank.
     """
-    k = _middle(store, entry) if slice_number is None else slice_number
-    if not 0 <= k < entry.shape[0]:
-        raise MedleyError(f"{entry.id} has the slices 0 to {entry.shape[0] - 1}, but not {k}")
-    before, target = (np.asarray(array[k : k + 1]) for array in (store.input(entry), store.target(entry)))
-    low, high = _window(entry)
+    k = _middle(store, record) if slice_number is None else slice_number
+    if not 0 <= k < record.shape[0]:
+        raise MedleyError(f"{record.id} has the slices 0 to {record.shape[0] - 1}, but not {k}")
+    before, target = (store.array(record, name)[0, k : k + 1] for name in (INPUT, IMAGE))
+    low, high = _window(record)
     clipped = target[0].clip(low, high)
     panels = [Panel("target", clipped)]
     for method in methods:
-        restored = method.restore(before, entry.task, entry.normalisation)
-        found = score(restored, target, entry.task, full_scale=entry.normalisation.high)
+        restored = method.restore(before, record.task, record.normalisation)
+        found = score(restored, target, record.task, full_scale=record.normalisation.high)
         title = f"{method.name}\n{found['psnr']:.2f} dB   SSIM {found['ssim']:.3f}"
         image = restored[0].clip(low, high)
         panels.append(Panel(title, image, np.abs(image - clipped)))
     white = min(high, float(np.percentile(clipped, 99.8)))
     limit = rounded_up(max((float(np.percentile(p.error, 97)) for p in panels if p.error is not None), default=1.0))
+    unit = task_named(record.task).unit
     legend = (
-        f"{entry.task}\n{entry.id}\nslice {k + 1} of {entry.shape[0]}\n\n"
-        f"grey: {low:.4g} to {white:.4g} {entry.unit}\nerror: 0 to {limit:g} {entry.unit}"
+        f"{record.task}\n{record.id}\nslice {k + 1} of {record.shape[0]}\n\n"
+        f"grey: {low:.4g} to {white:.4g} {unit}\nerror: 0 to {limit:g} {unit}"
     )
-    return _strip(panels, (low, white), limit, legend, _aspect(entry))
+    return _strip(panels, (low, white), limit, legend, _aspect(record))
 
 
 def write_png(image: Image.Image, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a picture, whole or not at all."""
+    """Write a picture, completely or not at all."""
     with replacing(path, overwrite=overwrite) as temporary:
         image.save(temporary, "PNG", optimize=True)
     return path
 
 
 def _shown(methods: Sequence[Method], rows: Sequence[ScoreRow], task: str) -> list[Method]:
-    """The methods that can do a task, of the classical ones the best alone."""
+    """The methods that can do a task, and only the best of the classical ones."""
     able = [method for method in methods if task in method.tasks]
     classical = {method.name for method in able if isinstance(method, ClassicalMethod)}
     scored = [one for one in summary(rows) if one.task == task and one.method in classical]
@@ -124,25 +127,25 @@ def _shown(methods: Sequence[Method], rows: Sequence[ScoreRow], task: str) -> li
     return [method for method in able if method.name not in hidden]
 
 
-def _middle(store: Store, entry: Entry) -> int:
-    count = entry.shape[0]
-    target = store.target(entry)
+def _middle(store: Store, record: Record) -> int:
+    count = record.shape[0]
+    target = store.array(record, IMAGE)
     for k in sorted(range(count), key=lambda k: abs(k - count // 2)):
-        if np.ptp(np.asarray(target[k]).clip(*_window(entry))) > 0:
+        if np.ptp(target[0, k].clip(*_window(record))) > 0:
             return k
-    raise MedleyError(f"every slice of {entry.id} is blank within the test window, so there is nothing to show")
+    raise MedleyError(f"every slice of {record.id} is blank within the test window, so there is nothing to show")
 
 
-def _window(entry: Entry) -> tuple[float, float]:
+def _window(record: Record) -> tuple[float, float]:
     """The test window in the unit of the scan."""
-    task = task_named(entry.task)
-    factor = entry.normalisation.high / task.range[1] if task.scaled else 1.0
+    task = task_named(record.task)
+    factor = record.normalisation.high / task.range[1] if task.scaled else 1.0
     return task.window[0] * factor, task.window[1] * factor
 
 
-def _aspect(entry: Entry) -> tuple[int, int]:
-    """(width, height) of a panel in pixels, true to the millimetres of the slice."""
-    height, width = entry.shape[1] * entry.spacing[0], entry.shape[2] * entry.spacing[1]
+def _aspect(record: Record) -> tuple[int, int]:
+    """(width, height) of a panel in pixels, in proportion to the size of the slice in mm."""
+    height, width = record.shape[1] * record.spacing[1], record.shape[2] * record.spacing[2]
     factor = SIDE / max(height, width)
     return max(1, round(width * factor)), max(1, round(height * factor))
 
@@ -151,7 +154,7 @@ def _strip(
     panels: Sequence[Panel], window: tuple[float, float], limit: float, legend: str, size: tuple[int, int]
 ) -> Image.Image:
     width, height = size
-    column = max(width, SIDE * 2 // 3) + _GAP  # wide enough for the words above it
+    column = max(width, SIDE * 2 // 3) + _GAP  # wide enough for the title
     strip = Image.new("L", (column * len(panels) + _GAP, _HEAD + 2 * (height + _GAP)), 255)
     draw = ImageDraw.Draw(strip)
     font = ImageFont.load_default(_FONT_SIZE)
@@ -169,5 +172,5 @@ def _grey(image: np.ndarray, window: tuple[float, float], size: tuple[int, int])
     low, high = window
     unit = ((image - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(image)
     larger = size[0] > image.shape[1]
-    way = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS  # pixels stay pixels
+    way = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS  # do not blur enlarged pixels
     return Image.fromarray((255 * unit).round().astype(np.uint8)).resize(size, way)

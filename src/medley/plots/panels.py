@@ -1,4 +1,4 @@
-"""Pictures of one case of a comparison: the truth, then the prediction of each method."""
+"""Pictures of one record of a comparison: the truth, then the prediction of each method."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from medley.data.cases import CaseReader
-from medley.data.store import Case, Store
+from medley.data.readers import RecordReader
+from medley.data.record import INPUT, Record
+from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.inference.restorer import Restorer
-from medley.metrics.answers import score_answer
+from medley.metrics.targets import score_output
 from medley.models import weights
 from medley.plots.figures import picture, write_png
 from medley.plots.histograms import histograms
 from medley.plots.pictures import COLOURS, Contour, overlaid
-from medley.problems import Problem, Target
-from medley.scoring.cases import answer_case, drawn_masks
 from medley.scoring.methods import Network
+from medley.scoring.scorers import drawn_masks, predict_record
+from medley.targets import Target
+from medley.tasks import Task
 
 SIDE = 300  # pixels of the longer side of a picture
 WINDOW = (-160.0, 240.0)  # HU: soft tissue
 BODY = -500.0  # HU: denser voxels may belong to the body
 _GAP, _HEAD, _FONT = 6, 44, 15
 
-Answers = Mapping[str, np.ndarray]
+Outputs = Mapping[str, np.ndarray]
 
 
 def write_panels(
@@ -38,7 +40,7 @@ def write_panels(
 
     A map comes with its histograms over the volume of each structure, FOLDER/TARGET-volume.png.
 
-    The case is the first one of the split with the most targets and structures; a volume is shown at the slice where
+    The record is the first one of the split with the most targets and structures; a volume is shown at the slice where
     the structures are largest. Dotted contours are the truth.
 
     Parameters
@@ -51,21 +53,25 @@ def write_panels(
     """
     if missing := [path for paths in methods.values() for path in paths if not path.exists()]:
         raise MedleyError(f"{missing[0]} does not exist yet; finish the comparison first")
-    problem = store.manifest.problem
-    if problem is None:
+    if store.restores:
         return _of_restorers(methods, store, split, Path(folder), overwrite)
-    case = max(store.cases(split), key=lambda one: (len(one.maps), sum(map(len, one.drawn.values()))))
-    answers = {method: _answers(paths, store, case) for method, paths in methods.items()}
-    asked = {name for each in answers.values() for name in each}
+    task = store.prediction_task()
+    maps = [target for target in task.targets if target.kind == "map"]
+    record = max(
+        store.records(split, task.name),
+        key=lambda one: (sum(one.has(target) for target in maps), sum(map(len, one.drawn.values()))),
+    )
+    outputs = {method: _outputs(paths, store, record) for method, paths in methods.items()}
+    predicted = {name for each in outputs.values() for name in each}
     written = []
-    for target in problem.targets:
-        if target.name in asked and (target.name in case.maps or case.drawn.get(target.name)):
-            strip = _strip(store, problem, case, target, answers)
+    for target in task.targets:
+        if target.name in predicted and target.level == "pixel" and record.has(target):
+            strip = _strip(store, task, record, target, outputs)
             written.append(write_png(strip, Path(folder) / f"{target.name}.png", overwrite=overwrite))
-            masks = drawn_masks(store, case)
+            masks = drawn_masks(store, record)
             if target.kind == "map" and masks:
-                truth = np.asarray(store.array(case, target.name)[0])
-                doses = {method: each[target.name] for method, each in answers.items() if target.name in each}
+                truth = np.asarray(store.array(record, target.name)[0])
+                doses = {method: each[target.name] for method, each in outputs.items() if target.name in each}
                 plots = histograms(truth, doses, masks, target.unit)
                 written.append(write_png(plots, Path(folder) / f"{target.name}-volume.png", overwrite=overwrite))
     return written
@@ -78,30 +84,30 @@ def _of_restorers(
     written = []
     for task in dict.fromkeys(task for each in methods.values() for method in each for task in method.tasks):
         able = [method for each in methods.values() for method in each if task in method.tasks]
-        entry = store.entries(split, task)[0]
-        written.append(write_png(picture(store, entry, able), folder / f"{task}.png", overwrite=overwrite))
+        record = store.records(split, task)[0]
+        written.append(write_png(picture(store, record, able), folder / f"{task}.png", overwrite=overwrite))
     return written
 
 
-def _answers(paths: Sequence[Path], store: Store, case: Case) -> dict[str, np.ndarray]:
+def _outputs(paths: Sequence[Path], store: Store, record: Record) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for path in paths:
         model, description = weights.load(path)
-        found |= answer_case(model, CaseReader(store, description.tasks, description.inputs), case)
+        found |= predict_record(model, RecordReader(store, description.tasks, description.inputs), record)
     return found
 
 
-def _strip(store: Store, problem: Problem, case: Case, target: Target, answers: Mapping[str, Answers]) -> Image.Image:
+def _strip(store: Store, task: Task, record: Record, target: Target, outputs: Mapping[str, Outputs]) -> Image.Image:
     """The pictures of one target side by side, the truth first."""
-    image = np.asarray(store.array(case, "image")[...])
-    truth = np.asarray(store.array(case, target.name)[...])
+    image = np.asarray(store.array(record, INPUT)[...])
+    truth = np.asarray(store.array(record, target.name)[...])
     truth = truth[0] if target.kind == "map" else truth
-    part = _part_to_show(store, problem, case) if len(case.shape) == 3 else ...
-    tiles = [_tile("truth", image, truth, None, problem, case, target, part)]
-    for method, each in answers.items():
+    part = _part_to_show(store, task, record) if len(record.shape) == 3 else ...
+    tiles = [_tile("truth", image, truth, None, task, record, target, part)]
+    for method, each in outputs.items():
         if target.name in each:
-            tiles.append(_tile(_title(store, case, target, method, each), image, each[target.name], truth, problem,
-                               case, target, part))  # fmt: skip
+            tiles.append(_tile(_title(store, record, target, method, each), image, each[target.name], truth, task,
+                               record, target, part))  # fmt: skip
     width = sum(tile.width + _GAP for tile in tiles) + _GAP
     strip = Image.new("RGB", (width, max(tile.height for tile in tiles)), "white")
     for k, tile in enumerate(tiles):
@@ -112,20 +118,20 @@ def _strip(store: Store, problem: Problem, case: Case, target: Target, answers: 
 def _tile(
     title: str,
     image: np.ndarray,
-    answer: np.ndarray,
+    output: np.ndarray,
     truth: np.ndarray | None,
-    problem: Problem,
-    case: Case,
+    task: Task,
+    record: Record,
     target: Target,
     part: Any,
 ) -> Image.Image:
-    mm = (case.spacing[-2], case.spacing[-1]) if case.spacing else (1.0, 1.0)
+    mm = (record.spacing[-2], record.spacing[-1]) if record.spacing else (1.0, 1.0)
     grey = image[part][0] if len(image) == 1 else np.moveaxis(image[part], 0, -1)
-    window = WINDOW if problem.modality == "CT" else problem.range
+    window = WINDOW if task.modality == "CT" else task.range
     if target.kind == "map":
-        png = overlaid(grey, mm, window=window, dose=answer[part], highest=target.scale * 1.1, side=SIDE)
+        png = overlaid(grey, mm, window=window, dose=output[part], highest=target.scale * 1.1, side=SIDE)
     else:
-        png = overlaid(grey, mm, _contours(answer, truth, target, part), window=window, side=SIDE)
+        png = overlaid(grey, mm, _contours(output, truth, target, part), window=window, side=SIDE)
     picture = Image.open(BytesIO(png))
     font = ImageFont.load_default(_FONT)
     needed = max(font.getlength(line) for line in title.splitlines())
@@ -135,31 +141,31 @@ def _tile(
     return tile
 
 
-def _contours(answer: np.ndarray, truth: np.ndarray | None, target: Target, part: Any) -> list[Contour]:
+def _contours(output: np.ndarray, truth: np.ndarray | None, target: Target, part: Any) -> list[Contour]:
     """Contours of the prediction, and dotted ones of the truth if given; one colour per structure."""
     contours = []
     for k in range(len(target.names)):
         colour = COLOURS[k % len(COLOURS)]
         if truth is not None:
             contours.append(Contour(truth[part][k] > 0, colour, dotted=True))
-        contours.append(Contour(answer[part][k] > 0.5, colour))
+        contours.append(Contour(output[part][k] > 0.5, colour))
     return contours
 
 
-def _title(store: Store, case: Case, target: Target, method: str, answers: Answers) -> str:
-    truth = np.asarray(store.array(case, target.name)[...])
+def _title(store: Store, record: Record, target: Target, method: str, outputs: Outputs) -> str:
+    truth = np.asarray(store.array(record, target.name)[...])
     if target.kind == "map":
-        within = np.asarray(store.array(case, target.within)[0]) if target.within else None
-        score = score_answer(target, answers[target.name], truth[0], within=within)["mae"]
+        within = np.asarray(store.array(record, target.within)[0]) if target.within else None
+        score = score_output(target, outputs[target.name], truth[0], within=within)["mae"]
         return f"{method}\nmean error {score:.2f} {target.unit}"
-    score = score_answer(target, answers[target.name], truth, drawn=case.drawn[target.name])["dice"]
+    score = score_output(target, outputs[target.name], truth, drawn=record.drawn[target.name])["dice"]
     return f"{method}\nDice {score:.3f}"
 
 
-def _part_to_show(store: Store, problem: Problem, case: Case) -> tuple[Any, ...]:
+def _part_to_show(store: Store, task: Task, record: Record) -> tuple[Any, ...]:
     """Of (..., slice, row, column): the slice where the structures together are largest, cut to the patient."""
-    drawn = [np.asarray(store.array(case, t.name)[...]) for t in problem.targets if t.kind == "structures"]
-    at = int(np.argmax(np.concatenate(drawn).sum(axis=(0, 2, 3)))) if drawn else case.shape[0] // 2
-    body = np.asarray(store.array(case, "image")[0, at]) > BODY
+    drawn = [np.asarray(store.array(record, t.name)[...]) for t in task.targets if t.kind == "structures"]
+    at = int(np.argmax(np.concatenate(drawn).sum(axis=(0, 2, 3)))) if drawn else record.shape[0] // 2
+    body = np.asarray(store.array(record, INPUT)[0, at]) > BODY
     ends = [np.flatnonzero(body.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)] if body.any() else []
     return (..., at, *(slice(max(0, first - 2), last + 3) for first, last in ends))

@@ -2,13 +2,11 @@
 
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
-    "cases",
     "classical",
     "evaluate",
     "methods",
-    "networks",
     "rows",
+    "scorers",
     "statistics",
     "summary",
-    "validate",
 ]

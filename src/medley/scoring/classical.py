@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import convolve
 
-from medley.data.store import Entry, Store
+from medley.data.record import INPUT, Record
+from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.metrics.image import score, score_slices
-from medley.tasks import Normalisation
+from medley.normalisation import Normalisation
+from medley.targets import IMAGE
 
 Parameters = Mapping[str, Any]
 
@@ -198,7 +200,7 @@ def draw_pairs(store: Store, task: str, *, split: str, count: int, seed: int) ->
     ------
     MedleyError: there are none.
     """
-    every = [(entry, k) for entry in store.entries(split, task) for k in range(entry.shape[0])]
+    every = [(record, k) for record in store.records(split, task) for k in range(record.shape[0])]
     pairs: list[Pair] = []
     for i in np.random.default_rng(seed).permutation(len(every)):
         if len(pairs) == count:
@@ -212,9 +214,9 @@ def draw_pairs(store: Store, task: str, *, split: str, count: int, seed: int) ->
     return pairs
 
 
-def _pair(store: Store, entry: Entry, k: int) -> Pair:
-    before, target = (np.asarray(array[k : k + 1]) for array in (store.input(entry), store.target(entry)))
-    return Pair(before, target, entry.normalisation)
+def _pair(store: Store, record: Record, k: int) -> Pair:
+    before, target = (store.array(record, name)[0, k : k + 1] for name in (INPUT, IMAGE))
+    return Pair(before, target, record.normalisation)
 
 
 def _mean_psnr(restore: Callable[[np.ndarray, Normalisation], np.ndarray], pairs: Sequence[Pair], task: str) -> float:

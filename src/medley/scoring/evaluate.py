@@ -1,61 +1,57 @@
-"""Scores of restoration methods on a store; volumes are read, restored and scored a few slices at a time."""
+"""Scores of methods and networks on the records of a store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
+from torch import nn
 
-from medley.data.store import Entry, Store
+from medley.data.readers import RecordReader
+from medley.data.record import Record
+from medley.data.store import Store
 from medley.errors import MedleyError
-from medley.metrics.image import METRICS, score_slices
+from medley.inference.restorer import Restorer
+from medley.models.cost import flops, parameters
+from medley.models.weights import Description
 from medley.scoring.classical import CLASSICAL, Tuned, tune
-from medley.scoring.methods import ClassicalMethod, Method
-from medley.scoring.rows import IMAGE, ScoreRow
-from medley.tasks import TASKS, task_named
+from medley.scoring.methods import ClassicalMethod, Method, Network
+from medley.scoring.rows import ScoreRow
+from medley.scoring.scorers import PredictionScorer, RestorationScorer, Scorer
+from medley.tasks import task_named
 
-PIXELS_AT_ONCE = 2**20  # a chunk holds at most this many pixels, or one slice
+RESTORER_INPUT = (1, 128, 128)  # shape for which the FLOPs of a restorer are counted
 
 Progress = Callable[[int, int, str], None]  # (steps done, total number of steps, current step)
 
 
 def evaluate(
-    method: Method,
+    scorer: Scorer,
     store: Store,
+    records: Sequence[Record],
     *,
-    split: str = "valid",
-    tasks: Sequence[str] | None = None,
     progress: Progress = lambda done, total, name: None,
 ) -> list[ScoreRow]:
-    """The scores of a method on every volume of a split, by the papers' protocol (`medley.metrics.image`).
+    """The score rows of records, in their order.
 
     Parameters
     ----------
-    tasks: the tasks to score; None for all that the method supports and the split contains.
-    progress: called with (slices done, number of slices, current volume).
-
-    Returns
-    -------
-    One row per volume, in the order of the tasks and of the manifest.
+    progress: called with (steps done, number of steps, current record).
 
     Raises
     ------
-    MedleyError: the split has no volume of these tasks, the method does not support one, its output is not
-        finite, or the store is damaged.
+    MedleyError: an output is not finite, or the store is damaged.
     """
-    entries = [entry for task in _tasks(method, store, split, tasks) for entry in store.entries(split, task)]
-    total = sum(entry.shape[0] for entry in entries)
+    total = sum(scorer.steps(record) for record in records)
     rows, done = [], 0
-    for entry in entries:
-        store.verify(entry)
-        scores = []
-        for slices in _chunks(entry):
-            progress(done, total, f"{method.name}: {entry.id}")
-            scores.append(_score(method, store, entry, slices))
-            done += slices.stop - slices.start
-        rows.append(_row(method, entry, split, {name: np.concatenate([s[name] for s in scores]) for name in scores[0]}))
-    progress(done, total, method.name)
+    for record in records:
+        title = f"{scorer.name}: {record.id}"
+        progress(done, total, title)
+        store.verify(record)
+        rows += scorer.score(store, record, partial(_advanced, progress, done, total, title))
+        done += scorer.steps(record)
+    progress(done, total, scorer.name)
     return rows
 
 
@@ -67,21 +63,58 @@ def compare(
     tasks: Sequence[str] | None = None,
     progress: Progress = lambda done, total, name: None,
 ) -> list[ScoreRow]:
-    """`evaluate` for several methods, each on those of `tasks` (None: all of the split) that it supports.
+    """The scores of restoration methods on all records of a split, by the papers' protocol (`medley.metrics.image`).
+
+    Parameters
+    ----------
+    tasks: the tasks to score, where a method supports them; None for all that a method supports.
+
+    Returns
+    -------
+    One row per method and record, in the order of the methods, the tasks and the manifest.
 
     Raises
     ------
-    MedleyError: as `evaluate`; a method supports none of the tasks.
+    MedleyError: as `evaluate`; the split has no record of a task, or a method supports none of the tasks.
     """
     rows = []
     for method in methods:
-        able = [task for task in tasks if task in method.tasks] if tasks is not None else None
-        if able == []:
-            raise MedleyError(
-                f"{method.name} supports none of {', '.join(tasks or ())}, only {', '.join(method.tasks)}"
-            )
-        rows += evaluate(method, store, split=split, tasks=able, progress=progress)
+        chosen = _tasks(method, store, split, tasks)
+        records = [record for task in chosen for record in store.records(split, task)]
+        rows += evaluate(RestorationScorer(method), store, records, progress=progress)
     return rows
+
+
+def score_network(
+    model: nn.Module, description: Description, store: Store, *, split: str, method: str, seed: int
+) -> list[ScoreRow]:
+    """The scores of a trained network, a restorer or a predictor, on a split, with the cost of the network.
+
+    Parameters
+    ----------
+    method, seed: the method's name and the random seed of its training, for the rows.
+
+    Raises
+    ------
+    MedleyError: a restorer on a store of records with other targets, or a predictor on a store of scans to restore;
+        the split contains nothing that the network can be scored on.
+    """
+    if bool(description.task) == store.restores:
+        contents = "scans to restore" if store.restores else "records with other targets"
+        outputs = ", ".join(description.tasks)
+        raise MedleyError(f"{store.path} contains {contents}, but the outputs of {description.name} are {outputs}")
+    if description.task:
+        reader = RecordReader(store, description.tasks, description.inputs)
+        shape = (reader.channels, *reader.task.grid)
+        rows = evaluate(PredictionScorer(method, model, reader), store, reader.records(split))
+    else:
+        shape = RESTORER_INPUT
+        rows = compare([Network(Restorer(model, description))], store, split=split)
+    if not rows:
+        raise MedleyError(f"the split {split!r} of {store.path} contains no record to score {description.name} on")
+    count, operations = parameters(model), flops(model, shape)
+    seconds = float(description.training.get("seconds", 0))
+    return [replace(row, method=method, seed=seed, parameters=count, flops=operations, seconds=seconds) for row in rows]
 
 
 def tuned_classical(
@@ -103,61 +136,24 @@ def tuned_classical(
 
 
 def _tasks(method: Method, store: Store, split: str, requested: Sequence[str] | None) -> list[str]:
-    """The tasks to evaluate: the requested ones, or all that the method supports and the split contains."""
-    there = [task for task in TASKS if store.entries(split, task)]
-    if requested is None:
-        chosen = [task for task in there if task in method.tasks]
-        if not chosen:
-            found = ", ".join(there) or "no volumes"
-            raise MedleyError(
-                f"the split {split!r} of {store.path} contains {found}, "
-                f"but {method.name} supports {', '.join(method.tasks)}"
-            )
-        return chosen
-    for task in requested:
+    """The tasks to evaluate: the requested ones, or all of the split, as far as the method supports them."""
+    there = [task for task in store.manifest.tasks if store.records(split, task)]
+    for task in requested or ():
         if task_named(task).name not in there:
-            raise MedleyError(f"the split {split!r} of {store.path} has no volume of {task}")
-        if task not in method.tasks:
-            raise MedleyError(f"{method.name} does not support {task}, only {', '.join(method.tasks)}")
-    return list(requested)
+            raise MedleyError(f"the split {split!r} of {store.path} has no record of {task}")
+    wanted = there if requested is None else list(requested)
+    chosen = [task for task in wanted if task in method.tasks]
+    if not chosen:
+        found = ", ".join(wanted) or "no record"
+        where = (
+            f"the split {split!r} of {store.path} contains {found}" if requested is None else f"{found} is requested"
+        )
+        raise MedleyError(f"{where}, but {method.name} supports {', '.join(method.tasks)}")
+    return chosen
 
 
-def _chunks(entry: Entry) -> Iterator[slice]:
-    """Ranges of slices that are processed together."""
-    count, rows, columns = entry.shape
-    step = max(1, PIXELS_AT_ONCE // (rows * columns))
-    return (slice(first, min(first + step, count)) for first in range(0, count, step))
-
-
-def _score(method: Method, store: Store, entry: Entry, slices: slice) -> dict[str, np.ndarray]:
-    before, target = (np.asarray(array[slices]) for array in (store.input(entry), store.target(entry)))
-    restored = method.restore(before, entry.task, entry.normalisation)
-    if not np.isfinite(restored).all():
-        raise MedleyError(f"the output of {method.name} for {entry.id} contains values that are not finite")
-    return score_slices(restored, target, entry.task, full_scale=entry.normalisation.high)
-
-
-def _row(method: Method, entry: Entry, split: str, scores: dict[str, np.ndarray]) -> ScoreRow:
-    kept = ~scores["blank"]
-    means = {name: float(scores[name][kept].mean()) if kept.any() else float("nan") for name in METRICS}
-    return ScoreRow(
-        method=method.name,
-        task=entry.task,
-        target=IMAGE,
-        subject=entry.subject,
-        record=entry.id,
-        split=split,
-        values={"slices": int(kept.sum()), **means},
-        window=_window(entry),
-        settings=method.settings(entry.task),
-    )
-
-
-def _window(entry: Entry) -> str:
-    task = task_named(entry.task)
-    low, high = task.window
-    scale = f" of {entry.normalisation.high:.6g} {task.unit} = {task.range[1]:g}" if task.scaled else f" {task.unit}"
-    return f"[{low:g}, {high:g}]{scale}"
+def _advanced(progress: Progress, before: int, total: int, title: str, steps: int) -> None:
+    progress(before + steps, total, title)
 
 
 def _with_title(progress: Progress, title: str, done: int, total: int) -> None:

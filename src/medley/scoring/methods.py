@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from medley.normalisation import Normalisation
 from medley.scoring.classical import Tuned
-from medley.tasks import TASKS, Normalisation
+from medley.tasks import TASKS
 
 if TYPE_CHECKING:
     from medley.inference.restorer import Restorer

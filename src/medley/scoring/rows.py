@@ -16,17 +16,21 @@ from pathlib import Path
 from medley.errors import MedleyError
 from medley.runtime.atomic import replacing
 from medley.runtime.text import csv_cell, from_csv_cell
+from medley.targets import IMAGE
 
-FORMAT = "# medley scores: format 2"  # first line of a file
-IMAGE = "image"  # the target of restoration tasks
+FORMAT = "# medley scores: format 3"  # first line of a file
 COLUMNS = (
-    "method", "seed", "task", "target", "subject", "record", "split", "parameters", "flops", "seconds", "window",
-    "settings",
+    "method", "seed", "step", "task", "target", "subject", "record", "split", "parameters", "flops", "seconds",
+    "window", "settings",
 )  # fmt: skip
 _COMMA = re.compile(r",(?=[=+@\t＝＋－＠-])")  # before what a spreadsheet would run as a formula
-_INTEGERS = {"seed", "parameters", "flops"}
-# How the files of older versions begin: those of compare, those of evaluate.
-_OLD = (("method", "seed", "task", "subject", "case"), ("method", "task", "subject", "case", "slices"))
+_INTEGERS = {"seed", "step", "parameters", "flops"}
+# The first columns of files of older versions.
+_OLD = (
+    ("method", "seed", "task", "target"),
+    ("method", "seed", "task", "subject", "case"),
+    ("method", "task", "subject", "case", "slices"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,15 @@ class ScoreRow:
     Attributes
     ----------
     method: name in tables. seed: random seed of its training; 0 for methods without training.
-    task: restoration task, or name of the multi-task problem. target: "image" for restoration.
+    step: training step of the network that was scored; 0 for a finished network and for methods without training.
+    task: name of the task. target: name of the target; "image" for restoration.
     subject: whose record it is; intervals are computed by resampling subjects.
     split: the subjects that were scored.
     parameters, flops, seconds: cost of all networks that the method needs for all its targets, summed where it has one
         network per target. FLOPs (2 per multiply-add) of one forward pass, seconds of training. 0 if unknown.
     window: the values that images were clipped to, with their unit; for MR also the value that was scaled to 4095.
     settings: what else determines the result, such as tuned parameters.
-    values: scores by name, as `metrics.answers.score_answer` computes them; for images psnr (dB), ssim, rmse (in the
+    values: scores by name, as `metrics.targets.score_output` computes them; for images psnr (dB), ssim, rmse (in the
         unit of the window) and slices, the number of scored slices. Scores that could not be computed are absent.
     """
 
@@ -53,6 +58,7 @@ class ScoreRow:
     subject: str
     record: str
     seed: int = 0
+    step: int = 0
     split: str = ""
     parameters: int = 0
     flops: int = 0
@@ -63,7 +69,7 @@ class ScoreRow:
 
     @property
     def title(self) -> str:
-        """Name of the group of rows that are averaged: the restoration task, or the target of a multi-task problem."""
+        """Name of the group of rows that are averaged: the restoration task, or the target of another task."""
         return self.task if self.target == IMAGE else self.target
 
 

@@ -18,17 +18,13 @@ from typing import Literal
 import numpy as np
 
 from medley.errors import MedleyError
-from medley.metrics.answers import HIGHER_IS_BETTER, MAIN, improvement, pooled, weighted_mean
-from medley.metrics.image import METRICS
+from medley.metrics.targets import HIGHER_IS_BETTER, MAIN, improvement, kind_of, pooled
 from medley.scoring.rows import ScoreRow
 
 RESAMPLES = 2000
 # With fewer subjects no interval is given, and no difference is called better or worse.
 FEWEST_SUBJECTS = 6
 FLOOR = 0.05  # relative changes of main scores nearer to zero than this (such as Dice 0.004) mean nothing
-_KINDS = {"dice": "structures", "mae": "map", "label": "classes", "psnr": "images"}  # told by a column that is there
-_MAIN = {**MAIN, "images": "psnr"}
-_HIGHER = {**HIGHER_IS_BETTER, "psnr": True, "ssim": True, "rmse": False}
 Verdict = Literal["better", "worse", ""]
 _Run = tuple[str, int]  # method and seed
 _EACH = {"dose_score": "mae", "dvh_score": "dvh"}  # pooled score -> the column of single cases
@@ -107,7 +103,7 @@ class MethodDifferences:
 
 def higher_is_better(score: str) -> bool:
     """Whether a higher score is better; "dice Larynx" is treated as "dice"."""
-    return _HIGHER[score.split()[0]]
+    return HIGHER_IS_BETTER[score.split()[0]]
 
 
 def verdict(difference: Estimate, *, higher: bool) -> Verdict:
@@ -181,7 +177,7 @@ def _table(task: str, rows: Sequence[ScoreRow]) -> _TaskScores:
         if missing := [case for case in cases if case not in run]:
             raise MedleyError(f"{method}, seed {seed}: lacks {task} of {_listed(missing)}, which other methods have")
     columns = _columns(task, runs, list(cases))
-    kind = next((kind for column, kind in _KINDS.items() if column in columns), None)
+    kind = kind_of(columns)
     if kind is None:
         raise MedleyError(f"{task}: has no score that is known, only {', '.join(columns) or 'empty ones'}")
     return _TaskScores(kind, list(runs), [row.subject for row in cases.values()], columns)
@@ -273,7 +269,7 @@ def _scores(
     scores: dict[str, dict[str, list[np.ndarray]]] = {}
     for k, (method, _) in enumerate(table.runs):
         columns = {name: values[k] for name, values in table.columns.items()}
-        for score, value in _pooled(table.kind, columns, weights).items():
+        for score, value in pooled(table.kind, columns, weights).items():
             scores.setdefault(score, {}).setdefault(method, []).append(value)
     weight = {name: [trainings[run] for run in table.runs if run[0] == name] for name, _ in table.runs}
     return {
@@ -285,15 +281,8 @@ def _scores(
     }
 
 
-def _pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
-    if kind != "images":
-        return pooled(kind, columns, weights)
-    slices = weights * columns.get("slices", 1.0)  # the papers' mean is over slices: a long scan counts more
-    return {name: weighted_mean(columns[name], slices) for name in METRICS if name in columns}
-
-
 def _ordered(kind: str, scores: Mapping[str, object]) -> tuple[str, ...]:
-    return tuple(sorted(scores, key=lambda score: score != _MAIN[kind]))
+    return tuple(sorted(scores, key=lambda score: score != MAIN[kind]))
 
 
 def _finding(

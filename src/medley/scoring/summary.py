@@ -1,15 +1,15 @@
-"""Mean scores of restoration methods, and the table that shows them."""
+"""Mean scores of methods, and the table of those of restoration methods."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from medley.metrics.image import METRICS
-from medley.scoring.rows import IMAGE, ScoreRow
+from medley.metrics.targets import MAIN, kind_of, summarise
+from medley.scoring.rows import ScoreRow
+from medley.targets import IMAGE
 
 HEADERS = ("task", "method", "records", "slices", "PSNR (dB)", "SSIM", "RMSE")
 
@@ -51,13 +51,30 @@ def cells(summaries: Iterable[Summary]) -> list[tuple[str, ...]]:
     ]
 
 
+def main_scores(rows: Iterable[ScoreRow]) -> dict[str, float]:
+    """The main score (`medley.metrics.targets.MAIN`) of each restoration task or target, by "NAME SCORE"."""
+    groups: dict[str, list[Mapping[str, float]]] = {}
+    for row in rows:
+        groups.setdefault(row.title, []).append(row.values)
+    scores = {}
+    for title, values in groups.items():
+        kind = kind_of(name for one in values for name in one)
+        if kind is not None and MAIN[kind] in (found := summarise(kind, values)):
+            scores[f"{title} {MAIN[kind]}"] = found[MAIN[kind]]
+    return scores
+
+
+def latest(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """The rows of the last training step of each method and random seed, as for the validation during training."""
+    last: dict[tuple[str, int], int] = {}
+    for row in rows:
+        last[row.method, row.seed] = max(row.step, last.get((row.method, row.seed), 0))
+    return [row for row in rows if row.step == last[row.method, row.seed]]
+
+
 def _mean(task: str, method: str, rows: Sequence[ScoreRow], over: str) -> Summary:
     scored = [row.values for row in rows if row.values.get("slices", 0) > 0]
-    slices = [int(values["slices"]) for values in scored]
-    means = {
-        name: float(np.average([v[name] for v in scored], weights=slices if over == "slices" else None))
-        if scored
-        else float("nan")
-        for name in METRICS
-    }
-    return Summary(task, method, len(scored), sum(slices), **means)
+    weighted = scored if over == "slices" else [{**values, "slices": 1} for values in scored]
+    found = summarise("image", weighted) if scored else dict.fromkeys(METRICS, float("nan"))
+    slices = sum(int(values["slices"]) for values in scored)
+    return Summary(task, method, len(scored), slices, **found)

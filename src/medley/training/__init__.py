@@ -12,4 +12,5 @@ __all__ = [
     "recipe",
     "recipe_docs",
     "restoration",
+    "validation",
 ]

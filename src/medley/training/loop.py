@@ -29,6 +29,7 @@ from medley.models.zoo import CONFIGURATIONS
 from medley.runtime.atomic import one_line, writing
 from medley.runtime.locks import locked
 from medley.runtime.signals import deferred_interrupts
+from medley.scoring.summary import main_scores
 from medley.training.balance import backward_aggregated, create_aggregator, create_weighting
 from medley.training.checkpoint import Checkpoints
 from medley.training.muon import Muon
@@ -36,6 +37,7 @@ from medley.training.objective import Objective
 from medley.training.prediction import PredictionObjective
 from medley.training.recipe import Optimizer, PredictionRecipe, Recipe, RestorationRecipe, as_record, differing
 from medley.training.restoration import RestorationObjective
+from medley.training.validation import ValidationFile
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Progress:
 
 def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress], None] = lambda _: None) -> Path:
     """Train a network; the exponential moving average of its weights is written to OUTPUT/NAME.safetensors.
+
+    The scores of all validations are written to OUTPUT/validation.csv, in the format of `medley evaluate`.
 
     Ctrl-C, SIGTERM and SIGHUP end the run after the current step with a checkpoint, a second one at once.
 
@@ -66,8 +70,8 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
 
     Raises
     ------
-    MedleyError: the store lacks a task; the output folder has another run or is in use; there is nothing to resume; the
-        loss is not finite; a file cannot be written.
+    MedleyError: the store lacks a task or is damaged; the output folder has another run or is in use; there is nothing
+        to resume; the loss is not finite; a file cannot be written.
     KeyboardInterrupt: after a signal, when the step is finished and a checkpoint saved.
     """
     fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices, precision=recipe.precision)
@@ -81,13 +85,16 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
                 f"{recipe.output} already holds a run; continue it with --resume or choose another output folder"
             )
         run = Run(recipe, fabric)
+        for record in run.objective.records():
+            run.store.verify(record)
         if resume:
             run.load_state(checkpoints.load())
+        validation = ValidationFile(recipe, run.step)
         log = None
         if fabric.is_global_zero:
             log = SummaryWriter(str(recipe.output / "tensorboard"), purge_step=run.step)
             stack.enter_context(closing(log))
-        _run_steps(run, checkpoints, log, progress)
+        _run_steps(run, checkpoints, validation, log, progress)
         path = recipe.output / f"{recipe.name}.safetensors"
         if fabric.is_global_zero:
             with writing(path):
@@ -96,7 +103,11 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
 
 
 def _run_steps(
-    run: Run, checkpoints: Checkpoints, log: SummaryWriter | None, progress: Callable[[Progress], None]
+    run: Run,
+    checkpoints: Checkpoints,
+    validation: ValidationFile,
+    log: SummaryWriter | None,
+    progress: Callable[[Progress], None],
 ) -> None:
     """All remaining steps, with validation, scalars and checkpoints."""
     recipe = run.recipe
@@ -106,7 +117,10 @@ def _run_steps(
             last = run.step == recipe.steps
             validated = last or run.step % run.objective.validate_every == 0
             if validated:
-                run.scores = run.objective.validate(run.averaged.module)
+                rows = run.objective.validate(run.averaged.module)
+                run.scores = main_scores(rows)
+                if run.fabric.is_global_zero:
+                    validation.add(rows, run.step)
             if log:
                 _write_scalars(log, run, loss, run.scores if validated else {})
             progress(Progress(run.step, recipe.steps, loss, run.scores))
@@ -227,13 +241,14 @@ class Run:
 
     def description(self) -> weights.Description:
         """The description that is stored in the weights file."""
-        fields = self.objective.description(self.scores)
+        fields = self.objective.description()
         record = {
             "recipe": as_record(self.recipe),
             "steps": self.step,
             "seconds": round(self.seconds),
             "store": self.store.manifest.settings,
             **fields.pop("training"),
+            "validation": self.scores,
             "torch": torch.__version__,
         }
         return weights.Description(

@@ -9,18 +9,26 @@ import torch
 from torch import Tensor, nn
 
 import medley
-from medley.data.batch import Batch, PatchReader, collate
-from medley.data.sampler import PatchSampler
+from medley.data.batch import Batch
+from medley.data.readers import PatchReader
+from medley.data.record import Record
+from medley.data.sampling import PatchSampler
 from medley.data.store import Store
+from medley.inference.restorer import Restorer
 from medley.models import weights
 from medley.models.blocks import Trunk
 from medley.models.zoo import CONFIGURATIONS, create_model
-from medley.scoring.validate import validate
+from medley.scoring.evaluate import evaluate
+from medley.scoring.methods import Network
+from medley.scoring.rows import ScoreRow
+from medley.scoring.scorers import RestorationScorer
+from medley.targets import IMAGE
 from medley.training.balance import Losses, TatBalance, distance
+from medley.training.objective import Objective
 from medley.training.recipe import RestorationRecipe
 
 
-class RestorationObjective:
+class RestorationObjective(Objective):
     """See `medley.training.objective`.
 
     Raises
@@ -49,27 +57,26 @@ class RestorationObjective:
             network.recompute()
         return network
 
-    def batch(self, step: int) -> Batch:
-        """The patches of a step."""
-        return collate([self._reader(draw) for draw in self._sampler.draw(step)])
+    def records(self) -> list[Record]:
+        """The training and validation records of the tasks."""
+        return [record for split in ("train", "valid") for record in self._of_split(split)]
 
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
         """Each task's share of the mean absolute error, so that their sum is the mean over all samples.
 
-        TAT's balancing gives one loss, "image", for all. AMIR's routers add "auxiliary".
+        TAT's balancing gives one loss, "image", for all tasks. AMIR's routers add "auxiliary".
         """
-        target = batch.targets["image"]
+        target = batch.targets[IMAGE]
         restored = network(batch.input).float()
         if "tat" in self.auxiliary:
-            losses = {"image": self.auxiliary["tat"](batch.input, restored, target)}
+            losses = {IMAGE: self.auxiliary["tat"](batch.input, restored, target)}
         else:
             losses = _by_task(distance(restored, target), batch.tasks)
         auxiliary = getattr(getattr(network, "module", network), "auxiliary_loss", None)
         return losses if auxiliary is None else {**losses, "auxiliary": auxiliary}
 
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Mean PSNR in dB of each task on a few slices."""
-        device = next(network.parameters()).device
+    def validate(self, network: nn.Module) -> list[ScoreRow]:
+        """The scores of each task on a few slices, spread evenly over the validation records."""
         description = weights.Description(
             name=self.recipe.name,
             architecture=CONFIGURATIONS[self.recipe.model][0],
@@ -78,14 +85,28 @@ class RestorationObjective:
             training={},
             version=medley.__version__,
         )
-        found = validate(network, description, self.store, self.recipe.validation.slices, device)
-        return {f"{task} psnr": value for task, value in found.items()}
+        device = next(network.parameters()).device
+        method = Network(Restorer(network.eval(), description, device=device))
+        rows = []
+        for task in self.tasks:
+            records = _spread(self.store.records("valid", task), self.recipe.validation.slices)
+            slices = max(1, self.recipe.validation.slices // max(len(records), 1))
+            rows += evaluate(RestorationScorer(method, slices), self.store, records)
+        return rows
 
-    def description(self, scores: dict[str, float]) -> dict[str, Any]:
-        """Tasks, number of training subjects, and the PSNR of the last validation."""
-        subjects = {task: len({e.subject for e in self.store.entries("train", task)}) for task in self.recipe.tasks}
-        psnr = {name.removesuffix(" psnr"): value for name, value in scores.items()}
-        return {"tasks": self.recipe.tasks, "training": {"train_subjects": subjects, "validation_psnr": psnr}}
+    def description(self) -> dict[str, Any]:
+        """The tasks and the number of training subjects of each."""
+        subjects = {task: len({one.subject for one in self.store.records("train", task)}) for task in self.tasks}
+        return {"tasks": self.tasks, "training": {"train_subjects": subjects}}
+
+    def _of_split(self, split: str) -> list[Record]:
+        return [record for task in self.tasks for record in self.store.records(split, task)]
+
+
+def _spread(records: list[Record], count: int) -> list[Record]:
+    """At most `count` of the records, evenly spread over the list."""
+    count = min(count, len(records))
+    return [records[k * len(records) // count] for k in range(count)]
 
 
 def _by_task(errors: Tensor, tasks: tuple[str, ...]) -> Losses:

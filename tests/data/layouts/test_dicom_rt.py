@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from medley.data.layouts.dicom_rt import GRAY, cases
+from medley.data.layouts.dicom_rt import GRAY, records
 from medley.data.layouts.structure_names import mirrored_pairs
 from medley.data.prepare import prepare
 from medley.errors import MedleyError, MedleyNotice
@@ -37,7 +37,7 @@ def change(path, **elements):
 
 
 def only_case(source, **options):
-    problem, (case,) = cases(source, **options)
+    problem, (case,) = records(source, **options)
     return problem, case.read()
 
 
@@ -48,7 +48,7 @@ def centre(mask, spacing):
 
 def test_a_case(rt, made):
     source, ct = made
-    problem, listed = cases(source, size=40)
+    problem, listed = records(source, size=40)
     (files,) = listed
     assert (files.id, files.subject, files.source) == ("P1", "P1", "A/study/plan")
     assert problem.grid == (40, 40, 40)
@@ -58,7 +58,7 @@ def test_a_case(rt, made):
     case = files.read()
     assert case.drawn == {"segmentation": ("PTV70", "SpinalCord")}
     assert {name: (array.shape, array.dtype) for name, array in case.arrays.items()} == {
-        "image": ((1, 40, 40, 40), np.int16),
+        "input": ((1, 40, 40, 40), np.int16),
         "segmentation": ((3, 40, 40, 40), np.uint8),
         "dose": ((1, 40, 40, 40), np.float32),
         "possible_dose": ((1, 40, 40, 40), np.uint8),
@@ -71,8 +71,8 @@ def test_a_case(rt, made):
     rows, columns = rt.BODY[1], rt.BODY[2]
     body = np.pi * rows * columns * np.prod(ct.spacing) * ct.shape[0]
     assert case.arrays["possible_dose"].sum() * voxel == pytest.approx(body, rel=0.1)
-    assert case.arrays["image"].max() == 700
-    assert case.arrays["image"].min() == -1000
+    assert case.arrays["input"].max() == 700
+    assert case.arrays["input"].min() == -1000
 
 
 def test_head_first_front_first_right_first(rt, made):
@@ -84,7 +84,7 @@ def test_head_first_front_first_right_first(rt, made):
     middle = np.array([7.5, *rt.BODY[0]])
     for mask, place in (
         (case.arrays["segmentation"][0], np.array(rt.PTV[0])),
-        (case.arrays["image"][0] > 350, np.array([7.5, 15, 21])),
+        (case.arrays["input"][0] > 350, np.array([7.5, 15, 21])),
     ):
         expected = (place - middle) * ct.spacing * [-1, 1, 1]
         assert (np.abs(centre(mask, problem.spacing) - expected) <= problem.spacing).all()
@@ -121,13 +121,13 @@ def test_the_case_depends_on_the_patient_not_on_how_the_scan_is_stored(rt, made,
 def test_names_without_a_row_are_listed(clinic):
     (clinic / "structures.csv").write_text("name,structure\nptv 70,PTV70\n")
     with pytest.warns(MedleyNotice, match=r"no row matches these structures .*: SpinalCord \(1\), z_helper \(1\)$"):
-        cases(clinic)
+        records(clinic)
 
 
 def test_names_with_a_row_are_not(made):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cases(made[0])
+        records(made[0])
 
 
 def test_the_first_row_that_fits_counts_and_body_is_the_outline(clinic):
@@ -143,14 +143,14 @@ def test_the_first_row_that_fits_counts_and_body_is_the_outline(clinic):
 def test_another_table_may_be_given(clinic, tmp_path):
     table = tmp_path / "other.csv"
     table.write_text("name,structure\n*cord*,Cord\n*,\n")
-    problem, _ = cases(clinic, table=table)
+    problem, _ = records(clinic, table=table)
     assert problem.target("segmentation").names == ("Cord",)
 
 
 def test_no_table_tells_the_names(clinic):
     (clinic / "structures.csv").unlink()
     with pytest.raises(MedleyError, match="those drawn are: BODY, SpinalCord, ptv 70, z_helper"):
-        cases(clinic)
+        records(clinic)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_no_table_tells_the_names(clinic):
 def test_a_table_that_is_none(clinic, text, sentence):
     (clinic / "structures.csv").write_text(text, encoding="latin-1")
     with pytest.raises(MedleyError, match=sentence):
-        cases(clinic)
+        records(clinic)
 
 
 def test_two_names_for_one_structure(clinic):
@@ -187,13 +187,13 @@ def test_a_patient_without_a_dose_has_its_structures(clinic):
     (clinic / "A/study/plan/RD.dcm").unlink()
     problem, case = only_case(clinic, size=16)
     assert [target.name for target in problem.targets] == ["segmentation"]
-    assert sorted(case.arrays) == ["image", "segmentation"]
+    assert sorted(case.arrays) == ["input", "segmentation"]
 
 
 def test_a_patient_without_structures_has_its_dose(clinic):
     (clinic / "A/study/plan/RS.dcm").unlink()
     _, case = only_case(clinic, size=16)
-    assert sorted(case.arrays) == ["dose", "image", "possible_dose"]
+    assert sorted(case.arrays) == ["dose", "input", "possible_dose"]
     assert case.arrays["dose"].max() > 50
 
 
@@ -263,7 +263,9 @@ def test_a_patient_who_cannot_be_read_can_be_left_out(rt, clinic, tmp_path):
     change(broken, ROIContourSequence=contours)
     with pytest.raises(MedleyError, match=r"RS\.dcm"):
         prepare("dicom_rt", clinic, tmp_path / "all", size=16)
-    assert [case.id for case in prepare("dicom_rt", clinic, tmp_path / "one", size=16, exclude=["B"]).cases()] == ["P1"]
+    assert [case.id for case in prepare("dicom_rt", clinic, tmp_path / "one", size=16, exclude=["B"]).records()] == [
+        "P1"
+    ]
 
 
 def test_a_contour_outside_the_scan(rt, clinic, made):
@@ -303,14 +305,14 @@ def test_the_prescription_is_the_scale(rt, clinic):
     del ds.PixelData
     ds.DoseReferenceSequence = [rt._item(TargetPrescriptionDose=dose) for dose in (50.4, 78.0)] + [rt._item()]
     ds.save_as(clinic / "A/study/plan/RP.dcm")
-    assert cases(clinic)[0].target("dose").scale == 78
+    assert records(clinic)[0].target("dose").scale == 78
 
 
 def test_nothing_there(tmp_path):
     with pytest.raises(MedleyError, match="holds no CT series in DICOM"):
-        cases(tmp_path)
+        records(tmp_path)
     with pytest.raises(MedleyError, match="is not a folder"):
-        cases(tmp_path / "no")
+        records(tmp_path / "no")
 
 
 def test_sides_that_are_mirrored():
@@ -327,8 +329,8 @@ def test_prepared_store_of_two_studies_of_one_patient_and_another(rt, clinic, tm
     for path in again.rglob("*.dcm"):
         change(path, StudyInstanceUID="1.2.3.9")
     store = prepare("dicom_rt", clinic, tmp_path / "store", size=16)
-    assert [case.id for case in store.cases()] == ["P1", "P2", "P1-2"]
-    assert [case.subject for case in store.cases()] == ["P1", "P2", "P1"]
-    first, _, second = store.cases()
+    assert [case.id for case in store.records()] == ["P1", "P2", "P1-2"]
+    assert [case.subject for case in store.records()] == ["P1", "P2", "P1"]
+    first, _, second = store.records()
     np.testing.assert_array_equal(store.array(first, "dose")[...], store.array(second, "dose")[...])
     assert first.drawn == {"segmentation": ("PTV70", "SpinalCord")}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medley.data.layouts.ham10000 import cases
+from medley.data.layouts.ham10000 import records
 from medley.data.prepare import prepare
 from medley.errors import MedleyError
 
@@ -36,18 +36,18 @@ def source(tmp_path):
 
 def test_photographs_become_cases(source, tmp_path):
     store = prepare("ham10000", source, tmp_path / "store", size=20)
-    problem = store.manifest.problem
+    problem = store.prediction_task()
     assert problem.grid == (20, 20)
     assert problem.channels == ("red", "green", "blue")
     assert problem.target("diagnosis").names == ("bkl", "mel", "nv")
-    assert {case.id: case.labels for case in store.cases()} == {
+    assert {case.id: case.labels for case in store.records()} == {
         "ISIC_1": {"diagnosis": "nv"},
         "ISIC_2": {"diagnosis": "nv"},
         "ISIC_3": {"diagnosis": "bkl"},
         "ISIC_4": {"diagnosis": "mel"},
     }
-    [case] = [case for case in store.cases() if case.id == "ISIC_4"]
-    image, mask = store.array(case, "image")[...], store.array(case, "segmentation")[...]
+    [case] = [case for case in store.records() if case.id == "ISIC_4"]
+    image, mask = store.array(case, "input")[...], store.array(case, "segmentation")[...]
     assert (image.shape, image.dtype) == ((3, 20, 20), np.uint8)
     np.testing.assert_allclose(image.mean((1, 2)), (200, 123, 90), atol=2)
     share = np.zeros((30, 40))
@@ -64,14 +64,14 @@ def test_a_photograph_lies_as_its_camera_says(source):
     exif = Image.Exif()
     exif[0x0112] = 6  # the top of what was seen is at the right
     turned.save(path, quality=95, exif=exif)
-    case = next(one for one in cases(source, size=20)[1] if one.id == "ISIC_1").read()
-    left, right = np.split(case.arrays["image"].astype(float), 2, axis=2)
+    case = next(one for one in records(source, size=20)[1] if one.id == "ISIC_1").read()
+    left, right = np.split(case.arrays["input"].astype(float), 2, axis=2)
     assert right.mean() > 250
     assert left.mean() < 5
 
 
 def test_photographs_of_one_lesion_stay_together(source):
-    _, found = cases(source)
+    _, found = records(source)
     assert {one.id: one.subject for one in found} == {
         "ISIC_1": "HAM_7",
         "ISIC_2": "HAM_7",
@@ -89,15 +89,15 @@ def test_the_form_of_isic_2017_here(tmp_path):
     table = "image_id,split,diagnosis\na,train,seborrheic_keratosis\nb,train,nevus\nc,valid,melanoma\n"
     (folder / "labels.csv").write_text(table)
     store = prepare("ham10000", folder, tmp_path / "store")
-    assert store.manifest.problem.target("diagnosis").names == ("nevus", "melanoma", "seborrheic_keratosis")
-    assert store.manifest.problem.grid == (96, 96)
-    assert [(case.id, case.split, case.source) for case in store.cases()] == [
+    assert store.prediction_task().target("diagnosis").names == ("nevus", "melanoma", "seborrheic_keratosis")
+    assert store.prediction_task().grid == (96, 96)
+    assert [(case.id, case.split, case.source) for case in store.records()] == [
         ("a", "train", "train/images/a.jpg"),
         ("b", "train", "train/images/b.jpg"),
         ("c", "valid", "valid/images/c.jpg"),
     ]
     (folder / "labels.csv").write_text("image_id,diagnosis\na,nevus\nb,nevus\nc,melanoma\n")
-    assert [one.split for one in cases(folder)[1]] == ["train", "train", "valid"]  # the folders tell
+    assert [one.split for one in records(folder)[1]] == ["train", "train", "valid"]  # the folders tell
 
 
 def test_partial_labels_are_kept_as_such(source, tmp_path):
@@ -107,31 +107,31 @@ def test_partial_labels_are_kept_as_such(source, tmp_path):
     table = "image_id,dx\nISIC_1,nv\nISIC_2,mel\nISIC_3,\n"  # ISIC_4 has no line
     (source / "HAM10000_metadata.csv").write_text(table)
     store = prepare("ham10000", source, tmp_path / "store")
-    assert {case.id: (case.drawn, case.labels) for case in store.cases()} == {
+    assert {case.id: (case.drawn, case.labels) for case in store.records()} == {
         "ISIC_1": ({}, {"diagnosis": "nv"}),
         "ISIC_2": ({}, {"diagnosis": "mel"}),
         "ISIC_3": ({"segmentation": ("lesion",)}, {}),
         "ISIC_4": ({"segmentation": ("lesion",)}, {}),
     }
     with pytest.raises(MedleyError, match="case ISIC_1 has no segmentation"):
-        store.array(store.cases()[0], "segmentation")
+        store.array(store.records()[0], "segmentation")
 
 
 def test_a_table_elsewhere_and_none_at_all(source, tmp_path):
     (source / "HAM10000_metadata.csv").rename(tmp_path / "mine.csv")
-    problem, found = cases(source)
+    problem, found = records(source)
     assert [target.name for target in problem.targets] == ["segmentation"]
     assert [one.subject for one in found] == [one.id for one in found]
-    problem, _ = cases(source, table=tmp_path / "mine.csv")
+    problem, _ = records(source, table=tmp_path / "mine.csv")
     assert [target.name for target in problem.targets] == ["segmentation", "diagnosis"]
 
 
 def test_a_case_without_any_target_is_named(source, tmp_path):
     (source / "HAM10000_metadata.csv").write_text("image_id,dx\nISIC_1,nv\nISIC_2,nv\nISIC_3,nv\n")
     (source / "HAM10000_segmentations_lesion_tschandl" / "ISIC_4_segmentation.png").unlink()
-    with pytest.raises(MedleyError, match="case ISIC_4 has no target at all, expected some of segmentation, diagnosis"):
+    with pytest.raises(MedleyError, match="case ISIC_4 has no target, expected some of segmentation, diagnosis"):
         prepare("ham10000", source, tmp_path / "store")
-    assert len(prepare("ham10000", source, tmp_path / "other", exclude=["*ISIC_4*"]).cases()) == 3
+    assert len(prepare("ham10000", source, tmp_path / "other", exclude=["*ISIC_4*"]).records()) == 3
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_wrong_pictures_are_named(source, tmp_path):
 def test_names_that_do_not_fit_are_said(source, tmp_path):
     outline(source / "masks" / "ISIC_88.png")
     with pytest.raises(MedleyError, match=r"ISIC_88.png: is the mask of no image"):
-        cases(source)
+        records(source)
     (source / "masks" / "ISIC_88.png").unlink()
     photograph(source / "more" / "ISIC_1.jpg")
     with pytest.raises(MedleyError, match=r"ISIC_1.jpg .* have one name"):
-        cases(source)
+        records(source)
     with pytest.raises(MedleyError, match="holds no photograph"):
-        cases(source / "masks")
+        records(source / "masks")
     with pytest.raises(MedleyError, match="not a folder"):
-        cases(tmp_path / "nowhere")
+        records(tmp_path / "nowhere")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medley.data.layouts.openkbp import MASKS, ORGANS, PTVS, REGION, OpenKbpPatient, cases, halved, read_patient
+from medley.data.layouts.openkbp import MASKS, ORGANS, PTVS, REGION, OpenKbpPatient, halved, read_patient, records
 from medley.data.prepare import prepare
 from medley.data.store import Store
 from medley.errors import MedleyError
@@ -56,22 +56,22 @@ def source(tmp_path):
 
 def test_patients_become_cases_in_our_axes_and_units(source, tmp_path):
     store = prepare("openkbp", source, tmp_path / "store")
-    problem = store.manifest.problem
+    problem = store.prediction_task()
     assert problem.grid == (8, 8, 8)
     assert problem.spacing == (1.5, 3.0, 2.0)
-    assert [(case.id, case.split) for case in store.cases()] == [
+    assert [(case.id, case.split) for case in store.records()] == [
         ("pt_1", "train"),
         ("pt_2", "train"),
         ("pt_10", "train"),
         ("pt_3", "valid"),
     ]
     raw = dict(np.load(source / "train" / "pt_10.npz"))
-    [case] = [case for case in store.cases() if case.id == "pt_10"]
+    [case] = [case for case in store.records() if case.id == "pt_10"]
     assert case.spacing == (1.5, 3.0, 2.0)
     assert case.maps == ("dose",)
     names = problem.target("segmentation").names
     assert case.drawn == {"segmentation": tuple(name for name in names if name not in ("Larynx", "PTV63"))}
-    image, masks = store.array(case, "image")[...], store.array(case, "segmentation")[...]
+    image, masks = store.array(case, "input")[...], store.array(case, "segmentation")[...]
     dose, region = store.array(case, "dose")[...], store.array(case, problem.target("dose").within)[...]
     for front, right, head in [(0, 0, 0), (5, 1, 6), (2, 7, 3)]:  # the files' order; ours is slice, row, column
         assert image[0, head, front, right] == raw["ct"][front, right, head] - 1000
@@ -103,13 +103,13 @@ def test_the_challenges_tree_gives_what_the_compact_file_gives(tmp_path):
     save_csv(tmp_path / "csv" / "train-pats" / "pt_7", arrays)
     compact = prepare("openkbp", tmp_path / "compact", tmp_path / "one", size=64)
     tree = prepare("openkbp", tmp_path / "csv", tmp_path / "two", size=64)
-    assert tree.manifest.problem == compact.manifest.problem
-    assert tree.manifest.problem.grid == (64, 64, 64)
-    [one], [two] = compact.cases(), tree.cases()
+    assert tree.prediction_task() == compact.prediction_task()
+    assert tree.prediction_task().grid == (64, 64, 64)
+    [one], [two] = compact.records(), tree.records()
     assert two == one.model_copy(update={"source": "train-pats/pt_7"})
     assert two.spacing == (3.0, 6.0, 4.0)
     assert "Larynx" not in two.drawn["segmentation"]
-    for name in ("image", "segmentation", "dose", REGION):
+    for name in ("input", "segmentation", "dose", REGION):
         np.testing.assert_array_equal(compact.array(one, name)[...], tree.array(two, name)[...])
 
 
@@ -171,17 +171,17 @@ def test_halving_is_what_made_the_shared_half_size(shared):
 def test_patients_without_folders_of_splits_are_split_by_name(tmp_path):
     for number in range(1, 41):
         save(tmp_path / f"pt_{number}.npz", n=2)
-    _, found = cases(tmp_path)
+    _, found = records(tmp_path)
     split = {one.id: one.split for one in found}
     assert 2 <= list(split.values()).count("valid") <= 16
     for number in range(1, 21):
         (tmp_path / f"pt_{number}.npz").unlink()
-    _, fewer = cases(tmp_path)
+    _, fewer = records(tmp_path)
     assert {one.id: one.split for one in fewer}.items() <= split.items()
 
 
 def test_sizes(source, tmp_path):
-    assert prepare("openkbp", source, tmp_path / "half", size=4).manifest.problem.spacing == (3.0, 6.0, 4.0)
+    assert prepare("openkbp", source, tmp_path / "half", size=4).prediction_task().spacing == (3.0, 6.0, 4.0)
     with pytest.raises(MedleyError, match="have 8 voxels a side, which can become 4, but not 5"):
         prepare("openkbp", source, tmp_path / "store", size=5)
 
@@ -193,10 +193,10 @@ def test_a_run_that_was_cut_off_goes_on(source, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         prepare("openkbp", source, tmp_path / "store", progress=stop)
-    assert len(Store(tmp_path / "store").cases()) == 2
-    kept = tmp_path / "store" / "cases" / "pt_1" / "image" / "zarr.json"
+    assert len(Store(tmp_path / "store").records()) == 2
+    kept = tmp_path / "store" / "cases" / "pt_1" / "input" / "zarr.json"
     age = kept.stat().st_mtime_ns
-    assert len(prepare("openkbp", source, tmp_path / "store").cases()) == 4
+    assert len(prepare("openkbp", source, tmp_path / "store").records()) == 4
     assert kept.stat().st_mtime_ns == age
 
 
@@ -207,7 +207,7 @@ def test_a_run_that_was_cut_off_goes_on(source, tmp_path):
         ({"dose": np.zeros((4, 4, 4), np.float16)}, r"dose has shape \(4, 4, 4\), expected \(8, 8, 8\)"),
         ({"voxel_dimensions": np.array([1.0, 2.0])}, r"size of a voxel is \[1.0, 2.0\], expected three"),
         ({"masks": np.ones((8, 8, 8), np.uint16)}, "a dose but no possible-dose mask"),
-        ({"masks": np.full((8, 8, 8), 1 << MASKS.index(REGION), np.uint16), "dose": None}, "pt_2 has no target at all"),
+        ({"masks": np.full((8, 8, 8), 1 << MASKS.index(REGION), np.uint16), "dose": None}, "pt_2 has no target"),
     ],
 )
 def test_a_wrong_file_is_named_and_can_be_left_out(source, tmp_path, changed, message):
@@ -215,7 +215,7 @@ def test_a_wrong_file_is_named_and_can_be_left_out(source, tmp_path, changed, me
     with pytest.raises(MedleyError, match=message) as told:
         prepare("openkbp", source, tmp_path / "store")
     assert "pt_2" in str(told.value)
-    assert len(prepare("openkbp", source, tmp_path / "other", exclude=["*/pt_2.npz"]).cases()) == 3
+    assert len(prepare("openkbp", source, tmp_path / "other", exclude=["*/pt_2.npz"]).records()) == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing", b"no zip at all", b"\x93NUMPY"])
@@ -281,7 +281,7 @@ def test_one_patient_in_two_forms_is_refused(source, tmp_path):
 
 
 def test_the_structures_are_the_challenges_ten(source):
-    problem, _ = cases(source)
+    problem, _ = records(source)
     segmentation = problem.target("segmentation")
     assert segmentation.names == (*ORGANS, *PTVS)
     left, right = segmentation.names.index("LeftParotid"), segmentation.names.index("RightParotid")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medley.data.layouts.stoic import cases
+from medley.data.layouts.stoic import records
 from medley.data.prepare import prepare
 from medley.errors import MedleyError
 
@@ -34,21 +34,21 @@ def source(tmp_path):
 
 def test_scans_become_cases(source, tmp_path):
     store = prepare("stoic", source, tmp_path / "store", size=4)
-    problem = store.manifest.problem
+    problem = store.prediction_task()
     assert problem.grid == (4, 4, 4)
     assert problem.spacing == pytest.approx((18 / 4, 16 / 4, 16 / 4))
-    assert {case.id: case.labels for case in store.cases()} == {
+    assert {case.id: case.labels for case in store.records()} == {
         "1": {"diagnosis": "negative"},  # severity is not asked of those without COVID-19
         "2": {"diagnosis": "COVID", "severity": "not severe"},
         "3": {"diagnosis": "COVID", "severity": "severe"},
         "4": {"diagnosis": "COVID", "severity": "not severe"},
     }
-    image = store.array(store.cases()[1], "image")[...]
+    image = store.array(store.records()[1], "input")[...]
     assert (image.shape, image.dtype) == ((1, 4, 4, 4), np.int16)
     rows = chest(2).reshape(6, 4, 2, 4, 2).mean((2, 4))[::-1]  # from head to feet
     slices = np.repeat(rows, 2, axis=0).reshape(4, 3, 4, 4).mean(1)  # 1.5 slices each
     np.testing.assert_allclose(image[0], slices, atol=0.51)
-    assert store.cases()[1].spacing == pytest.approx((4.5, 4, 4))
+    assert store.records()[1].spacing == pytest.approx((4.5, 4, 4))
 
 
 def test_a_scan_stored_along_other_axes_is_the_same_case(source, tmp_path):
@@ -58,8 +58,8 @@ def test_a_scan_stored_along_other_axes_is_the_same_case(source, tmp_path):
     turned = values[::-1].transpose(2, 0, 1)[:, :, ::-1]
     direction = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)  # columns, rows and slices of the file in LPS
     scan(source / "data" / "mha" / "2.mha", turned, spacing=(2.5, 3.0, 2.0), direction=direction.ravel().tolist())
-    one, two = (case.read() for case in cases(source, size=4)[1][:2])
-    np.testing.assert_array_equal(one.arrays["image"], two.arrays["image"])
+    one, two = (case.read() for case in records(source, size=4)[1][:2])
+    np.testing.assert_array_equal(one.arrays["input"], two.arrays["input"])
     assert two.spacing == pytest.approx(one.spacing)
     assert one.spacing == pytest.approx((12 / 4, 15 / 4, 16 / 4))
 
@@ -67,19 +67,19 @@ def test_a_scan_stored_along_other_axes_is_the_same_case(source, tmp_path):
 def test_values_no_scanner_gives_are_cut(source):
     scan(source / "data" / "mha" / "1.mha", np.full((4, 4, 4), -8000))
     scan(source / "data" / "mha" / "2.mha", np.full((4, 4, 4), 20_000))
-    found = cases(source, size=4)[1]
-    assert [np.unique(one.read().arrays["image"]).tolist() for one in found[:2]] == [[-1024], [3071]]
+    found = records(source, size=4)[1]
+    assert [np.unique(one.read().arrays["input"]).tolist() for one in found[:2]] == [[-1024], [3071]]
 
 
 def test_the_size_is_64_and_the_split_by_name(source):
-    problem, found = cases(source)
+    problem, found = records(source)
     assert problem.grid == (64, 64, 64)
-    assert found[0].read().arrays["image"].shape == (1, 64, 64, 64)
+    assert found[0].read().arrays["input"].shape == (1, 64, 64, 64)
     split = {one.id: one.split for one in found}
     assert set(split.values()) <= {"train", "valid"}
     (source / "data" / "mha" / "4.mha").unlink()
     (source / "metadata" / "reference.csv").write_text("PatientID,probCOVID,probSevere\n1,0,0\n2,1,0\n3,1,1\n")
-    assert {one.id: one.split for one in cases(source)[1]}.items() <= split.items()
+    assert {one.id: one.split for one in records(source)[1]}.items() <= split.items()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_size_is_64_and_the_split_by_name(source):
         ("PatientID,probCOVID,probSevere\n1,1,0\n2,maybe,0\n", "probCOVID of 2 is 'maybe', expected 0 or 1"),
         ("PatientID,probCOVID,probSevere\n1,0.5,0\n", "probCOVID of 1 is '0.5', expected 0 or 1"),
         ("PatientID,probCOVID\n1,1\n", "has no column probSevere"),
-        ("PatientID,probCOVID,probSevere\n1,0,0\n2,1,0\n3,1,1\n", "case 4 has no target at all"),
+        ("PatientID,probCOVID,probSevere\n1,0,0\n2,1,0\n3,1,1\n", "case 4 has no target"),
     ],
 )
 def test_a_wrong_table_is_said(source, tmp_path, table, message):
@@ -103,9 +103,9 @@ def test_what_is_missing_or_broken_is_said(source, tmp_path):
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(MedleyError, match=r"2\.mha: has no DimSize"):
         prepare("stoic", source, tmp_path / "store", size=4)
-    assert len(prepare("stoic", source, tmp_path / "other", size=4, exclude=["*/2.mha"]).cases()) == 3
+    assert len(prepare("stoic", source, tmp_path / "other", size=4, exclude=["*/2.mha"]).records()) == 3
     (source / "metadata" / "reference.csv").unlink()
     with pytest.raises(MedleyError, match=r"holds no reference\.csv"):
-        cases(source)
+        records(source)
     with pytest.raises(MedleyError, match=r"holds no \.mha scan"):
-        cases(tmp_path / "nowhere")
+        records(tmp_path / "nowhere")

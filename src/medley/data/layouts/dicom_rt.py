@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from medley.data.layouts.structure_names import BODY, StructureNames, mirrored_pairs, read_structure_names
-from medley.data.layouts.study import CaseData, CaseFiles, split_by_name
+from medley.data.layouts.study import RecordData, RecordSource, split_by_name
 from medley.errors import MedleyError, MedleyNotice
 from medley.geometry.body import AIR, DIRECTIONS, extent, lay_along_patient, view_body
 from medley.geometry.orientation import RAS_FROM_LPS
@@ -29,7 +29,8 @@ from medley.io.dicom.headers import looks_like_dicom, read_header, reading
 from medley.io.dicom.read import open_series
 from medley.io.dicom.rois import Roi, read_rois, series_of
 from medley.io.dicom.structures import read_structures
-from medley.problems import Problem, Target
+from medley.targets import Target
+from medley.tasks import Task
 from medley.volume import Volume
 
 REGION = "possible_dose"
@@ -63,7 +64,7 @@ class RtPatient:
         return f"{self.source} (patient {self.subject})"
 
 
-def cases(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Problem, list[CaseFiles]]:
+def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
     """The patients below `source`, and what is asked of them.
 
     All cases have one spacing: the largest body (or scan, where no body is drawn) just fits into the grid. Warns with
@@ -97,14 +98,14 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
         warnings.warn(unknown, MedleyNotice, stacklevel=2)
     # Half a voxel is left on either side.
     spacing = tuple(float(mm) for mm in (np.max(extents, axis=0) / (size - 1)).round(3))
-    problem = _problem(mapped, size, spacing, patients)
-    return problem, [
-        CaseFiles(
+    task = _task(mapped, size, spacing, patients)
+    return task, [
+        RecordSource(
             id=identifier,
             source=one.source,
             subject=one.subject,
             split=split_by_name(one.subject),
-            read=partial(_read, one, mapped, problem),
+            read=partial(_read, one, mapped, task),
         )
         for identifier, one in zip(_ids(patients), patients, strict=True)
     ]
@@ -174,12 +175,12 @@ def _scan(one: RtPatient) -> Volume:
     return open_series(next(iter(series.values())), one.where)
 
 
-def _problem(table: StructureNames, size: int, spacing: tuple[float, ...], patients: Sequence[RtPatient]) -> Problem:
+def _task(table: StructureNames, size: int, spacing: tuple[float, ...], patients: Sequence[RtPatient]) -> Task:
     names = table.structures
     prescribed = [dose for one in patients for path in one.plans for dose in _prescribed(path)]
     dose = Target(name="dose", kind="map", unit="Gy", scale=max(prescribed, default=GRAY), within=REGION)
     masks = Target(name="segmentation", kind="structures", names=names, swaps=mirrored_pairs(names))
-    return Problem(
+    return Task(
         name="dicom_rt",
         title="Radiotherapy plans: dose and structures",
         modality="CT",
@@ -212,7 +213,7 @@ def _ids(patients: Sequence[RtPatient]) -> list[str]:
     return ids
 
 
-def _read(one: RtPatient, table: StructureNames, problem: Problem) -> CaseData:
+def _read(one: RtPatient, table: StructureNames, task: Task) -> RecordData:
     for what, files in (("RTSTRUCT", one.structures), ("RTDOSE", one.doses)):
         if len(files) > 1:
             listed = ", ".join(path.name for path in files)
@@ -226,28 +227,28 @@ def _read(one: RtPatient, table: StructureNames, problem: Problem) -> CaseData:
             f"{one.where}: has no target: no RTDOSE, and none of its structures ({found}) has a row in {table.path}; "
             "complete it or leave it out with --exclude"
         )
-    hu, affine, _, _ = lay_along_patient(scan, problem.spacing, AIR)
+    hu, affine, _, _ = lay_along_patient(scan, task.spacing, AIR)
     try:
-        view = view_body(hu, affine, problem.grid)
+        view = view_body(hu, affine, task.grid)
     except MedleyError as error:
         raise MedleyError(f"{one.where}: {error}") from None
 
-    seen = partial(averaged, affine=scan.affine, new_affine=view.affine, new_shape=problem.grid)
-    arrays = {"image": np.rint(view.array)[None].astype(np.int16)}
-    masks = np.zeros((len(table.structures), *problem.grid), np.uint8)
+    seen = partial(averaged, affine=scan.affine, new_affine=view.affine, new_shape=task.grid)
+    arrays = {"input": np.rint(view.array)[None].astype(np.int16)}
+    masks = np.zeros((len(table.structures), *task.grid), np.uint8)
     needed = np.zeros(scan.shape, bool)
     for k, structure in enumerate(table.structures):
         if structures and structure in drawn:
             mask = structures[drawn[structure]]
             needed |= mask
-            masks[k] = mask_on_grid(mask, scan.affine, view.affine, problem.grid)
+            masks[k] = mask_on_grid(mask, scan.affine, view.affine, task.grid)
     there = tuple(structure for k, structure in enumerate(table.structures) if masks[k].any())
     if there:
         arrays["segmentation"] = masks
     if one.doses:
         region = seen(structures[drawn[BODY]]) > 0 if structures and BODY in drawn else view.body
         arrays |= _dose(one, scan, needed, region, seen)
-    return CaseData(arrays, problem.spacing, drawn={"segmentation": there})
+    return RecordData(arrays, task.spacing, drawn={"segmentation": there})
 
 
 def _dose(

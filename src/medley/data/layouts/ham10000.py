@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medley.data.layouts.study import SPLITS, CaseData, CaseFiles, split_by_name
+from medley.data.layouts.study import SPLITS, RecordData, RecordSource, split_by_name
 from medley.data.layouts.tables import read_rows
 from medley.errors import MedleyError
 from medley.geometry.resampling import to_size
 from medley.io.photographs import PHOTOGRAPHS, read_mask, read_photograph
-from medley.problems import Problem, Target
+from medley.targets import Target
+from medley.tasks import Task
 
 TABLES = ("HAM10000_metadata.csv", "HAM10000_metadata", "metadata.csv", "labels.csv")
 SUBJECTS = ("lesion_id", "patient_id", "subject")
@@ -31,7 +32,7 @@ CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")  # these first, others (
 SIZE = 96
 
 
-def cases(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Problem, list[CaseFiles]]:
+def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
     """The photographs below `source`, and what is asked of them.
 
     An image without a mask, or with one that is black, has no outline; one without a line in the table, or whose
@@ -57,16 +58,16 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
     if unknown := next((name for name in rows if name not in images), None):
         raise MedleyError(f"{table} names the image {unknown}, which is not below {source}; add it or remove the line")
     found = [_case(image, masks.get(name), rows.get(name, {}), source, size or SIZE) for name, image in images.items()]
-    return _problem(size or SIZE, bool(masks), _classes(rows)), found
+    return _task(size or SIZE, bool(masks), _classes(rows)), found
 
 
-def _case(image: Path, mask: Path | None, row: Mapping[str, str], source: Path, size: int) -> CaseFiles:
+def _case(image: Path, mask: Path | None, row: Mapping[str, str], source: Path, size: int) -> RecordSource:
     name = image.relative_to(source)
     subject = _first(row, SUBJECTS) or image.stem
     split = row.get("split") or next((part for part in name.parts[:-1] if part.lower() in SPLITS), "")
     if split and split.lower() not in SPLITS:
         raise MedleyError(f"{source}: {name} is in split {split!r}, expected one of {', '.join(SPLITS)}")
-    return CaseFiles(
+    return RecordSource(
         id=image.stem,
         source=name.as_posix(),
         subject=subject,
@@ -75,10 +76,10 @@ def _case(image: Path, mask: Path | None, row: Mapping[str, str], source: Path, 
     )
 
 
-def _read(image: Path, mask: Path | None, diagnosis: str, size: int) -> CaseData:
+def _read(image: Path, mask: Path | None, diagnosis: str, size: int) -> RecordData:
     pixels = read_photograph(image)  # (row, column, colour)
     small = to_size(np.moveaxis(pixels, -1, 0), (size, size))
-    arrays = {"image": np.rint(small).astype(np.uint8)}
+    arrays = {"input": np.rint(small).astype(np.uint8)}
     drawn = {}
     if mask is not None:
         outline = read_mask(mask)
@@ -91,16 +92,16 @@ def _read(image: Path, mask: Path | None, diagnosis: str, size: int) -> CaseData
         if lesion.any():
             arrays["segmentation"] = lesion[None].astype(np.uint8)
             drawn = {"segmentation": ("lesion",)}
-    return CaseData(arrays, drawn=drawn, labels={"diagnosis": diagnosis} if diagnosis else {})
+    return RecordData(arrays, drawn=drawn, labels={"diagnosis": diagnosis} if diagnosis else {})
 
 
-def _problem(size: int, masks: bool, classes: tuple[str, ...]) -> Problem:
+def _task(size: int, masks: bool, classes: tuple[str, ...]) -> Task:
     targets = []
     if masks:
         targets.append(Target(name="segmentation", kind="structures", names=("lesion",)))
     if classes:
         targets.append(Target(name="diagnosis", kind="classes", names=classes))
-    return Problem(
+    return Task(
         name="skin",
         title="Skin lesions: outline and diagnosis",
         channels=("red", "green", "blue"),

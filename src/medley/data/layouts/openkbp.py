@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from medley.data.layouts.study import SPLITS, CaseData, CaseFiles, split_by_name
+from medley.data.layouts.study import SPLITS, RecordData, RecordSource, split_by_name
 from medley.errors import MedleyError
 from medley.geometry.resampling import to_size
-from medley.problems import Problem, Target
 from medley.runtime.guard import reading
+from medley.targets import Target
+from medley.tasks import Task
 
 ORGANS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible")
 PTVS = ("PTV56", "PTV63", "PTV70")
@@ -50,7 +51,7 @@ class OpenKbpPatient:
     voxel: tuple[float, ...]
 
 
-def cases(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Problem, list[CaseFiles]]:
+def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
     """The patients below `source`, and what is asked of them.
 
     Parameters
@@ -75,7 +76,7 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
     if size not in (side, side // 2):
         raise MedleyError(f"{source}: patients have {side} voxels a side, which can become {side // 2}, but not {size}")
     listed = [
-        CaseFiles(
+        RecordSource(
             id=path.stem,
             source=path.relative_to(source).as_posix(),
             subject=path.stem,
@@ -84,7 +85,7 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
         )
         for path, split in found
     ]
-    return _problem(size, tuple(round(side / size * mm, 3) for mm in spacing)), listed
+    return _task(size, tuple(round(side / size * mm, 3) for mm in spacing)), listed
 
 
 def halved(patient: OpenKbpPatient) -> OpenKbpPatient:
@@ -136,7 +137,7 @@ def read_patient(path: Path, side: int = SIDE) -> OpenKbpPatient:
     return patient
 
 
-def _read(path: Path, side: int, size: int) -> CaseData:
+def _read(path: Path, side: int, size: int) -> RecordData:
     patient = read_patient(path, side)
     if patient.dose is not None and REGION not in patient.masks:
         raise MedleyError(f"{path}: has a dose but no possible-dose mask, so it is not known where dose is asked")
@@ -145,17 +146,17 @@ def _read(path: Path, side: int, size: int) -> CaseData:
     empty = np.zeros(patient.ct.shape, bool)
     ours = {name: _turned(patient.masks.get(name, empty)).astype(np.uint8) for name in MASKS}
     arrays: dict[str, np.ndarray] = {
-        "image": _turned(patient.ct + STORED_OFFSET)[None].astype(np.int16),
+        "input": _turned(patient.ct + STORED_OFFSET)[None].astype(np.int16),
         "segmentation": np.stack([ours[name] for name in (*ORGANS, *PTVS)]),
     }
     if patient.dose is not None:
         arrays |= {"dose": _turned(patient.dose)[None].astype(np.float32), REGION: ours[REGION][None]}
     drawn = tuple(name for name in (*ORGANS, *PTVS) if name in patient.masks)
-    return CaseData(arrays, _axes(patient.voxel), drawn={"segmentation": drawn})
+    return RecordData(arrays, _axes(patient.voxel), drawn={"segmentation": drawn})
 
 
-def _problem(size: int, spacing: tuple[float, ...]) -> Problem:
-    return Problem(
+def _task(size: int, spacing: tuple[float, ...]) -> Task:
+    return Task(
         name="openkbp",
         title="Head-and-neck radiotherapy: dose, organs and targets",
         modality="CT",

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medley.data.layouts.study import CaseData, CaseFiles, split_by_name
+from medley.data.layouts.study import RecordData, RecordSource, split_by_name
 from medley.data.layouts.tables import read_rows
 from medley.errors import MedleyError
 from medley.geometry.body import AIR, lay_along_patient, whole_spacing
 from medley.io.files import read
 from medley.io.sitk import read_grid
-from medley.problems import Problem, Target
+from medley.targets import Target
+from medley.tasks import Task
 
 FOLDERS = ("data/mha", "mha", ".")
 TABLES = ("metadata/reference.csv", "reference.csv")
@@ -32,7 +33,7 @@ DIAGNOSES = ("negative", "COVID")
 SEVERITIES = ("not severe", "severe")  # severe: intubation or death within a month
 
 
-def cases(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Problem, list[CaseFiles]]:
+def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
     """The scans below `source`, and what is asked of them; split by name, since nothing else gives a split.
 
     Severity is asked only of those with COVID-19.
@@ -57,7 +58,7 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
     if unknown := next((name for name in rows if name not in scans), None):
         raise MedleyError(f"{table} names the patient {unknown}, but there is no {folder / unknown}.mha")
     found = [
-        CaseFiles(
+        RecordSource(
             id=name,
             source=path.relative_to(source).as_posix(),
             subject=name,
@@ -66,7 +67,7 @@ def cases(source: Path, *, table: Path | None = None, size: int | None = None) -
         )
         for name, path in scans.items()
     ]
-    return _problem(size or SIZE, _median_spacing(found, scans, size or SIZE)), found
+    return _task(size or SIZE, _median_spacing(found, scans, size or SIZE)), found
 
 
 def _labels(row: Mapping[str, str], table: Path) -> dict[str, str]:
@@ -84,11 +85,11 @@ def _yes(row: Mapping[str, str], column: str, table: Path) -> bool:
         raise MedleyError(f"{table}: {column} of {row['PatientID']} is {row[column]!r}, expected 0 or 1") from None
 
 
-def _read(path: Path, labels: Mapping[str, str], size: int) -> CaseData:
+def _read(path: Path, labels: Mapping[str, str], size: int) -> RecordData:
     volume = read(path, modality="CT")
     spacing = _spacing(path, size)
     hu, *_ = lay_along_patient(volume, spacing, AIR)
-    return CaseData({"image": np.rint(hu.clip(*HU_LIMITS))[None].astype(np.int16)}, spacing, labels=labels)
+    return RecordData({"input": np.rint(hu.clip(*HU_LIMITS))[None].astype(np.int16)}, spacing, labels=labels)
 
 
 def _spacing(path: Path, size: int) -> tuple[float, ...]:
@@ -96,7 +97,7 @@ def _spacing(path: Path, size: int) -> tuple[float, ...]:
     return whole_spacing(*read_grid(path), (size, size, size))
 
 
-def _median_spacing(found: Sequence[CaseFiles], paths: Mapping[str, Path], size: int) -> tuple[float, ...]:
+def _median_spacing(found: Sequence[RecordSource], paths: Mapping[str, Path], size: int) -> tuple[float, ...]:
     known = []
     for one in [one for one in found if one.split == "train"] or found:
         with suppress(MedleyError):  # reading that case says what is wrong, unless it is left out
@@ -104,8 +105,8 @@ def _median_spacing(found: Sequence[CaseFiles], paths: Mapping[str, Path], size:
     return tuple(round(float(mm), 3) for mm in np.median(known, axis=0)) if known else ()
 
 
-def _problem(size: int, spacing: tuple[float, ...]) -> Problem:
-    return Problem(
+def _task(size: int, spacing: tuple[float, ...]) -> Task:
+    return Task(
         name="stoic",
         title="Chest CT: COVID-19 and its severity",
         modality="CT",

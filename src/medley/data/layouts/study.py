@@ -1,28 +1,30 @@
-"""What every layout gives: one scan or case, whose it is, and which split it belongs to."""
+"""The results of layouts: scans, or records with targets, with their subject and split."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from medley.io.files import Scan
+from medley.normalisation import Normalisation
 
-# Names of folders and in tables, in lower case, and the split that they mean.
+# Names in folders and tables, in lower case, and their splits.
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Study:
-    """One scan of a data set of scans.
+    """One scan of a data set of good scans.
 
     Attributes
     ----------
-    scan: where it lies. source: its path relative to the data set, for the record.
+    scan: its files. source: its path relative to the data set.
     subject: the person. split: "train", "valid" or "test".
-    modality: DICOM's code where the layout knows it, else "".
+    modality: DICOM's code if the layout knows it, else "".
     """
 
     scan: Scan
@@ -33,49 +35,53 @@ class Study:
 
 
 @dataclass(frozen=True)
-class CaseData:
-    """What was read of one case, on the grid, in the axes and in the units of the problem.
+class RecordData:
+    """The values of one record, on the grid, in the axes and in the units of its task.
 
     Attributes
     ----------
-    arrays: "image" (channels, *spatial) uint8, int16 or float32 in the problem's unit; a structures target
-        (structures, *spatial) uint8 of 0 and 1, in the order of its names, zeros where not drawn; a map
-        (1, *spatial) float32 in its unit; the `within` mask of a target (1, *spatial) uint8. What is missing is
-        left out.
+    arrays: (channels, *spatial) each. "input", uint8, int16 or float32; an image or a map, float32; structures, uint8
+        of 0 and 1 in the order of the target's names, zeros where not drawn; the `within` mask of a target, uint8.
+        Missing ones are left out.
     spacing: mm along each spatial axis; () where a pixel has no size.
-    drawn: {structures target: the names that were drawn for this case}.
-    labels: {classes target: the name of the case's class}; a missing one is left out.
+    drawn: {structures target: the names that were drawn for this record}.
+    labels: {classes target: name of the class}; a missing one is left out.
+    task: its name; "" for the only task of the data set.
+    normalisation: of the input; None for that of the task. degradation: its name and parameters, for restoration.
     """
 
     arrays: Mapping[str, np.ndarray]
     spacing: tuple[float, ...] = ()
     drawn: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    task: str = ""
+    normalisation: Normalisation | None = None
+    degradation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class CaseFiles:
-    """One case of a data set with targets, found but not read.
+class RecordSource:
+    """One record of a data set, found but not read.
 
-    A layout of cases is a function `cases(source, *, table, size) -> (Problem, list[CaseFiles])`.
+    A layout of records with targets is a function `records(source, *, table, size) -> (Task, list[RecordSource])`.
 
     Attributes
     ----------
-    id: its name in the store, fit for a folder's. source: its path relative to the data set.
+    id: its name in the store, which can be the name of a folder. source: its path relative to the data set.
     subject: the person. split: "train", "valid" or "test".
-    read: gives the case; called when it is its turn, and not at all if the store has it already.
+    read: returns the values; not called if the store already contains the record.
     """
 
     id: str
     source: str
     subject: str
     split: str
-    read: Callable[[], CaseData]
+    read: Callable[[], RecordData]
 
 
 def split_by_name(subject: str, valid_fraction: float = 0.2) -> str:
-    """The split of a subject to whom nothing gives one, "train" or "valid".
+    """The split of a subject, "train" or "valid", if the data set does not state one.
 
-    It depends on the name alone: it stays the same when other subjects come or go.
+    It depends only on the name, so it does not change when subjects are added or removed.
     """
     return "valid" if zlib.crc32(subject.encode()) / 2**32 < valid_fraction else "train"

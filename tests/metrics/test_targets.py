@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from medley.errors import MedleyError
-from medley.metrics.answers import HIGHER_IS_BETTER, MAIN, delta, pooled, score_answer, summarise
 from medley.metrics.dose import dose_score, dvh_differences
 from medley.metrics.labels import balanced_accuracy, mean_auroc
 from medley.metrics.overlap import dice
-from medley.problems import Target
+from medley.metrics.targets import HIGHER_IS_BETTER, MAIN, delta, pooled, score_output, summarise
+from medley.targets import Target
 
 ORGANS = Target(name="segmentation", kind="structures", names=("Brainstem", "Larynx", "PTV70"))
 DOSE = Target(name="dose", kind="map", unit="Gy", scale=70, within="possible_dose")
@@ -21,7 +21,7 @@ def rng():
 def test_structures_each_and_their_mean(rng):
     truth = rng.random((3, 4, 5, 6)) < 0.4
     answer = rng.random((3, 4, 5, 6))
-    found = score_answer(ORGANS, answer, truth)
+    found = score_output(ORGANS, answer, truth)
     each = {f"dice {name}": dice(answer[k] > 0.5, truth[k]) for k, name in enumerate(ORGANS.names)}
     assert found == pytest.approx({"dice": np.mean(list(each.values())), **each})
 
@@ -30,9 +30,9 @@ def test_structures_not_drawn_are_left_out(rng):
     truth = rng.random((3, 4, 5, 6)) < 0.4
     truth[1] = False
     answer = rng.random((3, 4, 5, 6))
-    found = score_answer(ORGANS, answer, truth, drawn=("Brainstem", "Larynx"))
+    found = score_output(ORGANS, answer, truth, drawn=("Brainstem", "Larynx"))
     assert list(found) == ["dice", "dice Brainstem"]
-    assert score_answer(ORGANS, answer, np.zeros_like(truth)) == {}
+    assert score_output(ORGANS, answer, np.zeros_like(truth)) == {}
 
 
 def test_a_map_is_scored_where_it_is_asked(rng):
@@ -43,29 +43,29 @@ def test_a_map_is_scored_where_it_is_asked(rng):
     masks = {"PTV70": np.zeros((6, 6, 6)), "Larynx": np.zeros((6, 6, 6)), "Mandible": np.zeros((6, 6, 6))}
     masks["PTV70"][2:4] = 1
     masks["Larynx"][4:] = 1  # half of it beyond the region, where the answer counts as 0
-    assert score_answer(DOSE, answer, truth, within=within) == {"mae": dose_score(answer, truth, within)}
-    found = score_answer(DOSE, answer, truth, within=within, masks=masks, spacing=(3, 4, 4))
+    assert score_output(DOSE, answer, truth, within=within) == {"mae": dose_score(answer, truth, within)}
+    found = score_output(DOSE, answer, truth, within=within, masks=masks, spacing=(3, 4, 4))
     entries = list(dvh_differences(answer * within, truth, masks, (3, 4, 4)).values())
     assert found["dvh"] == pytest.approx(np.mean(entries))
     assert found["dvh entries"] == 5
-    assert score_answer(DOSE, answer, truth)["mae"] == pytest.approx(np.abs(answer - truth).mean())
-    assert score_answer(DOSE, answer, truth, within=np.zeros_like(within)) == {}
+    assert score_output(DOSE, answer, truth)["mae"] == pytest.approx(np.abs(answer - truth).mean())
+    assert score_output(DOSE, answer, truth, within=np.zeros_like(within)) == {}
 
 
 def test_classes_keep_what_pooled_scores_need():
-    found = score_answer(DIAGNOSIS, np.array([0.3, 0.7]), "melanoma")
+    found = score_output(DIAGNOSIS, np.array([0.3, 0.7]), "melanoma")
     assert found == {"label": 1, "p nevus": 0.3, "p melanoma": 0.7}
 
 
 def test_answers_that_fit_nothing_are_refused():
     with pytest.raises(ValueError, match="naevus"):
-        score_answer(DIAGNOSIS, np.array([0.3, 0.7]), "naevus")
+        score_output(DIAGNOSIS, np.array([0.3, 0.7]), "naevus")
     with pytest.raises(ValueError, match="2 classes"):
-        score_answer(DIAGNOSIS, np.ones(3), "nevus")
+        score_output(DIAGNOSIS, np.ones(3), "nevus")
     with pytest.raises(ValueError, match="3 structures"):
-        score_answer(ORGANS, np.ones((2, 4, 4)), np.ones((2, 4, 4)))
+        score_output(ORGANS, np.ones((2, 4, 4)), np.ones((2, 4, 4)))
     with pytest.raises(MedleyError, match="diagnosis has values that are not finite"):
-        score_answer(DIAGNOSIS, np.array([np.nan, 0.7]), "nevus")
+        score_output(DIAGNOSIS, np.array([np.nan, 0.7]), "nevus")
 
 
 def test_structures_are_averaged_over_the_cases_that_have_them():
@@ -81,7 +81,7 @@ def test_dvh_entries_of_all_cases_are_one_pool():
 def test_classes_are_scored_together(rng):
     truth = rng.integers(0, 2, 30)
     p = rng.random((30, 2))
-    rows = [score_answer(DIAGNOSIS, one, DIAGNOSIS.names[t]) for one, t in zip(p, truth, strict=True)]
+    rows = [score_output(DIAGNOSIS, one, DIAGNOSIS.names[t]) for one, t in zip(p, truth, strict=True)]
     expected = {"auroc": mean_auroc(p, truth), "balanced_accuracy": balanced_accuracy(p, truth)}
     assert summarise(DIAGNOSIS, [*rows, {}]) == pytest.approx(expected)
 

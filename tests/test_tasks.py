@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medley.problems import Target
+from medley.targets import Target
 
 MAP = Target(name="dose", kind="map", unit="Gy", scale=70.0)
 STRUCTURES = Target(name="segmentation", kind="structures", names=("heart", "lung", "liver"))
@@ -34,7 +34,7 @@ def test_a_map_is_scaled_to_its_unit_and_is_zero_outside_of_its_region() -> None
     output = outputs(MAP)
     region = np.zeros_like(output)
     region[:, 1:3] = 1
-    decoded = MAP.decode(output, region)
+    decoded = MAP.decode(output, region=region)
     np.testing.assert_allclose(decoded[:, 1:3], 70 * output[:, 1:3], rtol=1e-6)
     assert not decoded[region == 0].any()
 

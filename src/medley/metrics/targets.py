@@ -1,19 +1,24 @@
-"""Scores of one prediction, of all predictions of a method, and the relative difference of two methods."""
+"""Scores of one output of a network, scores of a method on many records, and the relative difference of two methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from medley.errors import MedleyError
 from medley.metrics.dose import dose_score, dvh_differences
+from medley.metrics.image import METRICS
 from medley.metrics.labels import balanced_accuracy_of, mean_auroc_of
 from medley.metrics.overlap import dice
-from medley.problems import Target
+from medley.targets import Target
 
-MAIN = {"structures": "dice", "map": "dose_score", "classes": "auroc"}  # the score that `delta` is computed from
+# The main score of each kind of target, from which `delta` is computed.
+MAIN = {"image": "psnr", "structures": "dice", "map": "dose_score", "classes": "auroc"}
 HIGHER_IS_BETTER = {
+    "psnr": True,
+    "ssim": True,
+    "rmse": False,
     "dice": True,
     "dose_score": False,
     "dvh_score": False,
@@ -22,9 +27,18 @@ HIGHER_IS_BETTER = {
 }
 
 
-def score_answer(
+_KINDS = {"psnr": "image", "dice": "structures", "mae": "map", "label": "classes"}  # a column of each kind
+
+
+def kind_of(columns: Iterable[str]) -> str | None:
+    """The kind of target that has values with these names; None if they are unknown."""
+    columns = set(columns)
+    return next((kind for column, kind in _KINDS.items() if column in columns), None)
+
+
+def score_output(
     target: Target,
-    answer: np.ndarray,
+    output: np.ndarray,
     truth: np.ndarray | str,
     *,
     spacing: Sequence[float] = (),
@@ -32,67 +46,61 @@ def score_answer(
     drawn: Sequence[str] | None = None,
     masks: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """Scores of the prediction of one target of one case.
+    """Scores of the output for one target of one record; for images see `medley.metrics.image`.
 
     Parameters
     ----------
     target: the predicted target.
-    answer: the prediction: structures, (K, *spatial) probabilities, inside above 0.5; a map, (*spatial) in its unit;
-        classes, (K,) probabilities.
+    output: decoded: structures, (K, *spatial) probabilities, inside above 0.5; a map, (*spatial) in its unit; classes,
+        (K,) probabilities.
     truth: structures, (K, *spatial) masks; a map, (*spatial) in its unit; classes, the name of the true one.
     spacing: mm along each axis, for the DVH of a map.
     within: mask (*spatial) of the voxels of a map that are scored; None for all.
-    drawn: the structures that were drawn for this case; None for all of them.
+    drawn: the structures that were drawn for this record; None for all of them.
     masks: structures (*spatial) by name, to score the DVH of a map with.
 
     Returns
     -------
     structures: {"dice": mean over those drawn, "dice NAME": of each}; {} if none was drawn.
-    map: {"mae": the challenge's dose score, in its unit} and, with `masks`, {"dvh": mean |difference| over this case's
-    entries, "dvh entries": how many}; {} if no voxel is scored.
+    map: {"mae": the challenge's dose score, in its unit} and, with `masks`, {"dvh": mean |difference| over the entries
+    of this record, "dvh entries": how many}; {} if no voxel is scored.
     classes: {"label": index of the true class, "p NAME": probability of each}.
 
     Raises
     ------
-    MedleyError: the prediction has values that are not finite.
+    MedleyError: the output has values that are not finite.
     ValueError: shapes differ, or the target has no such class.
     """
-    answer = np.asarray(answer)
-    if not np.isfinite(answer).all():
-        raise MedleyError(f"the prediction of {target.name} has values that are not finite, so it cannot be scored")
+    output = np.asarray(output)
+    if not np.isfinite(output).all():
+        raise MedleyError(f"the output for {target.name} has values that are not finite, so it cannot be scored")
     if target.kind == "classes":
-        return _classes(target, answer, str(truth))
+        return _classes(target, output, str(truth))
     if target.kind == "structures":
-        return _structures(target, answer, np.asarray(truth), drawn)
-    return _map(answer, np.asarray(truth), spacing, within, masks)
-
-
-def summarise(target: Target, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Scores of a method from the scores of its cases; missing values are left out.
-
-    Returns
-    -------
-    structures: {"dice", "dice NAME" ...}, means over the cases. map: {"dose_score": mean over the cases, "dvh_score":
-    mean over the entries of all cases together}. classes: {"auroc", "balanced_accuracy"} of all cases together. A score
-    without any case is NaN or absent.
-    """
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: np.array([row.get(name, np.nan) for row in rows], np.float64) for name in names}
-    return {name: float(value[0]) for name, value in pooled(target.kind, columns, np.ones((1, len(rows)))).items()}
+        return _structures(target, output, np.asarray(truth), drawn)
+    return _map(output, np.asarray(truth), spacing, within, masks)
 
 
 def pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The scores of `summarise`, for each weighting of the cases.
+    """Scores of a method from the values of its records, for each weighting of the records.
 
     Parameters
     ----------
-    kind: of the target. columns: (case,) each, by the names that `score_answer` gives; NaN where a case has none.
-    weights: (weighting, case).
+    kind: of the target.
+    columns: (record,) each, by the names that `score_output` uses, or for images "psnr", "ssim", "rmse" and "slices",
+        the number of slices; NaN where a record has none.
+    weights: (weighting, record).
 
     Returns
     -------
-    (weighting,) each.
+    (weighting,) each. image: means over all slices (the papers' protocol). structures: {"dice", "dice NAME" ...}, means
+    over the records. map: {"dose_score": mean over the records, "dvh_score": mean over the entries of all records
+    together}. classes: {"auroc", "balanced_accuracy"} of all records together. A score without any record is NaN or
+    absent.
     """
+    if kind == "image":
+        slices = weights * np.nan_to_num(columns.get("slices", np.ones(weights.shape[1])))
+        return {name: weighted_mean(columns[name], slices) for name in METRICS if name in columns}
     if kind == "structures":
         return {name: weighted_mean(values, weights) for name, values in columns.items() if name.split()[0] == "dice"}
     if kind == "map":
@@ -110,6 +118,13 @@ def pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) ->
         "auroc": mean_auroc_of(probabilities, truth, weights),
         "balanced_accuracy": balanced_accuracy_of(probabilities, truth, weights),
     }
+
+
+def summarise(kind: str, values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """`pooled` with equal weights, from the values of each record; missing values are left out."""
+    names = dict.fromkeys(name for one in values for name in one)
+    columns = {name: np.array([one.get(name, np.nan) for one in values], np.float64) for name in names}
+    return {name: float(value[0]) for name, value in pooled(kind, columns, np.ones((1, len(values)))).items()}
 
 
 def delta(scores: Mapping[str, float], baseline: Mapping[str, float], targets: Sequence[Target]) -> float:
@@ -158,11 +173,11 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.divide(weights @ np.where(known, values, 0), total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
-def _structures(target: Target, answer: np.ndarray, truth: np.ndarray, drawn: Sequence[str] | None) -> dict[str, float]:
-    if answer.shape != truth.shape or len(answer) != len(target.names):
-        raise ValueError(f"{target.name}: answer {answer.shape}, truth {truth.shape}, {len(target.names)} structures")
+def _structures(target: Target, output: np.ndarray, truth: np.ndarray, drawn: Sequence[str] | None) -> dict[str, float]:
+    if output.shape != truth.shape or len(output) != len(target.names):
+        raise ValueError(f"{target.name}: output {output.shape}, truth {truth.shape}, {len(target.names)} structures")
     drawn = target.names if drawn is None else drawn
-    found = {name: dice(answer[k] > 0.5, truth[k]) for k, name in enumerate(target.names) if name in drawn}
+    found = {name: dice(output[k] > 0.5, truth[k]) for k, name in enumerate(target.names) if name in drawn}
     found = {name: value for name, value in found.items() if np.isfinite(value)}
     if not found:
         return {}
@@ -170,28 +185,28 @@ def _structures(target: Target, answer: np.ndarray, truth: np.ndarray, drawn: Se
 
 
 def _map(
-    answer: np.ndarray,
+    output: np.ndarray,
     truth: np.ndarray,
     spacing: Sequence[float],
     within: np.ndarray | None,
     masks: Mapping[str, np.ndarray] | None,
 ) -> dict[str, float]:
     inside = np.ones(truth.shape, bool) if within is None else np.asarray(within, bool)
-    scores = {"mae": dose_score(answer, truth, inside)}
+    scores = {"mae": dose_score(output, truth, inside)}
     if not inside.any():
         return {}
     if masks is None:
         return scores
-    entries = list(dvh_differences(np.where(inside, answer, 0), truth, masks, spacing).values())
+    entries = list(dvh_differences(np.where(inside, output, 0), truth, masks, spacing).values())
     if entries:
         scores |= {"dvh": float(np.mean(entries)), "dvh entries": float(len(entries))}
     return scores
 
 
-def _classes(target: Target, answer: np.ndarray, truth: str) -> dict[str, float]:
-    if answer.shape != (len(target.names),):
-        raise ValueError(f"{target.name}: answer {answer.shape}, but {len(target.names)} classes")
+def _classes(target: Target, output: np.ndarray, truth: str) -> dict[str, float]:
+    if output.shape != (len(target.names),):
+        raise ValueError(f"{target.name}: output {output.shape}, but {len(target.names)} classes")
     if truth not in target.names:
         raise ValueError(f"{target.name}: the true class {truth!r} is none of {', '.join(target.names)}")
-    probabilities = {f"p {name}": float(value) for name, value in zip(target.names, answer, strict=True)}
+    probabilities = {f"p {name}": float(value) for name, value in zip(target.names, output, strict=True)}
     return {"label": float(target.names.index(truth)), **probabilities}

@@ -1,0 +1,140 @@
+"""Samplers: which samples make up a step of training.
+
+The draws of a step depend only on the random seed and the number of the step, so a run that is resumed continues with
+the samples it would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from medley.data.record import Record
+from medley.data.store import Store
+from medley.errors import MedleyError
+from medley.tasks import Task
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sample to read: a record, the part of it, and how the part is turned.
+
+    Attributes
+    ----------
+    slice: index of a slice of the record; None for all of them.
+    at: where the part lies, in fractions in [0, 1). For a patch of a slice: (row, column) of its corner among the
+        places that it can take. For a crop of a whole record: (f,), which of the voxels with a target is in its
+        middle. (): no cropping.
+    flips: spatial axes of the sample that are reversed. transposed: whether rows and columns are exchanged after that.
+    """
+
+    record: Record
+    slice: int | None = None
+    at: tuple[float, ...] = ()
+    flips: tuple[int, ...] = ()
+    transposed: bool = False
+
+
+class Sampler(Protocol):
+    """Draws the samples of every step."""
+
+    def draw(self, step: int) -> list[Draw]:
+        """The samples of a step."""
+        ...
+
+
+class PatchSampler:
+    """Draws patches of slices, for restorers.
+
+    Task-uniform (TAT, sec. 4.1), a step has equally many patches of every task, in the order of the tasks. Mixed (AMIR,
+    sec. 3.1), patches are drawn from the records of all tasks together. The probability of a record is proportional to
+    the square root of its number of voxels: large scans contain more to learn from, but one large scan must not
+    dominate sixty small ones. Within a record all slices, places and the eight orientations of a square are equally
+    likely.
+
+    Parameters
+    ----------
+    store, split: where the records are. tasks: names of those to draw.
+    patches: number in a step, of all tasks together. mixed: see above.
+    seed: random seed. rank: of this process among those that train together; each draws other patches.
+
+    Raises
+    ------
+    MedleyError: the split has no record of one of the tasks, or the patches cannot be divided evenly among the tasks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        tasks: Sequence[str],
+        *,
+        patches: int,
+        seed: int,
+        mixed: bool = False,
+        split: str = "train",
+        rank: int = 0,
+    ) -> None:
+        self.seed = seed
+        self.rank = rank
+        pools = [store.records(split, task) for task in tasks]
+        if missing := ", ".join(task for task, pool in zip(tasks, pools, strict=True) if not pool):
+            raise MedleyError(
+                f"{store.path} has no {split} record of {missing}; prepare one, or remove the task from the recipe"
+            )
+        self._pools = [[record for pool in pools for record in pool]] if mixed else pools
+        self._each, rest = divmod(patches, len(self._pools))
+        if rest:
+            raise MedleyError(f"{patches} patches cannot be divided evenly among {len(pools)} tasks; use a multiple")
+
+    def draw(self, step: int) -> list[Draw]:
+        """The patches of a step."""
+        rng = np.random.default_rng([self.seed, self.rank, step])
+        return [self._one(pool, rng) for pool in self._pools for _ in range(self._each)]
+
+    @staticmethod
+    def _one(records: Sequence[Record], rng: np.random.Generator) -> Draw:
+        weights = np.sqrt([np.prod(record.shape, dtype=float) for record in records])
+        record = records[rng.choice(len(records), p=weights / weights.sum())]
+        return Draw(
+            record,
+            slice=int(rng.integers(record.shape[0])),
+            at=(float(rng.random()), float(rng.random())),
+            flips=tuple(axis for axis in (0, 1) if rng.integers(2)),
+            transposed=bool(rng.integers(2)),
+        )
+
+
+class RecordSampler:
+    """Draws whole records, for multi-task networks: each once in random order, then all in another order, and so on.
+
+    Parameters
+    ----------
+    task: of the records. records: at least one. batch: number of records in a step.
+    seed: random seed. rank, ranks: of this process, and the number of processes that train together; each draws other
+        records.
+    """
+
+    def __init__(
+        self, task: Task, records: Sequence[Record], *, batch: int, seed: int, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self.task, self.records = task, records
+        self.batch, self.seed, self.rank, self.ranks = batch, seed, rank, ranks
+
+    def draw(self, step: int) -> list[Draw]:
+        """The records of a step."""
+        first = (step * self.ranks + self.rank) * self.batch
+        rng = np.random.default_rng([self.seed, self.rank, step])
+        return [self._turned(self._at(place), rng) for place in range(first, first + self.batch)]
+
+    def _at(self, place: int) -> Record:
+        epoch, index = divmod(place, len(self.records))
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.records))
+        return self.records[order[index]]
+
+    def _turned(self, record: Record, rng: np.random.Generator) -> Draw:
+        flips = tuple(axis for axis in self.task.flips if rng.integers(2))
+        at = (float(rng.random()),)
+        return Draw(record, at=at, flips=flips, transposed=self.task.transposes and bool(rng.integers(2)))

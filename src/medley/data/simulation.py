@@ -1,0 +1,64 @@
+"""Restoration records: a good scan and a degraded version of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medley.data.layouts.study import RecordData, Study
+from medley.data.record import INPUT
+from medley.errors import MedleyError
+from medley.inference.restorer import normalisation_for
+from medley.io.files import read
+from medley.physics import create_degradation
+from medley.targets import IMAGE
+from medley.tasks import TASKS, Task, task_for_modality
+
+
+def simulate(study: Study, identifier: str, degradations: Mapping[str, Mapping[str, Any]], seed: int) -> RecordData:
+    """The record of a good scan.
+
+    Files that do not state their unit (NIfTI) are assumed to have that of the task: HU, SUV, or the scanner's for MR.
+
+    Parameters
+    ----------
+    identifier: of the record; it determines all random numbers, together with `seed`.
+    degradations: {task: name and parameters}.
+
+    Raises
+    ------
+    MedleyError: the scan cannot be read, or there is no task for its modality.
+    """
+    stated = task_for_modality(study.modality)
+    volume = read(study.scan, modality=study.modality or None, unit=stated.unit if stated else None)
+    task = _task_of(study, volume.modality)
+    degradation = create_degradation(**degradations[task.name])
+    parameters = degradation.draw(np.random.default_rng([seed, zlib.crc32(identifier.encode())]))
+    degraded = degradation.apply(volume, parameters).load()
+    reference = degradation.reference(volume, parameters).load()
+    return RecordData(
+        {INPUT: _stored(degraded.data), IMAGE: _stored(reference.data)},
+        spacing=volume.spacing,
+        task=task.name,
+        normalisation=normalisation_for(degraded, task),
+        degradation={"name": degradation.name, "parameters": parameters},
+    )
+
+
+def _stored(data: Any) -> np.ndarray:
+    """(slice, row, column) -> (1, slice, row, column) float32."""
+    return np.asarray(data, np.float32)[None]
+
+
+def _task_of(study: Study, modality: str) -> Task:
+    task = task_for_modality(modality)
+    if task is None:
+        known = ", ".join(sorted({task.modality for task in TASKS.values()}))
+        raise MedleyError(
+            f"{study.source} has modality {modality or 'unknown'!r}, expected one of {known}; name it in a table with "
+            f"the columns file, subject and modality, or put the scan below a folder called ct, mr or pet"
+        )
+    return task

@@ -1,0 +1,72 @@
+import pytest
+
+from medley.data.sampling import PatchSampler, RecordSampler
+from medley.errors import MedleyError
+
+TASKS = ("ct-denoise", "pet-denoise")
+
+
+def of_records(store, **keys):
+    return RecordSampler(store.prediction_task(), store.records("train"), **keys)
+
+
+@pytest.fixture
+def sampler(small_store):
+    return PatchSampler(small_store, TASKS, patches=10, seed=3)
+
+
+def test_every_task_has_as_many_patches_in_every_step(sampler):
+    for step in range(3):
+        assert [draw.record.task for draw in sampler.draw(step)] == ["ct-denoise"] * 5 + ["pet-denoise"] * 5
+
+
+def test_only_the_given_split_is_drawn(sampler):
+    assert {draw.record.split for step in range(20) for draw in sampler.draw(step)} == {"train"}
+
+
+def test_a_step_is_the_same_whenever_it_is_drawn_and_differs_from_the_next(small_store, sampler):
+    again = PatchSampler(small_store, TASKS, patches=10, seed=3)
+    other_rank = PatchSampler(small_store, TASKS, patches=10, seed=3, rank=1)
+    assert sampler.draw(7) == again.draw(7)
+    assert sampler.draw(7) != sampler.draw(8)
+    assert sampler.draw(7) != other_rank.draw(7)
+
+
+def test_a_missing_task_is_named(small_store):
+    with pytest.raises(MedleyError, match="no train record of mr-sr"):
+        PatchSampler(small_store, ("ct-denoise", "mr-sr"), patches=2, seed=0)
+
+
+def test_every_record_is_drawn_once_per_epoch_and_the_orders_differ(case_store):
+    drawn = of_records(case_store, batch=2, seed=0)
+    steps = [[draw.record.id for draw in drawn.draw(step)] for step in range(8)]
+    first, second = ([name for step in part for name in step] for part in (steps[:4], steps[4:]))
+    assert sorted(first) == sorted(second) == sorted(record.id for record in case_store.records("train"))
+    assert first != second
+
+
+def test_a_step_of_records_depends_only_on_its_number(case_store):
+    draws = [of_records(case_store, batch=3, seed=7).draw(step) for step in (0, 5, 5)]
+    assert draws[1] == draws[2] != draws[0]
+    assert of_records(case_store, batch=3, seed=8).draw(5) != draws[1]
+
+
+def test_processes_share_an_epoch(case_store):
+    ids = [
+        draw.record.id
+        for rank in (0, 1)
+        for step in range(2)
+        for draw in of_records(case_store, batch=2, seed=0, rank=rank, ranks=2).draw(step)
+    ]
+    assert sorted(ids) == sorted(record.id for record in case_store.records("train"))
+
+
+def test_mixed_patches_are_drawn_from_all_tasks_together(small_store):
+    sampler = PatchSampler(small_store, TASKS, patches=5, mixed=True, seed=0)
+    counts = {tuple(draw.record.task for draw in sampler.draw(step)).count("ct-denoise") for step in range(30)}
+    assert len(counts) > 2
+
+
+def test_uneven_shares_are_refused(small_store):
+    with pytest.raises(MedleyError, match="5 patches cannot be divided evenly among 2 tasks"):
+        PatchSampler(small_store, TASKS, patches=5, seed=0)
