@@ -66,7 +66,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network,
         weights.Description(
             name="tiny", architecture="tat", config=network.config, tasks=tuple(TASKS),
-            training={"steps": 0, "train_subjects": {"ct-denoise": 1}, "validation_psnr": {"ct-denoise": 30.0}},
+            training={"steps": 0, "train_subjects": {"ct-denoise": 1}, "validation": {"ct-denoise psnr": 30.0}},
             version="0",
         ),
     )  # fmt: skip

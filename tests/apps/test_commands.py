@@ -36,7 +36,7 @@ def test_without_a_command_the_help_is_shown(medley) -> None:
 
 def test_tasks_are_listed_as_table_and_json(medley) -> None:
     assert all(name in medley("tasks").out for name in TASKS)
-    assert json.loads(medley("tasks", "--json").out)["ct-denoise"]["window"] == [-160, 240]
+    assert json.loads(medley("tasks", "--json").out)["ct-denoise"]["targets"][0]["window"] == [-160, 240]
 
 
 def test_models_lists_the_packaged_models(medley, model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +166,8 @@ def test_prepare_makes_a_store(medley, ct_nifti, tmp_path) -> None:
     store = tmp_path / "store"
     done = medley("prepare", "folder", tmp_path / "data", "-o", store, "--set", "ct-denoise.dose=0.5")
     assert done.code == 0, done.err
-    assert done.err == f"{store}: 1 volume\n"
-    (entry,) = json.loads((store / "manifest.json").read_text())["volumes"]
+    assert done.err == f"{store}: 1 record\n"
+    (entry,) = json.loads((store / "manifest.json").read_text())["records"]
     assert entry["degradation"]["parameters"]["dose"] == 0.5
     assert "there is no layout 'kits'" in medley("prepare", "kits", tmp_path / "data", "-o", store).err
     done = medley("prepare", "folder", tmp_path / "data", "-o", store, "--set", "dose=1")
@@ -232,7 +232,7 @@ def test_data_check_lists_a_store_and_finds_damage(medley, small_store) -> None:
     whole = medley("data", "check", small_store.path)
     assert whole.code == 0
     assert "4 records, 0 damaged" in whole.err + whole.out
-    folder = small_store.path / "volumes" / "scan-0" / "input"
+    folder = small_store.path / "records" / "scan-0" / "input"
     next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "zarr.json").unlink()
     broken = medley("data", "check", small_store.path)
     assert broken.code == 1

@@ -64,7 +64,7 @@ def test_restorers_are_reported_too(medley, made_scores, tmp_path) -> None:
         (["{other}"], "is not a table of scores"),
         (["{empty}"], "is empty"),
         (["{nowhere}"], "cannot be read"),
-        (["{scores}", "--panels", "{nowhere}"], "is no folder of images"),
+        (["{scores}", "--panels", "{nowhere}"], "is not a folder of images"),
     ],
 )
 def test_bad_input_is_one_sentence(medley, scores, tmp_path, arguments, complaint) -> None:

@@ -180,7 +180,7 @@ def test_the_command_writes_a_table_that_the_report_reads(content, tmp_path):
     rows, header = read_scores(tmp_path / "discs.csv")
     assert header["experiment"] == "discs"
     assert header["baseline"] == "stl"
-    assert "segmentation" in header["problem"]
+    assert "segmentation" in header["task"]
     assert {row.method for row in rows} == {"stl", "ctan"}
 
 
@@ -197,8 +197,8 @@ def test_one_network_is_scored_as_in_a_comparison(content, case_store, small_sto
     assert read_scores(tmp_path / "scores.csv")[0] == expected
     for models, keys, what in (
         ([], {}, "name the models"),
-        (["tat-tiny"], {}, "contains cases with targets, but the outputs of tat-tiny are mr-sr"),
-        ([str(file)], {"classical": True}, "are of restorers"),
+        (["tat-tiny"], {}, "contains records with other targets, but the outputs of tat-tiny are mr-sr"),
+        ([str(file)], {"classical": True}, "are for restoration"),
     ):
         with pytest.raises(MedleyError, match=what):
             evaluate(models, case_store.path, tmp_path / "other.csv", **keys)
@@ -237,13 +237,14 @@ def test_method_names_cannot_leave_the_output_folder(content, name):
 
 def test_empty_splits_and_missing_tasks_are_refused_before_training(content, restorers, monkeypatch):
     monkeypatch.setattr(comparing, "train", lambda *args, **keys: pytest.fail("training started"))
-    monkeypatch.setattr(comparing.Store, "cases", lambda self, split=None: [])
-    with pytest.raises(MedleyError, match="the split 'train' has no cases"):
-        compare(*read_comparison(content, "it"))
-    with pytest.raises(MedleyError, match="the split 'test' has no volume of ct-denoise"):
+    with monkeypatch.context() as patch:
+        patch.setattr(comparing.Store, "records", lambda self, split=None, task=None: [])
+        with pytest.raises(MedleyError, match="the split 'train' has no record of discs"):
+            compare(*read_comparison(content, "it"))
+    with pytest.raises(MedleyError, match="the split 'test' has no record of ct-denoise"):
         compare(*read_comparison({**restorers, "split": "test"}, "it"))
     restorers["recipe"]["tasks"] = ["ct-denoise", "mr-sr"]
-    with pytest.raises(MedleyError, match="the split 'train' has no volume of mr-sr"):
+    with pytest.raises(MedleyError, match="the split 'train' has no record of mr-sr"):
         compare(*read_comparison(restorers, "it"))
 
 

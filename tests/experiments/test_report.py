@@ -106,7 +106,7 @@ def test_a_page_needs_nothing_from_elsewhere(several, restorers):
     assert "a &lt; b" in html
     assert html.count("<h2>") == 3  # two experiments and the images
     assert "prefers-color-scheme: dark" in html
-    assert '"targets"' not in html  # the problem is for machines
+    assert '"targets"' not in html  # the task is for machines
 
 
 def test_names_cannot_write_html(made_scores):

@@ -80,9 +80,9 @@ class Known(nn.Module):
         return {"dose": x[:, :1], "organs": organs[None], "grade": torch.log(torch.tensor([[0.75, 0.25]]))}
 
 
-def describe(problem: Task = CT, tasks: tuple[str, ...] = (), inputs: tuple[str, ...] = ("image",)) -> Description:
-    tasks = tasks or tuple(target.name for target in problem.targets)
-    return Description("known", "ctan", {}, tasks, {}, "0", problem.model_dump(mode="json"), inputs)
+def describe(task: Task = CT, tasks: tuple[str, ...] = (), inputs: tuple[str, ...] = ("image",)) -> Description:
+    tasks = tasks or tuple(target.name for target in task.targets)
+    return Description("known", "ctan", {}, tasks, {}, "0", task.model_dump(mode="json"), inputs)
 
 
 def predictor(**changes: Any) -> Predictor:
@@ -237,9 +237,9 @@ def test_missing_structures_and_other_kinds_of_scans_are_refused() -> None:
     with pytest.raises(MedleyError, match="but this is a photograph"):
         ours.predict(np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(MedleyError, match="known is for photographs"):
-        predictor(problem=PHOTO).predict(scan())
+        predictor(task=PHOTO).predict(scan())
     with pytest.raises(MedleyError, match=r"\(row, column, 3\)"):
-        predictor(problem=PHOTO).predict(np.zeros((40, 40), np.uint8))
+        predictor(task=PHOTO).predict(np.zeros((40, 40), np.uint8))
 
 
 def test_an_answer_that_is_not_finite_is_refused() -> None:
@@ -289,7 +289,7 @@ def test_weights_give_a_predictor_or_a_restorer(tmp_path) -> None:
     weights.save(path, network, said)
     ours = medley.load(path)
     assert isinstance(ours, Predictor)
-    assert ours.problem == CT
+    assert ours.task == CT
     assert len(ours.sha256) == 64
     answer = ours.predict(scan())
     assert set(answer.masks["organs"]) == {"Left", "Front", "Head"}

@@ -70,12 +70,12 @@ def test_answers_that_fit_nothing_are_refused():
 
 def test_structures_are_averaged_over_the_cases_that_have_them():
     rows = [{"dice": 0.5, "dice Larynx": 0.5}, {"dice": 0.9, "dice PTV70": 0.9}, {}]
-    assert summarise(ORGANS, rows) == pytest.approx({"dice": 0.7, "dice Larynx": 0.5, "dice PTV70": 0.9})
+    assert summarise(ORGANS.kind, rows) == pytest.approx({"dice": 0.7, "dice Larynx": 0.5, "dice PTV70": 0.9})
 
 
 def test_dvh_entries_of_all_cases_are_one_pool():
     rows = [{"mae": 2.0, "dvh": 1.0, "dvh entries": 1}, {"mae": 4.0, "dvh": 4.0, "dvh entries": 5}, {"mae": 3.0}]
-    assert summarise(DOSE, rows) == pytest.approx({"dose_score": 3.0, "dvh_score": 21 / 6})
+    assert summarise(DOSE.kind, rows) == pytest.approx({"dose_score": 3.0, "dvh_score": 21 / 6})
 
 
 def test_classes_are_scored_together(rng):
@@ -83,13 +83,13 @@ def test_classes_are_scored_together(rng):
     p = rng.random((30, 2))
     rows = [score_output(DIAGNOSIS, one, DIAGNOSIS.names[t]) for one, t in zip(p, truth, strict=True)]
     expected = {"auroc": mean_auroc(p, truth), "balanced_accuracy": balanced_accuracy(p, truth)}
-    assert summarise(DIAGNOSIS, [*rows, {}]) == pytest.approx(expected)
+    assert summarise(DIAGNOSIS.kind, [*rows, {}]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("target", [ORGANS, DOSE, DIAGNOSIS], ids=lambda t: t.kind)
 def test_without_rows_there_is_no_score(target):
-    assert summarise(target, []) == {}
-    assert summarise(target, [{}]) == {}
+    assert summarise(target.kind, []) == {}
+    assert summarise(target.kind, [{}]) == {}
 
 
 def test_a_weight_is_how_often_a_case_is_there(rng):

@@ -58,12 +58,23 @@ def test_round_trip(saved, model, description):
         assert torch.equal(again(image), model.eval()(image))
 
 
-def test_older_files_without_problem_and_inputs(saved, description):
+def test_older_files_without_task_and_inputs(saved, description):
     with safe_open(saved, "np") as file:
         stated = json.loads(file.metadata()["medley"])
-    rewrite(saved, medley=json.dumps({key: stated[key] for key in stated.keys() - {"problem", "inputs"}}))
+    rewrite(saved, medley=json.dumps({key: stated[key] for key in stated.keys() - {"task", "inputs"}}))
     assert weights.describe(saved) == description
-    assert (description.problem, description.inputs) == ({}, ())
+    assert (description.task, description.inputs) == ({}, ())
+
+
+def test_names_of_older_descriptions_are_read_as_those_of_today(saved):
+    stated = json.loads(metadata_of(saved)["medley"])
+    task = {"name": "made", "targets": []}
+    del stated["task"]
+    training = {"steps": 1, "validation_psnr": {"ct-denoise": 31.5}}
+    rewrite(saved, medley=json.dumps({**stated, "problem": task, "training": training}))
+    found = weights.describe(saved)
+    assert found.task == task
+    assert found.training["validation"] == {"ct-denoise psnr": 31.5}
 
 
 def test_loaded_weights_can_be_trained_further(saved):
@@ -182,9 +193,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(
-    "field", ["name", "architecture", "config", "tasks", "training", "version", "problem", "inputs"]
-)
+@pytest.mark.parametrize("field", ["name", "architecture", "config", "tasks", "training", "version", "task", "inputs"])
 @pytest.mark.parametrize("value", WRONG, ids=str)
 def test_a_field_of_a_wrong_type_is_refused_or_harmless(saved, field, value):
     stated = json.loads(metadata_of(saved)["medley"])
@@ -219,8 +228,8 @@ def test_names_that_would_become_paths_are_refused(saved, name):
     stated = json.loads(metadata_of(saved)["medley"])
     changes = [{"tasks": [name]}, {"name": name}, {"inputs": [name]}]
     for kind in ("map", "structures"):
-        changes.append({"problem": {"targets": [{"name": name, "kind": kind}]}})
-        changes.append({"problem": {"targets": [{"name": "one", "kind": kind, "names": [name]}]}})
+        changes.append({"task": {"targets": [{"name": name, "kind": kind}]}})
+        changes.append({"task": {"targets": [{"name": "one", "kind": kind, "names": [name]}]}})
     for change in changes:
         rewrite(saved, medley=json.dumps(stated | change))
         with pytest.raises(MedleyError, match="cannot be used as a file name"):

@@ -94,5 +94,5 @@ def test_the_slice_is_not_blank(store: Store) -> None:
 
 
 def test_no_such_case(store: Store) -> None:
-    with pytest.raises(MedleyError, match=r"the split 'test' of .* has no volume of mr-sr"):
+    with pytest.raises(MedleyError, match=r"the split 'test' of .* has no record of mr-sr"):
         record_for_picture(store, "test", "mr-sr")

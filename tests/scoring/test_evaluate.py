@@ -69,7 +69,7 @@ def test_a_record_is_scored_in_pieces(store: Store, monkeypatch: pytest.MonkeyPa
     for one, other in zip(whole, pieces, strict=True):
         assert (one.record, one.values["slices"]) == (other.record, other.values["slices"])
         assert one.values == pytest.approx(dict(other.values))
-    assert [step[0] for step in steps] == [0, 2, 3, 5, 6, 9, 11, 14, 16]
+    assert [step[0] for step in steps] == [0, 2, 3, 3, 5, 6, 6, 9, 11, 11, 14, 16, 16]
     assert {step[1] for step in steps} == {16}
     assert steps[0][2] == "shrunk: mr-sr-valid-0"
 

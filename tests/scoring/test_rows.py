@@ -26,7 +26,7 @@ def test_rows_and_header_are_read_back(made_scores, tmp_path):
 
 def test_every_field_is_read_back(tmp_path):
     row = ScoreRow(
-        "tat", "mr-sr", "image", "subject, one", "scan", 3, "test", 10, 20, 1.5, "[0, 4095]", '{"sigma": 0.5}',
+        "tat", "mr-sr", "image", "subject, one", "scan", 3, 500, "test", 10, 20, 1.5, "[0, 4095]", '{"sigma": 0.5}',
         {"psnr": float("inf"), "slices": 7.0},
     )  # fmt: skip
     assert read_scores(write_scores([row], tmp_path / "a.csv"))[0] == [row]

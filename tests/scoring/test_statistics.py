@@ -22,10 +22,12 @@ def found(rows):
 
 
 def test_scores_are_those_of_the_cases_averaged_over_seeds(made_scores, rows, found):
-    for target in made_scores.PROBLEM.targets:
+    for target in made_scores.TASK.targets:
         for method in made_scores.GAINS:
             alone = [
-                summarise(target, [r.values for r in rows if (r.method, r.seed, r.title) == (method, s, target.name)])
+                summarise(
+                    target.kind, [r.values for r in rows if (r.method, r.seed, r.title) == (method, s, target.name)]
+                )
                 for s in range(3)
             ]
             for score in alone[0]:
@@ -49,7 +51,7 @@ def test_delta_is_that_of_the_scores(made_scores, found):
         if method.name == "stl":
             assert method.delta is None
         else:
-            expected = delta(scores(method.name), scores("stl"), made_scores.PROBLEM.targets)
+            expected = delta(scores(method.name), scores("stl"), made_scores.TASK.targets)
             assert method.delta.value == pytest.approx(expected)
             assert method.delta.low < expected < method.delta.high
 

@@ -124,7 +124,7 @@ def test_the_weights_file_describes_the_training(recipe):
     assert description.tasks == recipe.tasks
     assert description.training["steps"] == 4
     assert description.training["train_subjects"] == {"ct-denoise": 1, "pet-denoise": 1}
-    assert set(description.training["validation_psnr"]) == set(recipe.tasks)
+    assert set(description.training["validation"]) == {f"{task} psnr" for task in recipe.tasks}
 
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(recipe):

@@ -178,8 +178,10 @@ def _description_in(metadata: Mapping[str, str], path: str | Path) -> str:
     return metadata[_DESCRIPTION]
 
 
-def _current(stated: dict[str, Any]) -> dict[str, Any]:
-    """A description with today's names of fields that older files call differently."""
+def _current(stated: Any) -> dict[str, Any]:
+    """A description with today's names of fields that older files call differently; raises TypeError."""
+    if not isinstance(stated, dict):
+        raise TypeError(f"it must be an object, but is {stated!r:.60}")
     if "problem" in stated:
         stated = {**stated, "task": stated["problem"]}
     training = stated.get("training")

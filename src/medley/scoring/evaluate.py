@@ -144,11 +144,10 @@ def _tasks(method: Method, store: Store, split: str, requested: Sequence[str] | 
     wanted = there if requested is None else list(requested)
     chosen = [task for task in wanted if task in method.tasks]
     if not chosen:
-        found = ", ".join(wanted) or "no record"
-        where = (
-            f"the split {split!r} of {store.path} contains {found}" if requested is None else f"{found} is requested"
+        raise MedleyError(
+            f"{method.name} supports {', '.join(method.tasks)}, but not what is to be scored: "
+            f"{', '.join(wanted) or 'no record'} of the split {split!r} of {store.path}"
         )
-        raise MedleyError(f"{where}, but {method.name} supports {', '.join(method.tasks)}")
     return chosen
 
 

@@ -23,7 +23,7 @@ from medley.tasks import Task
 
 PIXELS_AT_ONCE = 2**20  # a chunk has at most this many pixels, or one slice
 
-Advance = Callable[[int], None]  # is called with the number of finished steps
+Advance = Callable[[int], None]  # called with the number of finished steps of the record
 
 
 class Scorer(Protocol):
@@ -66,14 +66,15 @@ class RestorationScorer:
     def score(self, store: Store, record: Record, advance: Advance = lambda steps: None) -> list[ScoreRow]:
         """The row of the target "image", with means over the slices that are not blank."""
         arrays = [store.array(record, name) for name in (INPUT, IMAGE)]
-        parts = []
+        parts, done = [], 0
         for indices in _chunks(self._slices(record), record.shape):
             before, target = (array[0, indices] for array in arrays)
             restored = self.method.restore(before, record.task, record.normalisation)
             if not np.isfinite(restored).all():
                 raise MedleyError(f"the output of {self.name} for {record.id} contains values that are not finite")
             parts.append(score_slices(restored, target, record.task, full_scale=record.normalisation.high))
-            advance(len(before))
+            done += len(before)
+            advance(done)
         scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         kept = ~scores["blank"]
         means = {name: float(scores[name][kept].mean()) if kept.any() else float("nan") for name in METRICS}

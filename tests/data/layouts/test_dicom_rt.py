@@ -37,8 +37,8 @@ def change(path, **elements):
 
 
 def only_case(source, **options):
-    problem, (case,) = records(source, **options)
-    return problem, case.read()
+    task, (case,) = records(source, **options)
+    return task, case.read()
 
 
 def centre(mask, spacing):
@@ -48,13 +48,13 @@ def centre(mask, spacing):
 
 def test_a_case(rt, made):
     source, ct = made
-    problem, listed = records(source, size=40)
+    task, listed = records(source, size=40)
     (files,) = listed
     assert (files.id, files.subject, files.source) == ("P1", "P1", "A/study/plan")
-    assert problem.grid == (40, 40, 40)
-    assert [target.name for target in problem.targets] == ["dose", "segmentation"]
-    assert problem.target("segmentation").names == ("PTV70", "SpinalCord", "Larynx")
-    assert (problem.target("dose").scale, problem.target("dose").within) == (GRAY, "possible_dose")
+    assert task.grid == (40, 40, 40)
+    assert [target.name for target in task.targets] == ["dose", "segmentation"]
+    assert task.target("segmentation").names == ("PTV70", "SpinalCord", "Larynx")
+    assert (task.target("dose").scale, task.target("dose").within) == (GRAY, "possible_dose")
     case = files.read()
     assert case.drawn == {"segmentation": ("PTV70", "SpinalCord")}
     assert {name: (array.shape, array.dtype) for name, array in case.arrays.items()} == {
@@ -78,7 +78,7 @@ def test_a_case(rt, made):
 def test_head_first_front_first_right_first(rt, made):
     """The rod of bone, the target and the cord lie where they should along (to feet, to back, to left)."""
     source, ct = made
-    problem, case = only_case(source, size=40)
+    task, case = only_case(source, size=40)
     # Of the CT: slices from feet to head, rows from front to back, columns from right to left. The body lies in the
     # middle of the case to half a voxel.
     middle = np.array([7.5, *rt.BODY[0]])
@@ -87,7 +87,7 @@ def test_head_first_front_first_right_first(rt, made):
         (case.arrays["input"][0] > 350, np.array([7.5, 15, 21])),
     ):
         expected = (place - middle) * ct.spacing * [-1, 1, 1]
-        assert (np.abs(centre(mask, problem.spacing) - expected) <= problem.spacing).all()
+        assert (np.abs(centre(mask, task.spacing) - expected) <= task.spacing).all()
 
 
 def test_the_dose_is_that_of_the_file_at_its_place(rt, made):
@@ -109,13 +109,13 @@ def test_the_case_depends_on_the_patient_not_on_how_the_scan_is_stored(rt, made,
     """A scan stored in other directions is another patient here, but everything still lies at its place in space."""
     ct = rt.write_patient(tmp_path / "clinic", "P1", orientation=orientation)
     (tmp_path / "clinic" / "structures.csv").write_text(TABLE)
-    problem, case = only_case(tmp_path / "clinic", size=40)
+    task, case = only_case(tmp_path / "clinic", size=40)
     directions = np.array([[0, 0, -1], [0, -1, 0], [-1, 0, 0]])  # of the case: to feet, to back, to left, in RAS
     middle = ct.affine @ [7.5, *rt.BODY[0], 1]
     place = ct.affine @ [*rt.PTV[0], 1]
     expected = directions @ (place - middle)[:3]
-    found = centre(case.arrays["segmentation"][0], problem.spacing)
-    assert (np.abs(found - expected) <= problem.spacing).all()
+    found = centre(case.arrays["segmentation"][0], task.spacing)
+    assert (np.abs(found - expected) <= task.spacing).all()
 
 
 def test_names_without_a_row_are_listed(clinic):
@@ -132,8 +132,8 @@ def test_names_with_a_row_are_not(made):
 
 def test_the_first_row_that_fits_counts_and_body_is_the_outline(clinic):
     (clinic / "structures.csv").write_text("name,structure\nz_*,Body\nBODY,Outer\n*cord*,\n*,PTV\n")
-    problem, case = only_case(clinic, size=24)
-    assert problem.target("segmentation").names == ("Outer", "PTV")
+    task, case = only_case(clinic, size=24)
+    assert task.target("segmentation").names == ("Outer", "PTV")
     assert case.drawn == {"segmentation": ("Outer", "PTV")}
     outer, ptv = case.arrays["segmentation"]
     region = case.arrays["possible_dose"][0]
@@ -143,8 +143,8 @@ def test_the_first_row_that_fits_counts_and_body_is_the_outline(clinic):
 def test_another_table_may_be_given(clinic, tmp_path):
     table = tmp_path / "other.csv"
     table.write_text("name,structure\n*cord*,Cord\n*,\n")
-    problem, _ = records(clinic, table=table)
-    assert problem.target("segmentation").names == ("Cord",)
+    task, _ = records(clinic, table=table)
+    assert task.target("segmentation").names == ("Cord",)
 
 
 def test_no_table_tells_the_names(clinic):
@@ -177,16 +177,16 @@ def test_without_a_body_the_scan_shows_it(rt, clinic, made):
     ct = made[1]
     drawn = {name: contours for name, contours in rt.structures(ct).items() if name != "BODY"}
     rt.write_structures(clinic / "A/study/plan/RS.dcm", ct, drawn)
-    problem, case = only_case(clinic, size=40)
-    assert problem.spacing[1:] == pytest.approx((24 * 2 / 39, 28 * 2 / 39), abs=1e-3)  # all of the scan
+    task, case = only_case(clinic, size=40)
+    assert task.spacing[1:] == pytest.approx((24 * 2 / 39, 28 * 2 / 39), abs=1e-3)  # all of the scan
     body = np.pi * rt.BODY[1] * rt.BODY[2] * np.prod(ct.spacing) * ct.shape[0]
-    assert case.arrays["possible_dose"].sum() * np.prod(problem.spacing) == pytest.approx(body, rel=0.1)
+    assert case.arrays["possible_dose"].sum() * np.prod(task.spacing) == pytest.approx(body, rel=0.1)
 
 
 def test_a_patient_without_a_dose_has_its_structures(clinic):
     (clinic / "A/study/plan/RD.dcm").unlink()
-    problem, case = only_case(clinic, size=16)
-    assert [target.name for target in problem.targets] == ["segmentation"]
+    task, case = only_case(clinic, size=16)
+    assert [target.name for target in task.targets] == ["segmentation"]
     assert sorted(case.arrays) == ["input", "segmentation"]
 
 

@@ -36,10 +36,10 @@ def source(tmp_path):
 
 def test_photographs_become_cases(source, tmp_path):
     store = prepare("ham10000", source, tmp_path / "store", size=20)
-    problem = store.prediction_task()
-    assert problem.grid == (20, 20)
-    assert problem.channels == ("red", "green", "blue")
-    assert problem.target("diagnosis").names == ("bkl", "mel", "nv")
+    task = store.prediction_task()
+    assert task.grid == (20, 20)
+    assert task.channels == ("red", "green", "blue")
+    assert task.target("diagnosis").names == ("bkl", "mel", "nv")
     assert {case.id: case.labels for case in store.records()} == {
         "ISIC_1": {"diagnosis": "nv"},
         "ISIC_2": {"diagnosis": "nv"},
@@ -113,23 +113,23 @@ def test_partial_labels_are_kept_as_such(source, tmp_path):
         "ISIC_3": ({"segmentation": ("lesion",)}, {}),
         "ISIC_4": ({"segmentation": ("lesion",)}, {}),
     }
-    with pytest.raises(MedleyError, match="case ISIC_1 has no segmentation"):
+    with pytest.raises(MedleyError, match="ISIC_1 has no segmentation"):
         store.array(store.records()[0], "segmentation")
 
 
 def test_a_table_elsewhere_and_none_at_all(source, tmp_path):
     (source / "HAM10000_metadata.csv").rename(tmp_path / "mine.csv")
-    problem, found = records(source)
-    assert [target.name for target in problem.targets] == ["segmentation"]
+    task, found = records(source)
+    assert [target.name for target in task.targets] == ["segmentation"]
     assert [one.subject for one in found] == [one.id for one in found]
-    problem, _ = records(source, table=tmp_path / "mine.csv")
-    assert [target.name for target in problem.targets] == ["segmentation", "diagnosis"]
+    task, _ = records(source, table=tmp_path / "mine.csv")
+    assert [target.name for target in task.targets] == ["segmentation", "diagnosis"]
 
 
 def test_a_case_without_any_target_is_named(source, tmp_path):
     (source / "HAM10000_metadata.csv").write_text("image_id,dx\nISIC_1,nv\nISIC_2,nv\nISIC_3,nv\n")
     (source / "HAM10000_segmentations_lesion_tschandl" / "ISIC_4_segmentation.png").unlink()
-    with pytest.raises(MedleyError, match="case ISIC_4 has no target, expected some of segmentation, diagnosis"):
+    with pytest.raises(MedleyError, match="ISIC_4 has no target, expected at least one of segmentation, diagnosis"):
         prepare("ham10000", source, tmp_path / "store")
     assert len(prepare("ham10000", source, tmp_path / "other", exclude=["*ISIC_4*"]).records()) == 3
 

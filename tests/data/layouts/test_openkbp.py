@@ -56,9 +56,9 @@ def source(tmp_path):
 
 def test_patients_become_cases_in_our_axes_and_units(source, tmp_path):
     store = prepare("openkbp", source, tmp_path / "store")
-    problem = store.prediction_task()
-    assert problem.grid == (8, 8, 8)
-    assert problem.spacing == (1.5, 3.0, 2.0)
+    task = store.prediction_task()
+    assert task.grid == (8, 8, 8)
+    assert task.spacing == (1.5, 3.0, 2.0)
     assert [(case.id, case.split) for case in store.records()] == [
         ("pt_1", "train"),
         ("pt_2", "train"),
@@ -68,11 +68,11 @@ def test_patients_become_cases_in_our_axes_and_units(source, tmp_path):
     raw = dict(np.load(source / "train" / "pt_10.npz"))
     [case] = [case for case in store.records() if case.id == "pt_10"]
     assert case.spacing == (1.5, 3.0, 2.0)
-    assert case.maps == ("dose",)
-    names = problem.target("segmentation").names
+    assert {"dose", "possible_dose"} < set(case.checksums)
+    names = task.target("segmentation").names
     assert case.drawn == {"segmentation": tuple(name for name in names if name not in ("Larynx", "PTV63"))}
     image, masks = store.array(case, "input")[...], store.array(case, "segmentation")[...]
-    dose, region = store.array(case, "dose")[...], store.array(case, problem.target("dose").within)[...]
+    dose, region = store.array(case, "dose")[...], store.array(case, task.target("dose").within)[...]
     for front, right, head in [(0, 0, 0), (5, 1, 6), (2, 7, 3)]:  # the files' order; ours is slice, row, column
         assert image[0, head, front, right] == raw["ct"][front, right, head] - 1000
         assert dose[0, head, front, right] == raw["dose"][front, right, head]
@@ -194,7 +194,7 @@ def test_a_run_that_was_cut_off_goes_on(source, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare("openkbp", source, tmp_path / "store", progress=stop)
     assert len(Store(tmp_path / "store").records()) == 2
-    kept = tmp_path / "store" / "cases" / "pt_1" / "input" / "zarr.json"
+    kept = tmp_path / "store" / "records" / "pt_1" / "input" / "zarr.json"
     age = kept.stat().st_mtime_ns
     assert len(prepare("openkbp", source, tmp_path / "store").records()) == 4
     assert kept.stat().st_mtime_ns == age
@@ -269,7 +269,7 @@ def test_what_cannot_be_prepared_is_said(source, tmp_path):
         prepare("openkbp", source, tmp_path / "store", table="x.csv")
     with pytest.raises(MedleyError, match="not degraded"):
         prepare("openkbp", source, tmp_path / "store", degradations={"ct-denoise": {"dose": 0.5}})
-    with pytest.raises(MedleyError, match="those that were left out"):
+    with pytest.raises(MedleyError, match="nothing to prepare that is not excluded"):
         prepare("openkbp", source, tmp_path / "store", exclude=["*"])
     assert not (tmp_path / "store").exists()
 
@@ -281,12 +281,12 @@ def test_one_patient_in_two_forms_is_refused(source, tmp_path):
 
 
 def test_the_structures_are_the_challenges_ten(source):
-    problem, _ = records(source)
-    segmentation = problem.target("segmentation")
+    task, _ = records(source)
+    segmentation = task.target("segmentation")
     assert segmentation.names == (*ORGANS, *PTVS)
     left, right = segmentation.names.index("LeftParotid"), segmentation.names.index("RightParotid")
     assert segmentation.mirrored[left] == right
-    assert problem.flips == (2,)  # columns run from the patient's right to left
+    assert task.flips == (2,)  # columns run from the patient's right to left
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ def source(tmp_path):
 
 def test_scans_become_cases(source, tmp_path):
     store = prepare("stoic", source, tmp_path / "store", size=4)
-    problem = store.prediction_task()
-    assert problem.grid == (4, 4, 4)
-    assert problem.spacing == pytest.approx((18 / 4, 16 / 4, 16 / 4))
+    task = store.prediction_task()
+    assert task.grid == (4, 4, 4)
+    assert task.spacing == pytest.approx((18 / 4, 16 / 4, 16 / 4))
     assert {case.id: case.labels for case in store.records()} == {
         "1": {"diagnosis": "negative"},  # severity is not asked of those without COVID-19
         "2": {"diagnosis": "COVID", "severity": "not severe"},
@@ -72,8 +72,8 @@ def test_values_no_scanner_gives_are_cut(source):
 
 
 def test_the_size_is_64_and_the_split_by_name(source):
-    problem, found = records(source)
-    assert problem.grid == (64, 64, 64)
+    task, found = records(source)
+    assert task.grid == (64, 64, 64)
     assert found[0].read().arrays["input"].shape == (1, 64, 64, 64)
     split = {one.id: one.split for one in found}
     assert set(split.values()) <= {"train", "valid"}
@@ -89,7 +89,7 @@ def test_the_size_is_64_and_the_split_by_name(source):
         ("PatientID,probCOVID,probSevere\n1,1,0\n2,maybe,0\n", "probCOVID of 2 is 'maybe', expected 0 or 1"),
         ("PatientID,probCOVID,probSevere\n1,0.5,0\n", "probCOVID of 1 is '0.5', expected 0 or 1"),
         ("PatientID,probCOVID\n1,1\n", "has no column probSevere"),
-        ("PatientID,probCOVID,probSevere\n1,0,0\n2,1,0\n3,1,1\n", "case 4 has no target"),
+        ("PatientID,probCOVID,probSevere\n1,0,0\n2,1,0\n3,1,1\n", "4 has no target"),
     ],
 )
 def test_a_wrong_table_is_said(source, tmp_path, table, message):
