@@ -123,7 +123,7 @@ RANGES = {
 
 def test_ranges_are_drawn_for_every_scan_and_a_store_can_be_continued(scans, tmp_path):
     store = prepare("folder", scans, tmp_path / "store", degradations=RANGES)
-    drawn = {entry.task: entry.degradation["parameters"] for entry in store.entries()}
+    drawn = {record.task: record.degradation["parameters"] for record in store.records()}
     for task, options in RANGES.items():
         for name, (*given,) in options.items():
             value = drawn[task].get(name, "ramp")  # the default kernel is not recorded
@@ -132,9 +132,9 @@ def test_ranges_are_drawn_for_every_scan_and_a_store_can_be_continued(scans, tmp
     prepare("folder", scans, tmp_path / "store", degradations=RANGES)
     assert (store.path / "manifest.json").read_bytes() == before
     again = prepare("folder", scans, tmp_path / "again", degradations=RANGES)
-    for one, other in zip(store.entries(), again.entries(), strict=True):
+    for one, other in zip(store.records(), again.records(), strict=True):
         assert one.degradation == other.degradation
-        assert np.array_equal(store.input(one)[:], again.input(other)[:])
+        assert np.array_equal(store.array(one, "input")[...], again.array(other, "input")[...])
 
 
 def test_a_reversed_range_is_refused_before_anything_is_written(scans, tmp_path):
