@@ -188,3 +188,31 @@ def test_every_layout_can_be_imported():
     assert set(LAYOUTS) == {"folder", *RECORDS}
     for module in RECORDS.values():
         assert callable(import_module(module).records)
+
+
+def test_pseudonyms_hide_names_and_keep_everything_else(scans, tmp_path):
+    plain = prepare("folder", scans, tmp_path / "plain", exclude=["mri/*"])
+    secret = tmp_path / "secret.txt"
+    hidden = prepare("folder", scans, tmp_path / "hidden", exclude=["mri/*"], pseudonyms=secret)
+    text = (hidden.path / "manifest.json").read_text()
+    assert not [name for name in ("Ann", "Bob", "a.nii", "c.nii", "mri") if name in text]
+    assert not [path for path in hidden.path.rglob("*") if path.name in {one.id for one in plain.records()}]
+    for one, other in zip(plain.records(), hidden.records(), strict=True):
+        changed = {"id": one.id, "subject": one.subject, "source": one.source}
+        assert other.model_copy(update=changed) == one  # checksums too: the same degradation
+    assert len({one.subject for one in hidden.records()}) == 2
+    again = prepare("folder", scans, tmp_path / "again", pseudonyms=secret)
+    assert {one.subject for one in again.records()} == {one.subject for one in hidden.records()}
+    assert prepare("folder", scans, hidden.path, exclude=["mri/*"], pseudonyms=secret).records() == hidden.records()
+    with pytest.raises(MedleyError, match="was prepared with other settings"):
+        prepare("folder", scans, hidden.path, exclude=["mri/*"])
+
+
+@pytest.mark.parametrize(
+    "again", ["ct/train/a.nii.gz", "./ct/train/a.nii.gz", "ct/../ct/train/a.nii.gz", "link.nii.gz"]
+)
+def test_a_scan_that_is_listed_twice_is_refused(scans, tmp_path, again):
+    (scans / "link.nii.gz").symlink_to(scans / "ct/train/a.nii.gz")
+    (scans / "sources.csv").write_text(f"file,subject\nct/train/a.nii.gz,Ann\n{again},Bob\n")
+    with pytest.raises(MedleyError, match=r"line 3: .* is already listed in line 2; a scan belongs to one subject"):
+        prepare("folder", scans, tmp_path / "store")

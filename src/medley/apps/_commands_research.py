@@ -35,6 +35,13 @@ def prepare(
         typer.Option(min=16, help="Pixels or voxels along each axis; by default the size that the layout suggests."),
     ] = None,
     seed: options.Seed = 0,
+    pseudonyms: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SECRET",
+            help="Replace names by pseudonyms; the file SECRET is created if it does not exist.",
+        ),
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a data set into a store for training and evaluation."""
@@ -49,6 +56,7 @@ def prepare(
         settings=settings or [],
         size=size,
         seed=seed,
+        pseudonyms=pseudonyms,
         quiet=quiet,
     )
 

@@ -31,13 +31,14 @@ def prepare(
     settings: Sequence[str] = (),
     size: int | None = None,
     seed: int = 0,
+    pseudonyms: Path | None = None,
     quiet: bool = False,
 ) -> None:
     """Make a store from a data set.
 
     Parameters
     ----------
-    layout, source, store, table, exclude, size, seed: see `medley.data.prepare.prepare`.
+    layout, source, store, table, exclude, size, seed, pseudonyms: see `medley.data.prepare.prepare`.
     settings: "TASK.NAME=VALUE", changes of the degradations.
     """
     require_extra("train")
@@ -59,6 +60,7 @@ def prepare(
             degradations=changed,
             size=size,
             seed=seed,
+            pseudonyms=pseudonyms,
             progress=lambda done, total, name: update(done, total, f"preparing {name}"),
         )
     say(f"{store}: {counted(len(made.records()), 'record')}", quiet=quiet)

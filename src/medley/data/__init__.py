@@ -5,6 +5,7 @@ __all__ = [
     "batch",
     "layouts",
     "prepare",
+    "pseudonyms",
     "readers",
     "record",
     "sampling",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 from medley.data.layouts import folder
 from medley.data.layouts.study import RecordData, RecordSource, Study
+from medley.data.pseudonyms import pseudonym, read_secret
 from medley.data.record import INPUT, Record
 from medley.data.simulation import simulate
 from medley.data.store import Store, StoreWriter
@@ -40,6 +42,7 @@ def prepare(
     degradations: Mapping[str, Mapping[str, Any]] | None = None,
     size: int | None = None,
     seed: int = 0,
+    pseudonyms: str | Path | None = None,
     progress: Progress = lambda done, total, name: None,
 ) -> Store:
     """Make a store from a data set, or continue one.
@@ -54,6 +57,8 @@ def prepare(
         from ranges and lists of names, such as {"dose": [0.05, 1.0]}, a value is drawn for every scan.
     size: of records with targets: pixels or voxels along each axis; None uses the default of the layout.
     seed: random seed; it and the id of a record determine its degradation, independent of the order.
+    pseudonyms: file with a secret, created if it does not exist: the store contains pseudonyms instead of the names of
+        subjects and records, and no source paths. The same secret gives the same pseudonyms in all stores.
     progress: callback with (records done, number of records, the current one).
 
     Raises
@@ -86,17 +91,20 @@ def prepare(
         raise MedleyError(f"{source} contains nothing to prepare that is not excluded; expected the layout {layout}")
     _check_splits(found)
     _check_ids(found)
+    if secret := read_secret(Path(pseudonyms)) if pseudonyms else b"":
+        found = [replace(one, id=pseudonym(one.id, secret), subject=pseudonym(one.subject, secret)) for one in found]
+        settings |= {"exclude": [pseudonym(one, secret) for one in sorted(exclude)], "pseudonyms": True}
     with locked(Path(store), "preparing"):
         writer = StoreWriter(store, settings, tasks)
         for k, one in enumerate(found):
             progress(k, len(found), one.source)
             if one.id not in writer:
-                _add(writer, tasks, one)
+                _add(writer, tasks, one, source="" if secret else one.source)
     progress(len(found), len(found), "")
     return Store(store)
 
 
-def _add(writer: StoreWriter, tasks: Mapping[str, Task], one: RecordSource) -> None:
+def _add(writer: StoreWriter, tasks: Mapping[str, Task], one: RecordSource, source: str) -> None:
     data = one.read()
     task = tasks[data.task] if data.task else next(iter(tasks.values()))
     record = Record(
@@ -110,7 +118,7 @@ def _add(writer: StoreWriter, tasks: Mapping[str, Task], one: RecordSource) -> N
         degradation=dict(data.degradation),
         drawn={name: names for name, names in data.drawn.items() if names},
         labels=dict(data.labels),
-        source=one.source,
+        source=source,
     )
     arrays = _without_empty(task, record, data)
     if not (record.labels or any(target.name in arrays for target in task.targets)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -57,6 +58,30 @@ class RestorationPlan:
     window: int | None = None
 
 
+class RestoreOptions(TypedDict, total=False):
+    """The options of a restoration; all are optional.
+
+    Attributes
+    ----------
+    task: a name in `medley.tasks.TASKS`; "auto", the default, takes the one for the volume's modality.
+    strength: 0 gives the input, 1, the default, the output of the network; values between give a linear blend.
+    scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
+    keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan says
+        which part was measured.
+    measured: that part as given by the user, the number of central k-space lines along (rows, columns); for scans
+        whose header does not say it. Implies `keep_measured`.
+    allow_windows: if there is not enough memory for a slice, restore it in small overlapping windows, which changes the
+        result slightly. Otherwise such a scan is refused.
+    """
+
+    task: str
+    strength: float
+    scale: int
+    keep_measured: bool
+    measured: tuple[int, int] | None
+    allow_windows: bool
+
+
 class Restorer:
     """A network with its weights and its description, ready to restore scans. Created by `medley.load`.
 
@@ -91,68 +116,23 @@ class Restorer:
             f"precision={self.precision!r}, device={str(self._device)!r})"
         )
 
-    def restore(
-        self,
-        volume: Volume,
-        *,
-        task: str = "auto",
-        strength: float = 1.0,
-        scale: int = 1,
-        keep_measured: bool = False,
-        measured: tuple[int, int] | None = None,
-        allow_windows: bool = False,
-    ) -> Volume:
+    def restore(self, volume: Volume, **options: Unpack[RestoreOptions]) -> Volume:
         """The restored scan, in memory: same geometry (a finer grid when `scale` > 1), same modality and unit.
 
         Parameters
         ----------
         volume: values in the unit of the task: HU, SUV, or the scanner's own for MR.
-        task: a name in `medley.tasks.TASKS`; "auto" takes the one for the volume's modality.
-        strength: 0 gives the input, 1 the output of the network; values between give a linear blend.
-        scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
-        keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan says
-            which part was measured.
-        measured: that part as given by the user, the number of central k-space lines along (rows, columns); for
-            scans whose header does not say it. Implies `keep_measured`.
-        allow_windows: if there is not enough memory for a slice, restore it in small overlapping windows, which changes
-            the result slightly. Otherwise such a scan is refused.
+        options: see `RestoreOptions`.
 
         Raises
         ------
         MedleyError: the scan does not fit the task, the network was not trained for it, or its output is not finite.
         """
-        return self.stream(
-            volume,
-            task=task,
-            strength=strength,
-            scale=scale,
-            keep_measured=keep_measured,
-            measured=measured,
-            allow_windows=allow_windows,
-        ).load()
+        return self.stream(volume, **options).load()
 
-    def stream(
-        self,
-        volume: Volume,
-        *,
-        task: str = "auto",
-        strength: float = 1.0,
-        scale: int = 1,
-        keep_measured: bool = False,
-        measured: tuple[int, int] | None = None,
-        allow_windows: bool = False,
-    ) -> Volume:
+    def stream(self, volume: Volume, **options: Unpack[RestoreOptions]) -> Volume:
         """As `restore`, with slices computed on demand: memory does not grow with their number."""
-        plan = self.plan(
-            volume,
-            task=task,
-            strength=strength,
-            scale=scale,
-            keep_measured=keep_measured,
-            measured=measured,
-            allow_windows=allow_windows,
-        )
-        return self.carry_out(plan)
+        return self.carry_out(self.plan(volume, **options))
 
     def plan(
         self,

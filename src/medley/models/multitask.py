@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from medley.errors import MedleyError
 from medley.models._paths import TaskPath, walk
 from medley.models.resnet import Features, Layers, MapDecoder, ResNet, decoder_widths
+from medley.runtime.guard import reading
 
 SMALLEST_SIDE = 16
 _CLASSIFIER = ("fc.",)  # layers of a ResNet for ImageNet that a backbone does not have
@@ -252,17 +252,12 @@ def load_backbone(model: nn.Module, path: str | Path) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a state dict by name."""
-    from pickle import UnpicklingError
-
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise MedleyError(f"there is no file {path} to take a backbone's weights from")
-    try:
+    with reading(path, "a state dict"):
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise MedleyError(f"{path} cannot be read as a state dict: {reason}") from error
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
         raise MedleyError(f"{path} is no state dict: names with a tensor each were expected")
     return content

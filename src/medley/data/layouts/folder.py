@@ -54,12 +54,20 @@ def studies(source: Path, table: Path | None = None, valid_fraction: float = 0.2
 
 
 def _rows_of_table(table: Path, source: Path) -> Iterator[tuple[Scan, dict[str, str]]]:
+    lines: dict[Path, int] = {}
     for row in read_table(table, ("file", "subject"), each="scan"):
         for column in ("file", "subject"):
             if not row.cells[column]:
                 raise MedleyError(f"{table}, line {row.line}: {column} is empty; fill it in or remove the line")
         if not (source / row.cells["file"]).exists():
             raise MedleyError(f"{table}, line {row.line}: there is no {source / row.cells['file']}")
+        path = (source / row.cells["file"]).resolve()
+        if path in lines:
+            raise MedleyError(
+                f"{table}, line {row.line}: {row.cells['file']} is already listed in line {lines[path]}; a scan "
+                f"belongs to one subject, so remove one of the lines"
+            )
+        lines[path] = row.line
         yield Scan(source / row.cells["file"]), row.cells
 
 

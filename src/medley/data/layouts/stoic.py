@@ -82,7 +82,9 @@ def _yes(row: Mapping[str, str], column: str, table: Path) -> bool:
     try:
         return bool({0.0: 0, 1.0: 1}[float(row[column])])
     except (ValueError, KeyError):
-        raise MedleyError(f"{table}: {column} of {row['PatientID']} is {row[column]!r}, expected 0 or 1") from None
+        raise MedleyError(
+            f"{table}: {column} of {row['PatientID']:.40} is {row[column]!r:.40}, expected 0 or 1"
+        ) from None
 
 
 def _read(path: Path, labels: Mapping[str, str], size: int) -> RecordData:
