@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from medley.data.augmentation import changed_intensity, warped
 from medley.data.batch import Sample
 from medley.data.record import INPUT, Record
 from medley.data.sampling import Draw
@@ -105,7 +106,7 @@ class RecordReader:
     def __call__(self, draw: Draw) -> Sample:
         """The sample of a draw: see `medley.data.batch.Sample`."""
         record = draw.record
-        pairs = {target: self._truth(record, target) for target in self.targets}
+        pairs = {target: self._truth(record, target, draw) for target in self.targets}
         part = self._part(pairs, draw.at[0]) if self.crop and draw.at else ...
         image = np.concatenate([self._input(record, name, draw) for name in self.inputs])
         sample = Sample(turned(image[part], draw), {}, self.task.name)
@@ -135,23 +136,26 @@ class RecordReader:
 
     def _input(self, record: Record, name: str, draw: Draw) -> np.ndarray:
         if name == IMAGE:
-            return record.normalisation.apply(self.store.array(record, INPUT)[...].astype(np.float32))
-        array = self.store.array(record, name)[...].astype(np.float32)
+            image = record.normalisation.apply(self.store.array(record, INPUT)[...].astype(np.float32))
+            if draw.change is None:
+                return image
+            return changed_intensity(warped(image, draw.change), draw.change, clip=record.normalisation.clip)
+        array = _warped(self.store.array(record, name)[...], draw)
         known = [target for target in self.task.targets if target.name == name]
-        return self._swapped(array, known[0], draw) if known else array
+        return (self._swapped(array, known[0], draw) if known else array).astype(np.float32)
 
-    def _truth(self, record: Record, target: Target) -> tuple[np.ndarray, np.ndarray]:
+    def _truth(self, record: Record, target: Target, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
         """The values of a target, zero where missing, and what of them is used in the loss."""
         known = record.has(target)
         if target.kind == "classes":
             return np.array(target.names.index(record.labels[target.name]) if known else 0), np.array(known)
         if target.kind == "structures":
             drawn = np.array([record.has(target, name) for name in target.names])
-            return self._array(record, target, np.uint8), drawn
-        truth = self._array(record, target, np.float32) / np.float32(target.scale)
+            return _warped(self._array(record, target, np.uint8), draw), drawn
+        truth = _warped(self._array(record, target, np.float32), draw) / np.float32(target.scale)
         region = np.full(truth.shape, known)
         if known and target.within:
-            region &= self.store.array(record, target.within)[...] > 0
+            region &= _warped(self.store.array(record, target.within)[...], draw) > 0
         return truth, region
 
     def _array(self, record: Record, target: Target, dtype: type) -> np.ndarray:
@@ -163,6 +167,10 @@ class RecordReader:
         """The channels of paired structures exchanged if left and right are."""
         left_right = len(self.task.grid) - 1
         return array[list(target.mirrored)] if target.swaps and left_right in draw.flips else array
+
+
+def _warped(array: np.ndarray, draw: Draw) -> np.ndarray:
+    return array if draw.change is None else warped(array, draw.change)
 
 
 def turned(array: np.ndarray, draw: Draw) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from medley.data.augmentation import Augmentation, Change
 from medley.data.record import Record
 from medley.data.store import Store
 from medley.errors import MedleyError
@@ -29,6 +30,7 @@ class Draw:
         places that it can take. For a crop of a whole record: (f,), which of the voxels with a target is in its
         middle. (): no cropping.
     flips: spatial axes of the sample that are reversed. transposed: whether rows and columns are exchanged after that.
+    change: rotation, scaling and change of intensity, before all this; None for none.
     """
 
     record: Record
@@ -36,6 +38,7 @@ class Draw:
     at: tuple[float, ...] = ()
     flips: tuple[int, ...] = ()
     transposed: bool = False
+    change: Change | None = None
 
 
 class Sampler(Protocol):
@@ -115,13 +118,23 @@ class RecordSampler:
     task: of the records. records: at least one. batch: number of records in a step.
     seed: random seed. rank, ranks: of this process, and the number of processes that train together; each draws other
         records.
+    augmentation: limits of random changes.
     """
 
     def __init__(
-        self, task: Task, records: Sequence[Record], *, batch: int, seed: int, rank: int = 0, ranks: int = 1
+        self,
+        task: Task,
+        records: Sequence[Record],
+        *,
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 (it cannot be changed)
     ) -> None:
         self.task, self.records = task, records
         self.batch, self.seed, self.rank, self.ranks = batch, seed, rank, ranks
+        self.augmentation = augmentation
 
     def draw(self, step: int) -> list[Draw]:
         """The records of a step."""
@@ -137,4 +150,5 @@ class RecordSampler:
     def _turned(self, record: Record, rng: np.random.Generator) -> Draw:
         flips = tuple(axis for axis in self.task.flips if rng.integers(2))
         at = (float(rng.random()),)
-        return Draw(record, at=at, flips=flips, transposed=self.task.transposes and bool(rng.integers(2)))
+        transposed = self.task.transposes and bool(rng.integers(2))
+        return Draw(record, at=at, flips=flips, transposed=transposed, change=self.augmentation.draw(rng))

@@ -45,8 +45,15 @@ class PredictionObjective(Objective):
         self._targets = self._reader.targets
         self.continuous = frozenset(target.name for target in self._targets if target.kind == "map")
         self._records = self._reader.records("train")
-        share = {"batch": recipe.batch, "seed": recipe.seed, "rank": rank, "ranks": ranks}
-        self._sampler = RecordSampler(self.task, self._records, **share)
+        self._sampler = RecordSampler(
+            self.task,
+            self._records,
+            batch=recipe.batch,
+            seed=recipe.seed,
+            rank=rank,
+            ranks=ranks,
+            augmentation=recipe.augmentation,
+        )
         self._check_labels()
         self._class_weights = {one.name: self._weights_of(one) for one in self._targets if one.kind == "classes"}
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from medley.data.augmentation import Augmentation
 from medley.errors import MedleyError
 from medley.models.zoo import CONFIGURATIONS, is_multitask
 from medley.runtime.configuration import parse_setting, read_configuration
@@ -221,6 +222,7 @@ class PredictionRecipe(Recipe):
     targets: names of the store's targets to predict. Empty: all of them.
     inputs: input channels: "image", and stored masks such as the structures or the region of a dose.
     batch: number of records in a step.
+    augmentation: random rotation, scaling and change of intensity of the training records, beside mirroring.
     crop: size of the crops, in voxels along each axis. Empty: whole records.
     backbone: file with the weights of a ResNet to start from. None: random weights.
     class_weights: "equal", or "inverse": in inverse proportion to the frequency of a class in the training records.
@@ -233,6 +235,7 @@ class PredictionRecipe(Recipe):
     targets: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ("image",)
     batch: int = Field(8, gt=0)
+    augmentation: Augmentation = Augmentation()
     crop: tuple[Annotated[int, Field(ge=16)], ...] = ()
     backbone: Path | None = None
     class_weights: Literal["equal", "inverse"] = "equal"
