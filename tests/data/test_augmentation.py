@@ -74,6 +74,18 @@ def test_input_masks_and_map_of_a_sample_are_changed_alike(case_store):
     assert moved.targets["diagnosis"] == plain.targets["diagnosis"]
 
 
+def test_drawn_changes_keep_the_types_of_a_sample(case_store):
+    change = Augmentation(rotation=20, scaling=0.2, intensity=0.2).draw(np.random.default_rng(0))
+    reader = RecordReader(case_store, ALL)
+    record = case_store.records("train")[1]
+    plain, moved = reader(Draw(record)), reader(Draw(record, change=change))
+    assert moved.input.dtype == np.float32
+    assert {name: array.dtype for name, array in moved.targets.items()} == {
+        name: array.dtype for name, array in plain.targets.items()
+    }
+    assert not np.array_equal(moved.input, plain.input)
+
+
 def test_changes_lie_within_the_limits_and_depend_on_the_step_only(case_store):
     limits = Augmentation(rotation=10, scaling=0.1, intensity=0.2)
     keys = {"batch": 4, "seed": 1, "augmentation": limits}

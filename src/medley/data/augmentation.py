@@ -49,7 +49,7 @@ class Augmentation(Plain):
         """The change of one sample; None if all limits are 0."""
         if not (self.rotation or self.scaling or self.intensity):
             return None
-        angle, scale, gain, offset = rng.uniform(-1, 1, 4)
+        angle, scale, gain, offset = rng.uniform(-1, 1, 4).tolist()
         return Change(
             angle=math.radians(self.rotation) * angle,
             scale=1 + self.scaling * scale,
