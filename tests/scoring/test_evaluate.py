@@ -9,7 +9,7 @@ from medley.metrics.image import score
 from medley.normalisation import Normalisation
 from medley.scoring import classical, evaluate, scorers
 from medley.scoring.classical import CLASSICAL, Classical
-from medley.scoring.evaluate import compare, tuned_classical
+from medley.scoring.evaluate import score_methods, tuned_classical
 from medley.scoring.methods import Input, Network
 from medley.scoring.summary import summary
 from medley.tasks import TASKS
@@ -31,7 +31,7 @@ class Shrunk(Input):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_one_row_per_record_with_the_scores_of_the_whole_volume(store: Store, task: str) -> None:
-    rows = compare([Input()], store, tasks=[task])
+    rows = score_methods([Input()], store, tasks=[task])
     assert [row.record for row in rows] == [f"{task}-valid-0", f"{task}-valid-1"]
     for row, record in zip(rows, store.records("valid", task), strict=True):
         arrays = [store.array(record, name)[0] for name in ("input", "image")]
@@ -41,17 +41,17 @@ def test_one_row_per_record_with_the_scores_of_the_whole_volume(store: Store, ta
 
 
 def test_all_tasks_of_the_split_by_default(store: Store) -> None:
-    rows = compare([Input()], store, split="train")
+    rows = score_methods([Input()], store, split="train")
     assert [row.task for row in rows] == [task for task in TASKS for _ in range(2)]
-    assert {row.task for row in compare([Shrunk()], store)} == {"mr-sr", "pet-denoise"}
+    assert {row.task for row in score_methods([Shrunk()], store)} == {"mr-sr", "pet-denoise"}
 
 
 def test_blank_slices_are_not_counted(store: Store) -> None:
-    assert [row.values["slices"] for row in compare([Input()], store, tasks=["ct-denoise"])] == [4, 3]
+    assert [row.values["slices"] for row in score_methods([Input()], store, tasks=["ct-denoise"])] == [4, 3]
 
 
 def test_the_window_is_named(store: Store) -> None:
-    windows = {row.task: row.window for row in compare([Input()], store)}
+    windows = {row.task: row.window for row in score_methods([Input()], store)}
     assert windows == {
         "mr-sr": "[0, 4095] of 900 a.u. = 4095",
         "ct-denoise": "[-160, 240] HU",
@@ -60,11 +60,11 @@ def test_the_window_is_named(store: Store) -> None:
 
 
 def test_a_record_is_scored_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = compare([Shrunk()], store)
+    whole = score_methods([Shrunk()], store)
     monkeypatch.setattr(scorers, "PIXELS_AT_ONCE", 2 * 40 * 34)
     method = Shrunk()
     steps: list[tuple[int, int, str]] = []
-    pieces = compare([method], store, progress=lambda *step: steps.append(step))
+    pieces = score_methods([method], store, progress=lambda *step: steps.append(step))
     assert method.seen == [2, 1, 2, 1, 3, 2, 3, 2]
     for one, other in zip(whole, pieces, strict=True):
         assert (one.record, one.values["slices"]) == (other.record, other.values["slices"])
@@ -80,7 +80,7 @@ def test_an_output_that_is_not_finite_is_an_error(store: Store) -> None:
             return np.full_like(slices, np.nan)
 
     with pytest.raises(MedleyError, match="output of shrunk for mr-sr-valid-0 contains values that are not finite"):
-        compare([Broken()], store)
+        score_methods([Broken()], store)
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_an_output_that_is_not_finite_is_an_error(store: Store) -> None:
 )
 def test_what_cannot_be_evaluated(store: Store, split: str, tasks: list[str] | None, message: str) -> None:
     with pytest.raises(MedleyError, match=message):
-        compare([Shrunk()], store, split=split, tasks=tasks)
+        score_methods([Shrunk()], store, split=split, tasks=tasks)
 
 
 def test_each_method_is_scored_on_the_tasks_it_supports(store: Store) -> None:
-    rows = compare([Input(), Shrunk()], store, tasks=["mr-sr", "ct-denoise"])
+    rows = score_methods([Input(), Shrunk()], store, tasks=["mr-sr", "ct-denoise"])
     done = [(one.task, one.method) for one in summary(rows)]
     assert done == [("mr-sr", "input"), ("mr-sr", "shrunk"), ("ct-denoise", "input")]
     with pytest.raises(MedleyError, match="not what is to be scored: ct-denoise of the split 'valid'"):
-        compare([Shrunk()], store, tasks=["ct-denoise"])
+        score_methods([Shrunk()], store, tasks=["ct-denoise"])
 
 
 def test_classical_methods_are_tuned_on_other_subjects_and_better_the_input(
@@ -123,7 +123,7 @@ def test_classical_methods_are_tuned_on_other_subjects_and_better_the_input(
     monkeypatch.setattr(evaluate, "CLASSICAL", methods)
     titles: list[str] = []
     tuned = tuned_classical(store, list(TASKS), slices=3, progress=lambda *step: titles.append(step[2]))
-    rows = compare([Input(), *tuned, Shrunk()], store)
+    rows = score_methods([Input(), *tuned, Shrunk()], store)
     found = {(one.task, one.method): one for one in summary(rows)}
     for task in TASKS:
         assert found[task, "total-variation"].psnr > found[task, "input"].psnr + 3
@@ -148,5 +148,5 @@ def test_a_network(store: Store) -> None:
 
     method = Network(Restorer())  # type: ignore[arg-type]
     assert (method.name, method.tasks, method.settings("pet-denoise")) == ("halving", ("pet-denoise",), "version 0.1.0")
-    rows, same = (compare([one], store, tasks=["pet-denoise"]) for one in (method, Shrunk()))
+    rows, same = (score_methods([one], store, tasks=["pet-denoise"]) for one in (method, Shrunk()))
     assert [row.values for row in rows] == [row.values for row in same]

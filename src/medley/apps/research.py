@@ -156,7 +156,7 @@ def evaluate(
         require_extra("baselines")
     from medley.data.store import Store
     from medley.plots.figures import write_pictures
-    from medley.scoring.evaluate import compare, tuned_classical
+    from medley.scoring.evaluate import score_methods, tuned_classical
     from medley.scoring.methods import Input, Method, Network
     from medley.scoring.rows import write_scores
     from medley.scoring.summary import HEADERS, cells, summary
@@ -176,7 +176,7 @@ def evaluate(
         if classical:
             chosen = tasks or [task for task in TASKS if store.records(split, task)]
             methods[1:1] = tuned_classical(store, chosen, progress=update)
-        rows = compare(methods, store, split=split, tasks=tasks, progress=update)
+        rows = score_methods(methods, store, split=split, tasks=tasks, progress=update)
     header = {"experiment": f"{store.path.name}, {split}", "medley": medley.__version__}
     write_scores(rows, output, header=header, overwrite=overwrite)
     if pictures is not None:

@@ -55,7 +55,7 @@ def evaluate(
     return rows
 
 
-def compare(
+def score_methods(
     methods: Sequence[Method],
     store: Store,
     *,
@@ -109,7 +109,7 @@ def score_network(
         rows = evaluate(PredictionScorer(method, model, reader), store, reader.records(split))
     else:
         shape = RESTORER_INPUT
-        rows = compare([Network(Restorer(model, description))], store, split=split)
+        rows = score_methods([Network(Restorer(model, description))], store, split=split)
     if not rows:
         raise MedleyError(f"the split {split!r} of {store.path} contains no record to score {description.name} on")
     count, operations = parameters(model), flops(model, shape)
