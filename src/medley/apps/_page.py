@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
+from datetime import date
 from html import escape
 from importlib.resources import files
 from string import Template
 
+import medley
+
 
 def fill(template: str, text: Mapping[str, str], blocks: Mapping[str, str]) -> str:
-    """A template of this package, filled with `text`, which is escaped, and `blocks` of HTML."""
-    place = files("medley.apps")
-    page = Template(place.joinpath(template).read_text(encoding="utf-8"))
-    style = place.joinpath("page.css").read_text(encoding="utf-8")
-    return page.substitute({key: escape(value) for key, value in text.items()}, style=style, **blocks)
+    """The page with the template as its middle part, filled with `text`, which is escaped, and HTML `blocks`.
+
+    Every page has the texts scan, done_by, kind, headline, warning and notice, and the blocks figures, done, model and
+    small_print; its template may use others.
+    """
+    style, frame, part = (
+        files("medley.apps").joinpath(name).read_text("utf-8") for name in ("page.css", "page.html", template)
+    )
+    values = {key: escape(value) for key, value in text.items()} | dict(blocks)
+    values |= {"version": medley.__version__, "date": date.today().isoformat(), "style": style}
+    return Template(frame).substitute(values, body=Template(part).substitute(values).rstrip("\n"))
 
 
 def figures(numbers: Iterable[tuple[str, str]]) -> str:

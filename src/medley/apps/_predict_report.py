@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date
 from html import escape
 from typing import Any
 
-import medley
 from medley.apps._page import figures, fill, minus, table_rows
 from medley.apps._predict_numbers import Masks, dose_of
 from medley.apps._predict_pictures import Line, histogram, lines_of, photograph, planes, swatch
@@ -46,10 +44,11 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
     lines = lines_of(prediction, given)
     text = {
         "scan": record["name"],
+        "kind": "Prediction report",
+        "done_by": "predicted by medley",
+        "warning": "Not for diagnosis or treatment.",
         "headline": f"{predictor.task.title}, by {record['model']['name']}",
         "notice": _PREDICTED + (_NO_PLAN if dose_of(prediction) is not None else ""),
-        "version": medley.__version__,
-        "date": date.today().isoformat(),
     }
     scan, dose = prediction.scan, dose_of(prediction)
     blocks = {

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import medley
 from medley.apps._page import figures, fill, minus, picture, table_rows
 from medley.apps._survey import Survey
 from medley.apps._terminal import counted
@@ -18,6 +16,10 @@ from medley.apps.listing import score_name, score_text
 from medley.models.weights import Description
 from medley.plots.pictures import blue_red, display_window, grey, rounded_up, upright
 
+_NOTICE = (
+    "A neural network changed this scan. It can remove details that are there and show details that are not. Always "
+    "check the original."
+)
 _WIDTH, _HEIGHT, _COLUMNS = 1100, 220, 110  # of the histogram
 
 
@@ -37,22 +39,28 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
     low, high = (minus(f"{value:,.4g} {unit}") for value in survey.tissue)
     text = {
         "scan": record["name"],
+        "kind": "Restoration report",
+        "done_by": "restored by medley",
+        "warning": "Not for diagnosis.",
+        "notice": _NOTICE,
         "headline": f"{plan.task.title} with {description.name}",
         "window_low": minus(f"{window[0]:.4g} {unit}"),
         "window_high": f"{window[1]:.4g} {unit}",
         "grey_ends": "#fff, #000" if plan.task.modality == "PT" else "#000, #fff",
         "limit": f"{limit:g} {unit}",
-        "noise_note": "The noise of a slice is estimated as the median absolute diagonal Haar coefficient divided by "
-        f"0.6745, where the input lies between {low} and {high}; this underestimates noise that was smoothed.",
-        "version": medley.__version__,
-        "date": date.today().isoformat(),
     }
+    small_print = (
+        "The noise of a slice is estimated as the median absolute diagonal Haar coefficient divided by "
+        f"0.6745, where the input lies between {low} and {high}; this underestimates noise that was smoothed.",
+        "Slices are shown in radiological orientation: the patient's right is on the left of the picture.",
+    )
     blocks = {
         "figures": _figures(record, survey),
         "slices": "\n".join(_slice_row(survey, k, window, limit) for k in sorted(survey.shown)),
         "histogram": histogram(survey),
         "done": table_rows(_done(record, survey)),
         "model": table_rows(_model(description, record["model"]["sha256"])),
+        "small_print": "\n".join(f"<p>{escape(line)}</p>" for line in small_print),
     }
     return fill("restore.html", text, blocks)
 
