@@ -1,16 +1,15 @@
-"""The one error a user is meant to read, and the one warning."""
+"""The error and the warning whose messages are written for users."""
 
 
 class MedleyError(Exception):
-    """Input that cannot be used, told in one sentence: which file, what was found, what was expected, what to do.
+    """Input that cannot be used; the message is one sentence: which file, what was found, what is expected, what to do.
 
-    The command line prints the message alone and exits with 1; every other exception is a fault of medley and keeps
-    its traceback.
+    The command line prints only the message and exits with 1. Every other exception is a fault of medley.
     """
 
 
 class MedleyNotice(UserWarning):
-    """Something a user should know although the work goes on: what was found, and what was made of it.
+    """A warning for users: what was found, and how medley handled it.
 
-    The command line prints it as a line; of all other warnings it shows none.
+    The command line prints these warnings, one per line, and no others.
     """

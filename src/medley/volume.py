@@ -1,4 +1,4 @@
-"""Volume: the one currency of users. An array of slices, where it lies in the patient, and what its numbers mean."""
+"""Volume: the slices of a scan with their position in the patient and the meaning of their values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 
 
 class Slices:
-    """A stack of slices made one at a time, so that a scan of any length needs the memory of one slice.
+    """A stack of slices that are computed one at a time, so that a scan of any length needs the memory of one slice.
 
-    Behaves like a read-only float32 array of shape (slice, row, column) where only three things are asked of it:
-    its `shape`, `len`, and iteration over the slices in order. Every iteration starts anew from the first slice.
-    `numpy.asarray` makes the whole array.
+    Behaves like a read-only float32 array of shape (slice, row, column) that has only a `shape`, a `len`, and iteration
+    over the slices in order. Every iteration starts again from the first slice. `numpy.asarray` computes all slices.
 
     Parameters
     ----------
     shape: (slices, rows, columns).
-    make: called once for every iteration; gives the slices, each (row, column) float32, in order.
+    make: called once for every iteration; yields the slices, (row, column) float32 each, in order.
     """
 
     def __init__(self, shape: tuple[int, int, int], make: Callable[[], Iterator[np.ndarray]]) -> None:
@@ -34,7 +33,7 @@ class Slices:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("slices that are made one at a time cannot become an array without a copy")
+            raise ValueError("slices that are computed one at a time cannot become an array without a copy")
         array = np.empty(self.shape, dtype or np.float32)
         for k, one in enumerate(self):
             array[k] = one
@@ -43,16 +42,16 @@ class Slices:
 
 @dataclass(frozen=True)
 class Volume:
-    """A scan: float32 values in a physical unit, with the place of every voxel.
+    """A scan: float32 values in a physical unit, with the position of every voxel.
 
     Attributes
     ----------
-    data: (slice, row, column), float32; an array, or `Slices` when the scan is streamed.
-    affine: (4, 4) float64; takes (slice, row, column, 1) to RAS+ millimetres.
+    data: (slice, row, column), float32; an array, or `Slices` if the scan is streamed.
+    affine: (4, 4) float64; maps (slice, row, column, 1) to RAS+ coordinates in mm.
         RAS+: the first coordinate grows to the patient's Right, the second to Anterior, the third to Superior.
-    modality: DICOM's word for it: "CT", "MR", "PT", or "" when the file does not say.
-    unit: what a value is: "HU", "SUV", "a.u." (scanner units of MR), or "" when the file does not say.
-    source: what the reader keeps for the writer (files, headers, stored type); None for a volume made in memory.
+    modality: as in DICOM: "CT", "MR", "PT", or "" if the file does not state it.
+    unit: of the values: "HU", "SUV", "a.u." (scanner units of MR), or "" if the file does not state it.
+    source: what the reader passes to the writer (files, headers, stored type); None for a volume created in memory.
     """
 
     data: np.ndarray | Slices
@@ -86,7 +85,7 @@ class Volume:
         return tuple(float(x) for x in np.linalg.norm(self.affine[:3, :3], axis=0))  # type: ignore[return-value]
 
     def with_data(self, data: np.ndarray | Slices, **changes: Any) -> Volume:
-        """The same scan with other values (and other fields where `changes` names them); this one stays as it is."""
+        """A copy of the scan with other values, and with other fields as given in `changes`."""
         return replace(self, data=data, **changes)
 
     def load(self) -> Volume:

@@ -74,7 +74,7 @@ def test_export_refuses_before_any_work(medley, model, onnx_file, predictors, tm
     assert "the name must end in .onnx or .pt2" in medley("export", model, "-o", tmp_path / "x.txt").err
     assert "is an exported file already" in medley("export", onnx_file, "-o", tmp_path / "x.pt2").err
     assert "there is no model 'nobody'" in medley("export", "nobody", "-o", tmp_path / "x.onnx").err
-    assert "predicts and does not restore" in medley("export", predictors["plans"], "-o", tmp_path / "x.onnx").err
+    assert "is not a restorer" in medley("export", predictors["plans"], "-o", tmp_path / "x.onnx").err
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "x.onnx").write_text("kept")
     assert "exists already" in medley("export", model, "-o", tmp_path / "x.onnx").err

@@ -120,7 +120,7 @@ def test_the_metrics_are_read_off_the_curve(made):
 
 def test_shapes_must_fit(made):
     truth, predicted, possible, masks = made
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         dose_score(predicted[1:], truth, possible)
     with pytest.raises(ValueError, match="2 spacings for a mask of 3 axes"):
         dvh_metrics(truth, masks["Larynx"], (1, 1), False)

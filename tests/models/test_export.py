@@ -90,7 +90,7 @@ def test_a_file_that_gives_something_else_is_refused():
 def test_what_predicts_is_refused(tmp_path):
     model = create_model("ctan-tiny", targets={"dose": ("pixel", 1)}, dimension=2, channels=1)
     description = weights.Description("several", "ctan", model.config, ("dose",), {}, "0")
-    with pytest.raises(MedleyError, match="several predicts and does not restore; only restorers"):
+    with pytest.raises(MedleyError, match="several is not a restorer; only restorers"):
         export.write(tmp_path / "x.onnx", model, description)
     assert list(tmp_path.iterdir()) == []
 

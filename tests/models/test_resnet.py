@@ -81,12 +81,12 @@ def test_older_files_do_not_count_batches(tensors, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"channels": 1}, r"conv1.weight has shape \(4, 3, 7, 7\) and the backbone's has \(4, 1, 7, 7\)"),
-        ({"stem": 2}, r"conv1.weight has shape \(4, 3, 7, 7\) and the backbone's has \(4, 3, 3, 3\)"),
+        ({"channels": 1}, r"conv1.weight has shape \(4, 3, 7, 7\) but the backbone has \(4, 1, 7, 7\)"),
+        ({"stem": 2}, r"conv1.weight has shape \(4, 3, 7, 7\) but the backbone has \(4, 3, 3, 3\)"),
         ({"width": 8}, "conv1.weight has shape"),
         ({"blocks": (1, 2)}, "has no tensor 'layer2.1.conv1.weight'"),
-        ({"blocks": (1,)}, "tensors that the backbone has not, such as 'layer2.0.bn1.bias'"),
-        ({"norm": "group"}, "tensors that the backbone has not, such as 'bn1.num_batches_tracked'"),
+        ({"blocks": (1,)}, "tensors that the backbone does not have, such as 'layer2.0.bn1.bias'"),
+        ({"norm": "group"}, "tensors that the backbone does not have, such as 'bn1.num_batches_tracked'"),
         ({"dimension": 3}, "3-D network"),
     ],
 )
@@ -118,8 +118,8 @@ def test_an_absent_file(tmp_path):
         ("empty.pth", b"", "cannot be read as a state dict"),
         ("text.safetensors", b"no weights at all", "cannot be read as a state dict"),
         ("object.pth", {"weight": Fraction(1)}, "cannot be read as a state dict"),
-        ("list.pth", [1, 2], "is no state dict"),
-        ("whole.pth", {"epoch": 3, "state_dict": {}}, "is no state dict"),
+        ("list.pth", [1, 2], "is not a state dict"),
+        ("whole.pth", {"epoch": 3, "state_dict": {}}, "is not a state dict"),
     ],
 )
 def test_a_file_that_is_something_else(name, content, message, tmp_path):

@@ -157,7 +157,7 @@ def test_a_description_that_cannot_be_read(saved, text):
         ({"architecture": "unet"}, "there is no network 'unet'"),
         ({"architecture": "restormer", "config": {}}, "do not match the stated restormer"),
         ({"config": {"dim": 16}}, "do not match the stated tat"),
-        ({"config": {"depth": 3}}, "no setting 'depth'"),
+        ({"config": {"depth": 3}}, "no argument 'depth'"),
     ],
 )
 def test_weights_of_another_network(saved, change, message):

@@ -88,7 +88,7 @@ def check_outputs(
 
 
 def is_stdout(path: Path) -> bool:
-    """Whether a path on the command line stands for the standard output."""
+    """Whether a path on the command line means the standard output."""
     return str(path) == "-"
 
 
@@ -118,7 +118,7 @@ def _check_apart(source: Path, output: Path) -> None:
     inside = source.is_dir() and there in place.parents
     if there == place or inside or place in there.parents or _is_same_file(source, output):
         raise MedleyError(
-            f"{output}: is, lies in or contains the input {source}, which is never changed; choose another place"
+            f"{output}: is, is in or contains the input {source}, which is never changed; choose another place"
         )
 
 
@@ -136,7 +136,7 @@ def _check_distinct(outputs: list[Path], files: list[Path]) -> None:
                 raise MedleyError(f"{file} and {other} are the same file; choose another name for one of them")
         for output in outputs:
             if output.resolve() in file.resolve().parents:
-                raise MedleyError(f"{file}: lies in the result {output}, which is a folder; choose another place")
+                raise MedleyError(f"{file}: is in the result {output}, which is a folder; choose another place")
 
 
 def _folded(path: Path) -> str:

@@ -15,7 +15,7 @@ from medley.plots.pictures import COLOURS, SHOWN_FROM, Contour, dose_colour, ove
 from medley.volume import Volume
 
 WINDOW = (-160.0, 240.0)  # HU: soft tissue
-_CROP_ABOVE = -500.0  # HU; pictures are cropped to what is denser
+_CROP_ABOVE = -500.0  # HU; pictures are cropped to denser voxels
 _WIDTH, _HEIGHT = 1100, 340  # of the dose-volume histogram
 _LEFT, _TOP, _BELOW = 46, 12, 28  # for its labels
 _PLANES = ("sagittal", "coronal", "axial")  # by the axis that is perpendicular to them: right, anterior, superior
@@ -141,10 +141,10 @@ def histogram(dose: np.ndarray, lines: list[Line]) -> str:
         heights = _TOP + _HEIGHT * (1 - share)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, heights, strict=True))
         dash = ";stroke-dasharray:7 5" if line.given else ""
-        said = f"{line.name}, given" if line.given else line.name
+        title = f"{line.name}, given" if line.given else line.name
         parts.append(
             f'<polyline points="{points}" style="fill:none;stroke:{line.colour};stroke-width:2.2{dash}">'
-            f"<title>{escape(said)}</title></polyline>"
+            f"<title>{escape(title)}</title></polyline>"
         )
     dashed = "; dashed lines: given structures" if any(line.given for line in lines) else ""
     return (

@@ -1,4 +1,4 @@
-"""`medley compare`: methods against each other, as a recipe says."""
+"""`medley compare`: trains and scores the methods of a recipe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def compare(
 ) -> None:
     """Train and score every method with every seed, and write the rows and, to `panels`, pictures of one case.
 
-    Finished runs lie in the recipe's output folder; only what is not there yet is done.
+    Finished runs are in the output folder of the recipe; only the others are done.
     """
     require_extra("train")
     from medley.data.store import Store

@@ -53,7 +53,7 @@ def degrade(
                 f"{job.scan.path}: is of modality {volume.modality}, but {task.name} is for {task.modality}"
             )
         parameters = degradation.draw(np.random.default_rng(seed))
-        # The task says what the file does not say.
+        # Values that the file does not state are those of the task.
         stated = volume.with_data(volume.data, modality=task.modality, unit=task.unit)
         worse = watched(degradation.apply(stated, parameters), update)
         derivation = f"medley {medley.__version__} degraded by {degradation.name}"

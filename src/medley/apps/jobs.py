@@ -66,7 +66,7 @@ def run_jobs(
 
     Parameters
     ----------
-    work: what is done with a scan; returns its record (plain JSON values). The sentences in its "notes" are printed.
+    work: processes a scan and returns its record (plain JSON values). The sentences in its "notes" are printed.
     summary: the line to print for a record.
     inputs: files and folders that are read, and that no result may replace.
     record: a JSON file with the records of all scans, or "-" for stdout. It is written also after an interrupt.

@@ -26,7 +26,7 @@ class Draw:
     Attributes
     ----------
     slice: index of a slice of the record; None for all of them.
-    at: where the part lies, in fractions in [0, 1). For a patch of a slice: (row, column) of its corner among the
+    at: the position of the part, in fractions in [0, 1). For a patch of a slice: (row, column) of its corner among the
         places that it can take. For a crop of a whole record: (f,), which of the voxels with a target is in its
         middle. (): no cropping.
     flips: spatial axes of the sample that are reversed. transposed: whether rows and columns are exchanged after that.

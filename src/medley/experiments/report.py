@@ -123,9 +123,9 @@ def reading(comparison: MethodDifferences) -> list[str]:
                     value = written(score, finding.difference.value, signed=True)
                     found[look].append(f"{task}: {name_of(score)} {value}")
         words = {"better": "Better", "worse": "Worse", "": "No clear difference"}
-        said = [f"{words[look]}: {'; '.join(where)}." for look, where in found.items() if where]
-        if said:
-            lines.append(f"{method.name} compared with {comparison.baseline}. {' '.join(said)}")
+        sentences = [f"{words[look]}: {'; '.join(where)}." for look, where in found.items() if where]
+        if sentences:
+            lines.append(f"{method.name} compared with {comparison.baseline}. {' '.join(sentences)}")
     return lines
 
 

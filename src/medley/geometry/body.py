@@ -17,7 +17,7 @@ from medley.geometry.resampling import resample, to_size
 from medley.volume import Volume
 
 AIR = -1000.0  # HU
-BODY = -500.0  # HU; what is denser may be body
+BODY = -500.0  # HU; denser voxels may belong to the body
 # What a step along (slice, row, column) is in RAS: to Inferior, to Posterior, to Left.
 DIRECTIONS = np.array([[0, 0, -1], [0, -1, 0], [-1, 0, 0]], np.float64)
 
@@ -44,7 +44,7 @@ def lay_along_patient(
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
     """All of a volume, averaged down to a spacing, on axes along `DIRECTIONS`; its slices are read once.
 
-    The grid depends on where the scan lies, not on how it is stored: its middle is the middle of the scan.
+    The grid depends on the position of the scan, not on its storage order: its centre is that of the scan.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def view_body(hu: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Vie
 
 
 class Spread:
-    """Takes answers from the network's grid to the voxels of the scan, only where they can be anything but zero."""
+    """Interpolates outputs from the grid of the network to the voxels of the scan where they can differ from zero."""
 
     def __init__(self, scan: Volume, affine: np.ndarray, shape: tuple[int, ...]) -> None:
         self._scan, self._affine = scan, affine

@@ -16,7 +16,7 @@ def to_size(array: np.ndarray, shape: Sequence[int], kind: Literal["mean", "line
     ----------
     array: (..., *spatial); its last `len(shape)` axes are spatial, those before them (channels) stay.
     shape: the new number of voxels along each spatial axis.
-    kind: "mean" gives each voxel the mean of what it covers along axes that get shorter, and interpolates linearly
+    kind: "mean" gives each voxel the mean of all it covers along axes that get shorter, and interpolates linearly
         along those that get longer; "linear" interpolates between the centres of voxels along every axis.
 
     Returns

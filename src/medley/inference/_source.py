@@ -1,4 +1,4 @@
-"""What the source of a scan says about it: which part of k-space was measured, and whether medley made it."""
+"""Information in the source of a scan: which part of k-space was measured, and whether medley made the scan."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def measured_lines(volume: Volume, given: tuple[int, int] | None) -> tuple[int, 
 
     Raises
     ------
-    MedleyError: neither says it, or more lines are given than the grid has.
+    MedleyError: neither states it, or more lines are given than the grid has.
     """
     rows, columns = volume.shape[1:]
     if given is None:

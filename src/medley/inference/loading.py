@@ -1,4 +1,4 @@
-"""Loads a network by name or file as a `Restorer` or a `Predictor`, whichever its description says."""
+"""Loads a network by name or file as a `Restorer` or a `Predictor`, depending on its description."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(
     precision: str = "float32",
     backend: str | None = None,
 ) -> Restorer | Predictor:
-    """A restorer or a predictor, as the description in the file says.
+    """A restorer or a predictor, depending on the description in the file.
 
     Parameters
     ----------

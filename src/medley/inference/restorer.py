@@ -36,7 +36,7 @@ Tap = Callable[[int, np.ndarray, np.ndarray], None]  # (slice number, before, af
 
 @dataclass(frozen=True)
 class RestorationPlan:
-    """What will be done to one scan, decided before the work begins.
+    """All decisions about the restoration of one scan, made before the work begins.
 
     Attributes
     ----------
@@ -156,8 +156,9 @@ class Restorer:
             raise MedleyError(f"scale must be 1, 2 or 4, but is {scale}")
         if chosen.modality != "MR" and (scale != 1 or keep_measured or measured):
             raise MedleyError(f"a finer grid and measured k-space are for MR only, but the task is {chosen.name}")
-        said = volume.with_data(volume.data, modality=chosen.modality, unit=chosen.unit)  # by the file or by the task
-        before = _on_finer_grid(said, scale)
+        # Files that state no modality or unit have those of the task.
+        stated = volume.with_data(volume.data, modality=chosen.modality, unit=chosen.unit)
+        before = _on_finer_grid(stated, scale)
         normalisation = normalisation_for(before, chosen)
         notify_if_processed(volume)
         lines = measured_lines(volume, measured) if keep_measured or measured else None
@@ -167,8 +168,8 @@ class Restorer:
     def carry_out(self, plan: RestorationPlan, tap: Tap | None = None) -> Volume:
         """The restored scan of a plan; its slices are computed on demand.
 
-        `tap` is shown every slice before and after, in order, as it passes. The scan is read in a thread of its own,
-        a batch ahead of the network.
+        `tap` is called with every slice before and after, in order. The scan is read in a separate thread, one batch
+        ahead of the network.
         """
 
         def make() -> Iterator[np.ndarray]:

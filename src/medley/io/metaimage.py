@@ -17,7 +17,7 @@ _TYPES = {
 
 
 def parse_metaimage(path: Path) -> RawImage:
-    """What the header of a file says.
+    """The contents of a header.
 
     Raises
     ------

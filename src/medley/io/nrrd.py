@@ -29,7 +29,7 @@ _TO_LPS = {
 
 
 def parse_nrrd(path: Path) -> RawImage:
-    """What the header of a file says.
+    """The contents of a header.
 
     Raises
     ------

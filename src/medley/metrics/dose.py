@@ -1,7 +1,7 @@
 """Agreement of a predicted with a planned radiation dose: dose score, dose-volume histograms, DVH score.
 
 The definitions are those of the OpenKBP challenge (Babier et al., Medical Physics 48, 2021, sec. 2.4, and the
-challenge's own program): doses in Gy; organs are judged by the dose to the hottest 0.1 cm³ and by the mean, targets by
+challenge's own program): doses in Gy; organs are scored by the dose to the hottest 0.1 cm³ and by the mean, targets by
 the doses that 99, 95 and 1 % of the volume receive at least; percentiles with linear interpolation.
 """
 
@@ -57,8 +57,8 @@ def dvh_metrics(dose: np.ndarray, mask: np.ndarray, spacing: Sequence[float], ta
 
     Returns
     -------
-    {"D99", "D95", "D1"} of a target, {"D_0.1cc", "mean"} of an organ; {} where the mask is empty. An organ smaller than
-    0.1 cm³ has its least dose as D_0.1cc.
+    {"D99", "D95", "D1"} of a target, {"D_0.1cc", "mean"} of an organ; {} where the mask is empty. For an organ smaller
+    than 0.1 cm³, D_0.1cc is its lowest dose.
 
     Raises
     ------
@@ -79,11 +79,11 @@ def dvh_metrics(dose: np.ndarray, mask: np.ndarray, spacing: Sequence[float], ta
 
 
 def dvh_curve(dose: np.ndarray, mask: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Cumulative dose-volume histogram: the share of a structure that receives at least a dose.
+    """Cumulative dose-volume histogram: the fraction of a structure that receives at least a dose.
 
     Parameters
     ----------
-    dose, mask: of one shape. edges: (n,) doses to ask for.
+    dose, mask: of one shape. edges: (n,) doses.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def dvh_differences(
     Parameters
     ----------
     predicted, truth: dose, of one shape. masks: of the structures, by name; those without a voxel were not drawn and
-        drop out. spacing: mm along each axis.
+        are skipped. spacing: mm along each axis.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def dvh_differences(
 
 
 def _inside(dose: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The doses of a structure, (voxel,) float64."""
+    """The doses of the voxels of a structure, (voxel,) float64."""
     dose, mask = _same_shape(dose, mask)
     return dose[mask.astype(bool)].astype(np.float64)
 
@@ -135,7 +135,5 @@ def _inside(dose: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _same_shape(*arrays: np.ndarray) -> list[np.ndarray]:
     arrays = tuple(np.asarray(array) for array in arrays)
     if len({array.shape for array in arrays}) > 1:
-        raise ValueError(
-            f"arrays of the shapes {', '.join(str(array.shape) for array in arrays)} do not belong together"
-        )
+        raise ValueError(f"arrays of the shapes {', '.join(str(array.shape) for array in arrays)} do not match")
     return [array if array.dtype == bool else array.astype(np.float64) for array in arrays]

@@ -1,12 +1,12 @@
-"""How near a restored image comes to its reference: PSNR, SSIM and RMSE in the protocol of the TAT and AMIR papers.
+"""Agreement of a restored image with its reference: PSNR, SSIM and RMSE in the protocol of the TAT and AMIR papers.
 
 Both images are clipped to the test window of the task (CT [-160, 240] HU, PET [0, 20] SUV, MR [0, 4095]); the data
-range is the greatest minus the least value of the clipped reference; every slice is scored by itself and the mean is
-taken over the slices. Sources: TAT (arXiv 2512.14550, sec. 4.1), AMIR (arXiv 2405.19769, sec. 3.1); SSIM is that of
-Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
+range is the difference between the largest and the smallest value of the clipped reference; every slice is scored
+separately, and the mean is taken over the slices. Sources: TAT (arXiv 2512.14550, sec. 4.1), AMIR (arXiv 2405.19769,
+sec. 3.1); SSIM: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
 
-A slice whose clipped reference has one value only (air, an empty PET slice) has no data range, so it has no PSNR and no
-SSIM. Such blank slices are left out of every mean, RMSE included, so that the three speak of the same slices.
+A slice whose clipped reference is constant (air, an empty PET slice) has no data range, so it has no PSNR and no SSIM.
+Such blank slices are excluded from every mean, also of RMSE, so that the three scores refer to the same slices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METRICS = ("psnr", "ssim", "rmse")
 _SIGMA = 1.5  # of the SSIM window, in pixels
 _RADIUS = 5  # 11 x 11 pixels
 _K1, _K2 = 0.01, 0.03
-_AFFINE_TOLERANCE = 0.01  # mm; what a header in float32 or in text may lose
+_AFFINE_TOLERANCE = 0.01  # mm; rounding errors of headers in float32 or in text
 
 _taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
 _WINDOW = _taps / _taps.sum()
@@ -81,9 +81,9 @@ def score(
     restored, reference: (row, column) or (slice, row, column) in the unit of the task, or Volumes (streamed ones are
         read a slice at a time).
     task: its name, such as "ct-denoise".
-    full_scale: read for tasks whose scanners know no common range (MR): the value of this scan that counts as the upper
-        end of the papers' range. Both images are multiplied by 4095 / full_scale first, and RMSE is in that scale.
-        Without it the values are taken to be in [0, 4095] already.
+    full_scale: used for tasks whose scanners have no common range (MR): the value of this scan that corresponds to the
+        upper end of the papers' range. Both images are multiplied by 4095 / full_scale first, and RMSE has that scale.
+        Without it, the values are assumed to be in [0, 4095].
 
     Returns
     -------
@@ -92,7 +92,7 @@ def score(
 
     Raises
     ------
-    MedleyError: the two differ in shape or place, or a value is not finite.
+    MedleyError: the two differ in shape or position, or a value is not finite.
     """
     slices = score_slices(restored, reference, task, full_scale=full_scale)
     kept = ~slices["blank"]
@@ -114,7 +114,7 @@ def score_slices(
 
     Raises
     ------
-    MedleyError: the two differ in shape or place, or a value is not finite.
+    MedleyError: the two differ in shape or position, or a value is not finite.
     """
     task = _task(task)
     factor = _factor(task, full_scale)

@@ -1,6 +1,6 @@
-"""How well probabilities of classes agree with the true ones: AUROC and balanced accuracy.
+"""Agreement of class probabilities with the true classes: AUROC and balanced accuracy.
 
-The functions ending in `_of` take many weightings of the cases at once, which is what resampling subjects asks for.
+The functions ending in `_of` take many weightings of the records at once, as resampling of subjects needs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def auroc(scores: np.ndarray, positives: np.ndarray) -> float:
-    """Area under the receiver operating characteristic: how often a positive case is scored above a negative one.
+    """Area under the receiver operating characteristic: how likely a positive case scores above a negative one.
 
     Ties count one half, so that it equals the Mann-Whitney statistic over the number of pairs.
 
@@ -40,7 +40,7 @@ def mean_auroc(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def balanced_accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over the classes that occur of the share of their cases that have this class as the most probable one.
+    """Mean over the classes that occur of the fraction of their cases for which the class is the most probable one.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def auroc_of(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> 
 
     Parameters
     ----------
-    scores, positives: (case,). weights: (weighting, case), how often a case counts.
+    scores, positives: (case,). weights: (weighting, case), how often a case is counted.
 
     Returns
     -------
@@ -100,5 +100,5 @@ def _mean_known(values: list[np.ndarray]) -> np.ndarray:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """NaN where there is nothing to divide by."""
+    """above / below; NaN where `below` is 0."""
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)

@@ -1,4 +1,4 @@
-"""How well two masks agree."""
+"""Agreement of two masks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
 
     Parameters
     ----------
-    predicted, truth: masks of one shape; what is not 0 is inside.
+    predicted, truth: masks of one shape; values other than 0 are inside.
 
     Returns
     -------
-    0 to 1; NaN where `truth` is empty: the structure was not drawn, so nothing can be said.
+    0 to 1; NaN if `truth` is empty: the structure was not drawn.
 
     Raises
     ------

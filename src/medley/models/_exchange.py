@@ -42,16 +42,16 @@ class Exchange(nn.Module):
         """The output of every target, as in `HPS.decode`."""
         maps = {name: one for name, one in decoders.items() if isinstance(one, MapDecoder)}
         drafts = self._up(maps, {name: [*shared.finer, *own[name]] for name in maps})
-        answers = {}
+        outputs = {}
         for name, stages in own.items():
             if name in maps:
-                answers[name] = drafts[name]
+                outputs[name] = drafts[name]
             else:
                 deepest = stages[-1]
-                answers[name] = decoders[name](deepest.flatten(2).mean(dim=2))
+                outputs[name] = decoders[name](deepest.flatten(2).mean(dim=2))
                 if name in self.look:
-                    answers[name] = answers[name] + self.look[name](_means_within(list(drafts.values()), deepest))
-        return answers
+                    outputs[name] = outputs[name] + self.look[name](_means_within(list(drafts.values()), deepest))
+        return outputs
 
     def _up(self, maps: Mapping[str, MapDecoder], levels: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         x = {name: found[-1] for name, found in levels.items()}

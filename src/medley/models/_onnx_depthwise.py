@@ -1,7 +1,8 @@
-"""A depthwise convolution with kernels of its own for every sample, for ONNX.
+"""A depthwise convolution with separate kernels for every sample, for ONNX.
 
-ONNX states the number of groups of a convolution, but with B samples of D channels there would be B·D. So the tracer
-writes a node of medley's own, which `spell_out` makes a loop over the samples (Scan), each a convolution of D groups.
+In ONNX the number of groups of a convolution is a constant, but for B samples of D channels it would have to be B·D.
+Tracing writes a custom node, which `replace_custom_nodes` replaces by a loop over the samples (Scan) of convolutions
+with D groups.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ _DOMAIN, _NAME = "medley", "DepthwisePerSample"
 
 
 class DepthwisePerSample(torch.autograd.Function):
-    """x (B, D, H, W), kernel (B, D, 1, 3, 3) -> (B, D, H, W), zero padding, in a trace for ONNX and nowhere else."""
+    """x (B, D, H, W), kernel (B, D, 1, 3, 3) -> (B, D, H, W), zero padding; only used while tracing for ONNX."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor, channels: int) -> Tensor:
-        """Something of the right shape: of a trace nothing else is kept."""
+        """A tensor of the right shape: tracing uses nothing else."""
         return torch.zeros_like(x)
 
     @staticmethod
     def symbolic(graph: Any, x: Any, kernel: Any, channels: int) -> Any:
-        """The node that stands for it."""
+        """The custom node."""
         return graph.op(f"{_DOMAIN}::{_NAME}", x, kernel, channels_i=channels).setType(x.type())
 
 
-def spell_out(model: onnx.ModelProto) -> None:
-    """Replace every node of medley's own by a loop over the samples, in place: a file that any runtime can read."""
+def replace_custom_nodes(model: onnx.ModelProto) -> None:
+    """Replace every custom node by a loop over the samples, in place, so that any runtime can read the file."""
     for node in model.graph.node:
         if node.domain == _DOMAIN:
             node.CopyFrom(_loop(node))
@@ -46,19 +47,21 @@ def _loop(node: onnx.NodeProto) -> onnx.NodeProto:
     from onnx import helper
 
     channels = node.attribute[0].i
-    x, kernel, answer = (
+    x, kernel, output = (
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
         for name, shape in (
             ("sample", [channels, None, None]),
             ("kernel", [channels, 1, 3, 3]),
-            ("answer", [channels, None, None]),
+            ("output", [channels, None, None]),
         )
     )
     body = [
         helper.make_node("Constant", [], ["first"], value_ints=[0]),
-        helper.make_node("Unsqueeze", ["sample", "first"], ["alone"]),
-        helper.make_node("Conv", ["alone", "kernel"], ["made"], group=channels, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
-        helper.make_node("Squeeze", ["made", "first"], ["answer"]),
+        helper.make_node("Unsqueeze", ["sample", "first"], ["batch"]),
+        helper.make_node(
+            "Conv", ["batch", "kernel"], ["convolved"], group=channels, kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+        ),
+        helper.make_node("Squeeze", ["convolved", "first"], ["output"]),
     ]
-    loop = helper.make_graph(body, "one_sample", [x, kernel], [answer])
+    loop = helper.make_graph(body, "one_sample", [x, kernel], [output])
     return helper.make_node("Scan", node.input, node.output, name=node.name, body=loop, num_scan_inputs=2)

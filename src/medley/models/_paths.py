@@ -14,13 +14,13 @@ from medley.models.resnet import Features, ResNet
 class TaskPath(nn.Module):
     """The encoder path of one target next to the backbone: masked features of each stage.
 
-    From the shared features S_i of stage i and the target's own T_{i-1} comes
+    From the shared features S_i of stage i and the features T_{i-1} of the target:
     mask_i = sigmoid(BN(conv1x1(relu(BN(conv1x1([S_i, T_{i-1}])))))), and T_i = pool(relu(BN(conv3x3(mask_i · S_i)))).
-    T_0 is the stem's output, the last T is not pooled.
+    T_0 is the output of the stem; the last T is not pooled.
 
     Parameters
     ----------
-    backbone: whose features are masked.
+    backbone: the network whose features are masked.
     squeeze: ratio of the channels of S_i to those of T_i; a 1x1 convolution (norm, ReLU) to the smaller width precedes
         the 3x3 convolution. With squeeze 1, the path of a target costs several times as much as the whole backbone.
     others: whether the mask also depends on the mean features of the other targets: [S_i, T_{i-1}, mean] (CTAN).
@@ -42,7 +42,7 @@ class TaskPath(nn.Module):
             own = width
 
     def forward(self, stage: int, shared: Tensor, seen: Sequence[Tensor]) -> Tensor:
-        """T of a stage before the pool: (B, width, *spatial).
+        """T of a stage before pooling: (B, width, *spatial).
 
         shared: S (B, outer, *spatial). seen: the other inputs of the mask, (B, channels, *spatial) each.
         """

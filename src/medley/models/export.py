@@ -1,8 +1,8 @@
-"""Restorers as files for other programs: ONNX, and what torch.export saves.
+"""Restorers as files for other programs: ONNX, and the format of torch.export.
 
-Both are traced from `medley.models._traceable`, hold for any batch and size, and carry the network's description. Every
-file is compared with the network before it counts as written. ONNX goes through torch's older, TorchScript-based
-exporter: the newer one gives the same answers, but takes a hundred times as long to reason about the sizes.
+Both are traced from `medley.models._traceable`, work for any batch and size, and contain the description of the
+network. Every file is compared with the network before it is accepted. ONNX uses the older exporter of torch, which is
+based on TorchScript: the newer one gives the same results, but takes a hundred times as long to analyse the sizes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from medley.errors import MedleyError
-from medley.models._onnx_depthwise import spell_out
+from medley.models._onnx_depthwise import replace_custom_nodes
 from medley.models._traceable import traceable
 from medley.models.blocks import SMALLEST_SIDE, Trunk
 from medley.models.onnx_network import DESCRIPTION, TENSORS, WEIGHTS, OnnxNetwork, required, tensors_digest
 from medley.models.weights import Description
 
 SUFFIXES = (".onnx", ".pt2")
-TOLERANCE = 1e-5  # of the answer, as a relative 2-norm
+TOLERANCE = 1e-5  # of the output, as a relative 2-norm
 _OPSET = 17  # the first with layer norm
-_TRACED = (2, 1, 37, 53)  # nothing about this size shall be in the file
+_TRACED = (2, 1, 37, 53)  # the file must not depend on this size
 _AXES = {0: "batch", 2: "height", 3: "width"}
 
-Answer = Callable[[Tensor], Tensor]  # (B, 1, H, W) -> (B, 1, H, W)
+Restore = Callable[[Tensor], Tensor]  # (B, 1, H, W) -> (B, 1, H, W)
 
 
 def write(path: Path, network: nn.Module, description: Description, sha256: str = "") -> float:
@@ -38,51 +38,51 @@ def write(path: Path, network: nn.Module, description: Description, sha256: str 
 
     Parameters
     ----------
-    path: is overwritten, and left as it is if the comparison fails: give a temporary place.
+    path: is overwritten, also if the comparison fails: give a temporary path.
     sha256: of the weights file.
 
     Returns
     -------
-    The largest difference of the file's answer to the network's, as a relative 2-norm, at several sizes and batches.
+    The largest difference between the outputs of file and network, as a relative 2-norm, for several sizes and batches.
 
     Raises
     ------
-    MedleyError: the network is no restorer; the extra `onnx` is not installed; the file does not give the same.
+    MedleyError: the network is not a restorer; the extra `onnx` is not installed; the outputs differ.
     """
     if not isinstance(network, Trunk):
         raise MedleyError(
-            f"{description.name} predicts and does not restore; only restorers (tat, amir, restormer) can be exported"
+            f"{description.name} is not a restorer; only restorers (tat, amir, restormer) can be exported"
         )
-    said = {DESCRIPTION: json.dumps(asdict(description)), WEIGHTS: sha256}
-    answer: Answer
+    metadata = {DESCRIPTION: json.dumps(asdict(description)), WEIGHTS: sha256}
+    restore: Restore
     if path.suffix == ".onnx":
-        path.write_bytes(onnx_bytes(network, said))
-        answer = OnnxNetwork(path)
+        path.write_bytes(onnx_bytes(network, metadata))
+        restore = OnnxNetwork(path)
     else:
-        torch.export.save(program(network), path, extra_files=said)
-        answer = torch.export.load(path).module()
-    return compare(network, answer, description.name)
+        torch.export.save(program(network), path, extra_files=metadata)
+        restore = torch.export.load(path).module()
+    return compare(network, restore, description.name)
 
 
-def onnx_bytes(network: Trunk, said: dict[str, str]) -> bytes:
-    """The network as an ONNX model, "image" (batch, 1, height, width) -> "restored", with `said` as its metadata."""
+def onnx_bytes(network: Trunk, metadata: dict[str, str]) -> bytes:
+    """The network as an ONNX model, "image" (batch, 1, height, width) -> "restored", with its metadata."""
     onnx = required("onnx")
-    made = io.BytesIO()
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about what the exporter assumes of sizes: `compare` sees whether it is right
+        warnings.simplefilter("ignore")  # about assumptions on sizes, which `compare` checks
         torch.onnx.export(
             traceable(network),
             (torch.rand(_TRACED),),
-            made,  # type: ignore[arg-type]  # the older exporter writes into memory too
+            buffer,  # type: ignore[arg-type]  # the older exporter can write to memory
             input_names=["image"],
             output_names=["restored"],
             dynamic_axes={"image": _AXES, "restored": _AXES},
             opset_version=_OPSET,
             dynamo=False,
         )
-    model = onnx.load_from_string(made.getvalue())
-    spell_out(model)
-    onnx.helper.set_model_props(model, said | {TENSORS: tensors_digest(model)})
+    model = onnx.load_from_string(buffer.getvalue())
+    replace_custom_nodes(model)
+    onnx.helper.set_model_props(model, metadata | {TENSORS: tensors_digest(model)})
     return model.SerializeToString()
 
 
@@ -95,8 +95,8 @@ def program(network: Trunk) -> torch.export.ExportedProgram:
         return torch.export.export(traceable(network), (torch.rand(_TRACED),), dynamic_shapes=shapes)
 
 
-def compare(network: Trunk, answer: Answer, name: str) -> float:
-    """The largest relative difference of `answer` to the network's.
+def compare(network: Trunk, restore: Restore, name: str) -> float:
+    """The largest relative difference between the outputs of `restore` and of the network.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def compare(network: Trunk, answer: Answer, name: str) -> float:
     with torch.inference_mode():
         for image in _images(network):
             expected = network(image)
-            difference = float((answer(image) - expected).norm() / expected.norm())
+            difference = float((restore(image) - expected).norm() / expected.norm())
             if not difference <= TOLERANCE:
                 raise MedleyError(
                     f"the exported {name} differs from the network by {difference:.2g} for images "
@@ -118,7 +118,7 @@ def compare(network: Trunk, answer: Answer, name: str) -> float:
 
 
 def _images(network: Trunk) -> Iterator[Tensor]:
-    """Images of odd and even sizes, in batches; larger than the windows of local attention, where there are some."""
+    """Images of odd and even sizes, in batches; larger than the windows of local attention, if it has some."""
     shapes = [(1, 16, 16), (3, 17, 40), (2, 70, 33)]
     window = network.config.get("window")
     if window is not None:

@@ -90,9 +90,9 @@ class HPS(nn.Module):
                 self.decoders[name] = MapDecoder(self.layers, [*finer, *skips], widths, channels)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, channels, *spatial) -> name of the target -> (B, k, *spatial) or (B, k), raw: logits, or a map's value.
+        """(B, channels, *spatial) -> name of the target -> (B, k, *spatial) or (B, k): logits, or a scaled map.
 
-        Any spatial size from 16 up: sizes that the stages cannot halve are padded by replication and cropped after.
+        Any spatial size from 16 up: sizes that are not multiples of the stride are padded by replication, then cropped.
         """
         dimension, channels = self.config["dimension"], self.config["channels"]
         size = image.shape[2:]
@@ -103,9 +103,9 @@ class HPS(nn.Module):
             )
         padding = [amount for side in reversed(size) for amount in (0, -side % self.encoder.stride)]
         shared = self.encoder(F.pad(image, padding, mode="replicate"))
-        answers = self.decode(shared, self.of_targets(shared))
+        outputs = self.decode(shared, self.of_targets(shared))
         crop: tuple[Any, ...] = (..., *(slice(side) for side in size))
-        return {name: answer[crop] if answer.ndim > 2 else answer for name, answer in answers.items()}
+        return {name: output[crop] if output.ndim > 2 else output for name, output in outputs.items()}
 
     def decode(self, shared: Features, own: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         """The outputs on the padded grid, from the maps of the backbone and those of each target."""
@@ -121,14 +121,14 @@ class HPS(nn.Module):
         return dict.fromkeys(self.decoders, shared.stages)
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Those that more than one target depends on."""
+        """The parameters that more than one target depends on."""
         return list(self.encoder.parameters()) if len(self.decoders) > 1 else []
 
 
 class STL(nn.Module):
-    """Single-task learning: a network a target, `HPS` with that target alone, side by side in one module.
+    """Single-task learning: one network for each target, each an `HPS` with that target only, in one module.
 
-    No parameter is shared; it trains in one run what would be as many. The arguments are those of `HPS`.
+    No parameters are shared; one run trains all networks. The arguments are those of `HPS`.
     """
 
     config: dict[str, Any]
@@ -148,9 +148,9 @@ class STL(nn.Module):
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleDict()
-        for name, asked in checked_targets(targets).items():
+        for name, output in checked_targets(targets).items():
             self.networks[name] = network = HPS(
-                targets={name: asked}, dimension=dimension, channels=channels, width=width, widest=widest,
+                targets={name: output}, dimension=dimension, channels=channels, width=width, widest=widest,
                 blocks=blocks, expansion=expansion, stem=stem, norm=norm,
             )  # fmt: skip
         self.config = network.config | {"targets": checked_targets(targets)}
@@ -165,12 +165,12 @@ class STL(nn.Module):
 
 
 class MTAN(HPS):
-    """Multi-task attention network: at every stage, each target masks the shared features and keeps what it needs.
+    """Multi-task attention network: at every stage, each target multiplies the shared features by its own mask.
 
-    A target's own features go down a `TaskPath` beside the backbone; its decoder has them as skips. The arguments are
-    those of `HPS`, and
+    The features of a target are computed by a `TaskPath` beside the backbone; they are the skip connections of its
+    decoder. The arguments are those of `HPS`, and
 
-    squeeze: a target's features have so many times fewer channels than the backbone's, see `TaskPath`.
+    squeeze: ratio of the channels of the backbone to those of a target's features, see `TaskPath`.
     """
 
     def __init__(
@@ -196,16 +196,16 @@ class MTAN(HPS):
         self._make_decoders([outer // squeeze for outer in self.encoder.outer])
 
     def of_targets(self, shared: Features) -> dict[str, list[Tensor]]:
-        """The target's own maps, one a stage."""
+        """The feature maps of each target, one for each stage."""
         return walk(self.paths, shared)
 
 
 def checked_targets(targets: Targets) -> dict[str, list[Any]]:
-    """The targets as a config holds them, name -> [level, channels].
+    """The targets as in a config, name -> [level, channels].
 
     Raises
     ------
-    ValueError: no target, a name that a module cannot have, another level than "pixel" or "image", no channel.
+    ValueError: no target, a name that a module cannot have, a level other than "pixel" or "image", no channel.
     """
     if not targets:
         raise ValueError("at least one target is needed")
@@ -214,14 +214,14 @@ def checked_targets(targets: Targets) -> dict[str, list[Any]]:
             raise ValueError(f"a target cannot be called {name!r}")
         if level not in ("pixel", "image") or channels < 1:
             raise ValueError(f"{name}: expected ('pixel' or 'image', channels from 1 up), got {(level, channels)}")
-    return {name: list(asked) for name, asked in targets.items()}
+    return {name: list(output) for name, output in targets.items()}
 
 
 def load_backbone(model: nn.Module, path: str | Path) -> None:
-    """Start the backbones of a 2-D network from a ResNet's weights, such as those of ImageNet.
+    """Load the weights of a ResNet, such as one trained on ImageNet, into the backbones of a 2-D network.
 
-    path: a `.pth` or `.safetensors` state dict in the common names (conv1, bn1, layer1.0.conv1, downsample.0 ...); its
-    classifier ("fc") is left out. To be used before training: weights files of medley hold the backbone already.
+    path: a `.pth` or `.safetensors` state dict with the usual names (conv1, bn1, layer1.0.conv1, downsample.0 ...); its
+    classifier ("fc") is ignored. For use before training: weights files of medley contain the backbone.
 
     Raises
     ------
@@ -238,14 +238,16 @@ def load_backbone(model: nn.Module, path: str | Path) -> None:
         if name not in tensors and name.endswith(_COUNTER):
             tensors[name] = tensor
         elif name not in tensors:
-            raise MedleyError(f"{path} has no tensor {name!r}, which the backbone needs; is it a ResNet of this depth?")
+            raise MedleyError(f"{path} has no tensor {name!r}, which the backbone has; expected a ResNet of this depth")
         elif tensors[name].shape != tensor.shape:
             raise MedleyError(
-                f"{path}: {name} has shape {tuple(tensors[name].shape)} and the backbone's has {tuple(tensor.shape)}; "
-                "channels, width, stem and expansion must be those of the file"
+                f"{path}: {name} has shape {tuple(tensors[name].shape)} but the backbone has {tuple(tensor.shape)}; "
+                "use the channels, width, stem and expansion of the file"
             )
     if surplus := sorted(tensors.keys() - wanted.keys()):
-        raise MedleyError(f"{path} has tensors that the backbone has not, such as {surplus[0]!r}; is it deeper?")
+        raise MedleyError(
+            f"{path} has tensors that the backbone does not have, such as {surplus[0]!r}; it may be deeper"
+        )
     for backbone in backbones:
         backbone.load_state_dict(tensors)
 
@@ -255,9 +257,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise MedleyError(f"there is no file {path} to take a backbone's weights from")
+        raise MedleyError(f"there is no file {path} with weights of a backbone")
     with reading(path, "a state dict"):
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
-        raise MedleyError(f"{path} is no state dict: names with a tensor each were expected")
+        raise MedleyError(f"{path} is not a state dict: expected a tensor for each name")
     return content

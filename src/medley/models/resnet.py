@@ -1,8 +1,8 @@
-"""The backbone of the multi-task networks, a bottleneck ResNet (He et al., CVPR 2016, arXiv 1512.03385), and the U-Net
-up path (Ronneberger et al., MICCAI 2015, arXiv 1505.04597); in 2-D and in 3-D from one definition.
+"""The backbone of the multi-task networks, a bottleneck ResNet (He et al., CVPR 2016, arXiv 1512.03385), and the
+decoder of a U-Net (Ronneberger et al., MICCAI 2015, arXiv 1505.04597), in 2-D and 3-D.
 
-Shapes: (B, C, *spatial), spatial (row, column) or (slice, row, column). In the networks, and in their initial weights,
-the channels are last in memory: a training step on a CPU takes a fifth less time.
+Shapes: (B, C, *spatial), spatial (row, column) or (slice, row, column). Tensors and initial weights have the memory
+format channels-last, which makes a training step on a CPU a fifth faster.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_NARROWEST = 8  # channels of an up path; fewer would not be faster
+_NARROWEST = 8  # channels of a decoder; fewer would not be faster
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of one dimension.
+    """Layers in 2-D or 3-D.
 
     Attributes
     ----------
-    dimension: 2 or 3. norm: "batch", or "group" with up to 8 groups, which does not depend on the batch.
+    dimension: 2 or 3. norm: "batch", or "group" with up to 8 groups.
     """
 
     dimension: int
@@ -41,7 +41,7 @@ class Layers:
     def conv(
         self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, bias: bool = False
     ) -> nn.Conv2d | nn.Conv3d:
-        """A convolution that keeps the size, or divides it by its stride; initialisation of He et al."""
+        """A convolution with padding that keeps the size, divided by the stride; initialisation of He et al."""
         kind = nn.Conv2d if self.dimension == 2 else nn.Conv3d
         conv = kind(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=bias)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
@@ -66,12 +66,12 @@ class Layers:
 
     @property
     def channels_last(self) -> torch.memory_format:
-        """With the channels last in memory."""
+        """The channels-last memory format of this dimension."""
         return torch.channels_last if self.dimension == 2 else torch.channels_last_3d
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution with a residual connection; the 3x3 has the stride (version 1.5 of ResNet)."""
+    """1x1, 3x3 and 1x1 convolution with a residual connection; the 3x3 convolution has the stride (ResNet v1.5)."""
 
     def __init__(self, layers: Layers, channels: int, inner: int, outer: int, stride: int) -> None:
         super().__init__()
@@ -97,9 +97,9 @@ class Features(NamedTuple):
 
     Attributes
     ----------
-    finer: maps on finer grids than the first stage's, the image itself first, each twice as fine as the next.
-    stem: the stem's output, on the first stage's grid.
-    stages: the output of every stage, each grid half as fine as the one before.
+    finer: feature maps at a higher resolution than the first stage, from the image on, each twice as fine as the next.
+    stem: the output of the stem, at the resolution of the first stage.
+    stages: the output of every stage, each at half the resolution of the one before.
     """
 
     finer: list[Tensor]
@@ -108,23 +108,24 @@ class Features(NamedTuple):
 
 
 class ResNet(nn.Module):
-    """The backbone. Its parameters have the common names: conv1, bn1, layer1.0.conv1, layer1.0.downsample.0 ...
+    """A ResNet without classifier, with the usual names: conv1, bn1, layer1.0.conv1, layer1.0.downsample.0 ...
 
     Parameters
     ----------
-    layers: of which dimension and norm.
+    layers: dimension and norm.
     channels: of the image.
-    width: of the stem and of the first stage's inner convolutions; each next stage has twice as many, up to `widest`.
-    widest: the most channels that inner convolutions have; None for no bound.
-    blocks: how many a stage; as many stages as there are numbers.
-    expansion: a stage's output has so many times its inner channels.
-    stem: what it divides the size by: 4, convolution 7 and maximum of 3, both of stride 2; 2 or 1, convolution 3.
+    width: channels of the stem and of the inner convolutions of the first stage; doubled by each stage, up to `widest`.
+    widest: largest number of channels of inner convolutions; None for no limit.
+    blocks: number of blocks of each stage.
+    expansion: ratio of the output channels of a stage to its inner channels.
+    stem: factor by which the stem reduces the size: 4, a 7x7 convolution and 3x3 max-pooling, both with stride 2; 2 or
+        1, a 3x3 convolution with that stride.
 
     Attributes
     ----------
     inner, outer: inner and output channels of every stage.
     finer, stem_width: channels of `Features.finer` and of `Features.stem`.
-    stride: the image's size over the last stage's.
+    stride: the size of the image divided by that of the last stage.
     """
 
     def __init__(
@@ -174,19 +175,19 @@ class ResNet(nn.Module):
 
 
 class MapDecoder(nn.Module):
-    """From a backbone's levels to a value a voxel: the U-Net's up path, with half the channels on each finer level.
+    """The decoder of a U-Net for a pixel-level target, with half the channels on each finer level.
 
-    A skip that is wider than its level is narrowed to it by a convolution 1 first.
+    A skip connection with more channels than its level passes a 1x1 convolution first.
 
     Parameters
     ----------
-    layers: of which dimension and norm.
-    skips: channels of the maps it gets, from the finest to the coarsest.
-    widths: channels it has on each of these levels but the coarsest.
-    answers: number of output channels.
+    layers: dimension and norm.
+    skips: channels of the input maps, from the finest to the coarsest.
+    widths: channels of the decoder on each of these levels except the coarsest.
+    outputs: number of output channels.
     """
 
-    def __init__(self, layers: Layers, skips: Sequence[int], widths: Sequence[int], answers: int) -> None:
+    def __init__(self, layers: Layers, skips: Sequence[int], widths: Sequence[int], outputs: int) -> None:
         super().__init__()
         self.layers = layers
         self.narrow, self.skip, self.join = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -196,35 +197,35 @@ class MapDecoder(nn.Module):
             self.skip.append(layers.conv(skip, width) if skip > width else nn.Identity())
             self.join.append(layers.unit(width + min(skip, width), width, kernel=3))
             before = width
-        self.answer = layers.conv(before, answers, bias=True)
+        self.answer = layers.conv(before, outputs, bias=True)
         for parameter in self.answer.parameters():
-            nn.init.normal_(parameter, std=0.01)  # a map starts near 0, a mask near one half
+            nn.init.normal_(parameter, std=0.01)  # initial values: a map near 0, a mask near one half
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Maps from the finest to the coarsest, (B, skip, *spatial) each -> (B, answers, *finest)."""
+        """Maps from the finest to the coarsest, (B, skip, *spatial) each -> (B, outputs, *finest)."""
         x = levels[-1]
         for k, level in enumerate(reversed(levels[:-1])):
             x = self.up(k, x, level)
         return self.finish(x)
 
     def up(self, k: int, x: Tensor, level: Tensor) -> Tensor:
-        """The k-th step up, from 0: x (B, before, *spatial) and the map of the next finer level."""
+        """The k-th upsampling step, from 0: x (B, before, *spatial) and the map of the next finer level."""
         up = self.layers.double(self.narrow[k](x))
         return self.join[k](torch.cat([up, self.skip[k](level).to(up.dtype)], dim=1))
 
     def finish(self, x: Tensor) -> Tensor:
-        """What stands on the finest level -> (B, answers, *finest)."""
-        with full_precision(x):  # eight bits are too few for a dose
+        """The features of the finest level -> (B, outputs, *finest)."""
+        with full_precision(x):  # the 8 bits of bfloat16 are too few for a dose
             return self.answer(x.to(self.answer.weight.dtype))
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Where autocast is off; "meta", on which costs are counted, knows none."""
+    """A context without autocast; the device "meta", on which costs are counted, has no autocast."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def decoder_widths(backbone: ResNet) -> list[int]:
-    """Channels of an up path on each of its levels: a stage's inner width, and half as many on each finer grid."""
+    """Channels of a decoder on each level: the inner channels of the stage, and half as many on each finer grid."""
     finer = [max(_NARROWEST, backbone.inner[0] // 2**i) for i in range(len(backbone.finer), 0, -1)]
     return [*finer, *backbone.inner[:-1]]

@@ -1,4 +1,4 @@
-"""The networks by name. Plain data: torch is imported only when a network is made."""
+"""The networks by name. Plain data: torch is imported only when a network is created."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medley.models.blocks import Trunk
     from medley.models.multitask import HPS, STL
 
-# Where the class of an architecture is.
+# Architecture -> (module, class).
 ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "tat": ("medley.models.tat", "TAT"),
     "amir": ("medley.models.amir", "AMIR"),
@@ -24,10 +24,10 @@ ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "ctan": ("medley.models.ctan", "CTAN"),
 }
 
-# A narrow ResNet for grids of 64 to 96 voxels a side, on two CPU cores.
+# A narrow ResNet for grids of 64 to 96 voxels along each axis, on two CPU cores.
 _TINY = {"width": 12, "widest": 48, "blocks": (1, 1, 1, 1), "stem": 2}
 
-# Name -> (architecture, what differs from its defaults, which are the paper's).
+# Name -> (architecture, arguments that differ from its defaults, which are those of the paper).
 CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "tat": ("tat", {}),
     "amir": ("amir", {}),
@@ -40,7 +40,7 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"dim": 16, "blocks": (1, 2, 2, 1), "refinement": 1, "expansion": 2.5, "generator_width": 6, "window": None},
     ),
     "amir-tiny": ("amir", {"dim": 16, "blocks": (1, 2, 2, 2), "refinement": 1, "expansion": 2.5}),
-    # Several answers from one image; what is asked and the dimension are told when they are made.
+    # Several outputs from one image; targets and dimension are arguments of `create_model`.
     "stl": ("stl", {}),
     "hps": ("hps", {}),
     "mtan": ("mtan", {}),
@@ -53,21 +53,21 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def create_model(name: str, **config: Any) -> Trunk | HPS | STL:
-    """A network with fresh weights.
+    """A network with initial weights.
 
-    A restorer is `forward(x (B, 1, H, W)) -> (B, 1, H, W)`. A network of several answers is `forward(x (B, channels,
-    *spatial)) -> {name of the target: (B, k, *spatial) or (B, k)}`, raw; it must be told its targets:
+    A restorer is `forward(x (B, 1, H, W)) -> (B, 1, H, W)`. A multi-task network is `forward(x (B, channels, *spatial))
+    -> {name of the target: (B, k, *spatial) or (B, k)}`, logits or a scaled map; its targets are required:
     `create_model("ctan", targets={"dose": ("pixel", 1), "diagnosis": ("image", 3)}, dimension=3, channels=1)`.
 
     Parameters
     ----------
-    name: one of `CONFIGURATIONS`; "tat", "amir", "restormer" and "ctan" are the papers' own, "stl", "hps" and "mtan"
-        what CTAN is compared with.
-    config: arguments of the network's class that shall differ; the finished network's `.config` has them all.
+    name: one of `CONFIGURATIONS`; "tat", "amir", "restormer" and "ctan" are those of the papers, "stl", "hps" and
+        "mtan" the networks that CTAN is compared with.
+    config: arguments of the network's class that differ from the configuration; `.config` of the network has all.
 
     Raises
     ------
-    MedleyError: no such network, a key that it does not know, a value that it cannot have, or no targets told.
+    MedleyError: no such network, an unknown argument, an invalid value, or no targets.
     """
     if name not in CONFIGURATIONS:
         raise MedleyError(f"there is no network {name!r}; the networks are {', '.join(CONFIGURATIONS)}")
@@ -78,15 +78,15 @@ def create_model(name: str, **config: Any) -> Trunk | HPS | STL:
     known = inspect.signature(network).parameters
     for key in config:
         if key not in known:
-            raise MedleyError(f"the network {name!r} has no setting {key!r}; its settings are {', '.join(known)}")
+            raise MedleyError(f"the network {name!r} has no argument {key!r}; its arguments are {', '.join(known)}")
     if missing := [key for key, one in known.items() if one.default is one.empty and key not in {**defaults, **config}]:
-        raise MedleyError(f"the network {name!r} must be told its {' and '.join(missing)}")
+        raise MedleyError(f"the network {name!r} needs {' and '.join(missing)}")
     try:
         return fast.optimise(network(**{**defaults, **config}))
     except (TypeError, ValueError) as error:
-        raise MedleyError(f"the network {name!r} cannot be made with these settings: {error}") from error
+        raise MedleyError(f"the network {name!r} cannot be created with these arguments: {error}") from error
 
 
 def is_multitask(name: str) -> bool:
-    """Whether a name in `CONFIGURATIONS` is of a network with several answers, and not of a restorer."""
+    """Whether a name in `CONFIGURATIONS` is that of a multi-task network, not of a restorer."""
     return CONFIGURATIONS.get(name, ("", {}))[0] in ("stl", "hps", "mtan", "ctan")

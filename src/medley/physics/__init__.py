@@ -17,7 +17,7 @@ __all__ = ["DEGRADATIONS", "Degradation", "LowCountPET", "LowDoseCT", "Truncated
 
 
 def create_degradation(name: str, **parameters: Any) -> Degradation:
-    """The degradation of that name; what is not given has its default; ranges and lists of names are drawn from.
+    """The degradation of that name. Parameters have defaults; from ranges and lists of names, values are drawn.
 
     Raises
     ------

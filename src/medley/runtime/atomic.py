@@ -42,7 +42,7 @@ def replacing(path: Path, *, folder: bool = False, overwrite: bool = False, mode
         (disk full, no permission).
     """
     new_parents = [parent for parent in path.absolute().parents if not parent.exists()]
-    # A hidden sibling, on the same disk; nobody else can look into it. Libraries choose the format by the name.
+    # A hidden sibling on the same disk, readable only by the user. Libraries choose the format by the name.
     place = path.parent / f".part-{owner_token()}-{uuid4().hex[:8]}"
     try:
         with writing(path):
@@ -112,7 +112,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _reason(error: BaseException) -> str | None:
-    """What the system said when it refused to write; None for any other error."""
+    """The reason for which the system refused to write; None for any other error."""
     if isinstance(error, BaseExceptionGroup):
         return next((reason for one in error.exceptions if (reason := _reason(one))), None)
     if _TORCH.search(str(error)):
@@ -128,7 +128,7 @@ def _reason(error: BaseException) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """What a library says, for the brackets at the end of our sentence: its last line, which tells the cause."""
+    """The message of a library's exception in one line: its last line, which states the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 

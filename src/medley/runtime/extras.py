@@ -15,7 +15,7 @@ def require_extra(extra: str) -> None:
 
     Raises
     ------
-    MedleyError: some are not; the message says how to install them.
+    MedleyError: some are not installed; the message contains the command that installs them.
     """
     if missing := missing_packages(extra):
         verb = "is" if len(missing) == 1 else "are"

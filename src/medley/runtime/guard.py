@@ -15,7 +15,7 @@ from medley.runtime.atomic import one_line
 def reading(path: object, what: str) -> Iterator[None]:
     """Run the code that reads a file: library warnings are suppressed, and every exception becomes a `MedleyError`.
 
-    `MedleyError` itself passes unchanged, and so does what is not an `Exception` (KeyboardInterrupt, GeneratorExit).
+    `MedleyError` passes unchanged, as do exceptions that are not an `Exception` (KeyboardInterrupt, GeneratorExit).
     A generator should yield outside of this context, since the warnings of its consumer would be suppressed as well.
 
     Parameters

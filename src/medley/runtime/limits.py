@@ -1,4 +1,4 @@
-"""Limits on what is unpacked or allocated because a file says so: relative to its size, the memory, and the disk.
+"""Limits on what is unpacked or allocated for a file: relative to its size, the memory, and the disk.
 
 A compressed file of some kilobytes can claim gigabytes ("decompression bomb"). The defaults accept every scan that was
 compressed in earnest. The environment variable MEDLEY_MAX_UNPACKED, such as "20GB", replaces the limit on the ratio for

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that ends with its process, however it ends."""
+"""A lock that allows one process at a time in a folder, and that ends with its process, also if it is killed."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _problem(name: str) -> str | None:
     if not name:
         return "it is empty"
     if name in (".", ".."):
-        return "it stands for a folder"
+        return "it is the name of a folder"
     if name[0] in ".-":
         return f"it starts with {name[0]!r}"
     if name[0].isspace() or name[-1].isspace() or name[-1] == ".":

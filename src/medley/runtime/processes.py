@@ -1,4 +1,4 @@
-"""Which process made a file: a short text for file names that tells later whether its maker still runs."""
+"""A short text for file names that identifies the process that made a file, and shows later whether it still runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _exists(pid: int) -> bool:
     if os.name != "posix":
         return True  # os.kill ends the process on Windows
     if Path("/proc/self/stat").exists():
-        return False  # Linux tells all processes, and this one is not among them
+        return False  # Linux lists all processes, and this one is not among them
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 def csv_cell(text: str) -> str:
     """A text cell of a CSV file for people: an apostrophe before what a spreadsheet would run as a formula.
 
-    Numbers stay as they are. `from_csv_cell` gives back the text.
+    Numbers are unchanged. `from_csv_cell` returns the original text.
     """
     return f"'{text}" if re.match(f"'*[{_FORMULA}]", text) and not _is_number(text) else text
 

@@ -6,7 +6,7 @@ same draws of subjects, so differences are paired. The seeds (trainings) of each
 of other methods, the same draw for all tasks; deviations from the mean over n seeds are scaled by sqrt(n / (n - 1)),
 because a bootstrap of n values underestimates their variance by that factor squared. With one seed the interval
 contains the variation between subjects only. Scores that pool cases (DVH score, AUROC, balanced accuracy) are computed
-anew in every draw.
+again in every draw.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class MethodSummary:
     Attributes
     ----------
     parameters, flops, seconds: as in `ScoreRow`, mean over the seeds. seeds: how many.
-    delta: mean relative improvement of the main scores (`metrics.answers.delta`), in %; None for the baseline, and
+    delta: mean relative improvement of the main scores (`metrics.targets.delta`), in %; None for the baseline, and
         if one of the two lacks a task or a score of the baseline is nearer to zero than `FLOOR`.
     """
 

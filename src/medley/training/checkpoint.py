@@ -86,7 +86,7 @@ class Checkpoints:
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """The state in a file; if it is missing or damaged None, and what is wrong."""
+    """The state in a file, or None and the reason if the file is missing or damaged."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size - len(FOOTER) - _DIGEST_BYTES

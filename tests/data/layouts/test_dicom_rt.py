@@ -250,7 +250,7 @@ def test_files_that_do_not_belong(clinic, file, elements, sentence):
 
 def test_a_study_without_a_scan_is_named(clinic):
     change(clinic / "A/study/plan/RD.dcm", StudyInstanceUID="1.2.3.4")
-    with pytest.warns(MedleyNotice, match="these patients have a study without a CT, it is left out: P1"):
+    with pytest.warns(MedleyNotice, match="these patients have a study without a CT, which is skipped: P1"):
         _, case = only_case(clinic, size=16)
     assert "dose" not in case.arrays
 

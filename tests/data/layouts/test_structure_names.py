@@ -81,7 +81,7 @@ def test_a_table_decides_alone(tmp_path):
 
 
 def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(MedleyError, match=r"none\.csv: does not exist; make it, a CSV .* mean$"):
+    with pytest.raises(MedleyError, match=r"none\.csv: does not exist; create a CSV .* mean$"):
         read_structure_names(tmp_path / "none.csv")
 
 

@@ -297,7 +297,7 @@ def test_a_scan_without_a_frame_of_reference_is_refused(rt, phantoms, tmp_path):
     phantoms.write_ct_series(tmp_path / "ct", change=lambda ds, k: delattr(ds, "FrameOfReferenceUID"))
     ct = read(tmp_path / "ct")
     with pytest.raises(
-        MedleyError, match=r"has no FrameOfReferenceUID, so nothing tells whether .*rd\.dcm belongs to it"
+        MedleyError, match=r"has no FrameOfReferenceUID, so it is unknown whether .*rd\.dcm belongs to it"
     ):
         write_dose(Volume(np.ones(ct.shape), ct.affine, "RTDOSE", "Gy"), tmp_path / "rd.dcm", reference=ct)
 

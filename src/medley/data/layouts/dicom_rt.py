@@ -1,8 +1,8 @@
-"""Layout "dicom_rt": radiotherapy plans of any clinic, as its planning system exports them.
+"""Layout "dicom_rt": radiotherapy plans of any clinic, as exported by its planning system.
 
 Below SOURCE, in folders of any kind, lie for each patient and study one CT series, one RTSTRUCT and one RTDOSE (or only
 one of the two); RTPLAN is looked at for the prescription. Files that belong together are recognised by PatientID and
-StudyInstanceUID. The table `structures.csv` in SOURCE says what the names of structures stand for (`structure_names`).
+StudyInstanceUID. The table `structures.csv` in SOURCE maps the names of structures (`structure_names`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from medley.volume import Volume
 
 REGION = "possible_dose"
 SIZE = 64
-GRAY = 70.0  # the dose the network calls 1, unless a plan prescribes more
+GRAY = 70.0  # Gy; the scale of the dose, unless a plan prescribes more
 # Doses of a part of the treatment.
 PARTS = ("BEAM", "BEAM_SESSION", "BRACHY_SESSION", "FRACTION_SESSION", "CONTROL_POINT")
 _TAGS = ["SOPClassUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"]
@@ -47,7 +47,7 @@ class RtPatient:
 
     Attributes
     ----------
-    subject: PatientID. source: the folder they lie in, relative to the data set.
+    subject: PatientID. source: their folder, relative to the data set.
     ct: {SeriesInstanceUID: files}. structures, doses, plans: RTSTRUCT, RTDOSE and RTPLAN files.
     """
 
@@ -60,20 +60,20 @@ class RtPatient:
 
     @property
     def where(self) -> str:
-        """How messages call it."""
+        """Its name in messages."""
         return f"{self.source} (patient {self.subject})"
 
 
 def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
-    """The patients below `source`, and what is asked of them.
+    """The patients below `source`, and their task.
 
-    All cases have one spacing: the largest body (or scan, where no body is drawn) just fits into the grid. Warns with
-    a `MedleyNotice` that lists the names of structures no row of the table fits.
+    All records have the same spacing, so that the largest body (or scan, if no body is drawn) just fits into the grid.
+    A `MedleyNotice` lists the names of structures that match no row of the table.
 
     Parameters
     ----------
     source: the folder. table: CSV with the columns name and structure; None takes `structures.csv` of the folder.
-    size: voxels along each axis, 64 unless said.
+    size: voxels along each axis; None is 64.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
             rois = _drawn(one)
             extents.append(_extent(one, rois, mapped))
             names.update({roi.name: roi.interpreted for roi in rois}.items())
-        except MedleyError as error:  # reading that patient says so again, unless it is left out
+        except MedleyError as error:  # reading that patient reports it again, unless it is excluded
             fault = error
     if fault and not extents:
         raise fault
@@ -126,7 +126,7 @@ def _patients(source: Path) -> list[RtPatient]:
         if modality not in ("CT", "RTSTRUCT", "RTDOSE", "RTPLAN"):
             continue
         if not subject:
-            raise MedleyError(f"{path}: has no PatientID, so nothing tells whose it is")
+            raise MedleyError(f"{path}: has no PatientID, so its patient is unknown")
         one = found.setdefault(key, RtPatient(subject))
         if modality == "CT":
             one.ct.setdefault(series, []).append(path)
@@ -134,8 +134,8 @@ def _patients(source: Path) -> list[RtPatient]:
             {"RTSTRUCT": one.structures, "RTDOSE": one.doses, "RTPLAN": one.plans}[modality].append(path)
     patients = [one for one in found.values() if one.ct]
     if left := sorted({one.subject for one in found.values() if not one.ct}):
-        told = f"{source}: these patients have a study without a CT, it is left out: {', '.join(left)}"
-        warnings.warn(told, MedleyNotice, stacklevel=3)
+        notice = f"{source}: these patients have a study without a CT, which is skipped: {', '.join(left)}"
+        warnings.warn(notice, MedleyNotice, stacklevel=3)
     if not patients:
         raise MedleyError(f"{source} holds no CT series in DICOM; expected CT, RTSTRUCT and RTDOSE of each patient")
     for one in patients:
@@ -254,7 +254,7 @@ def _read(one: RtPatient, table: StructureNames, task: Task) -> RecordData:
 def _dose(
     one: RtPatient, scan: Volume, needed: np.ndarray, region: np.ndarray, seen: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The dose where it is asked, and that region: in the body as far as the dose grid reaches."""
+    """The dose and the region in which it is scored: the body as far as the dose grid reaches."""
     dose = read_dose(one.doses[0])
     if dose.source.summation in PARTS:
         raise MedleyError(

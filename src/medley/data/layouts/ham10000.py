@@ -33,7 +33,7 @@ SIZE = 96
 
 
 def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
-    """The photographs below `source`, and what is asked of them.
+    """The photographs below `source`, and their task.
 
     An image without a mask, or with one that is black, has no outline; one without a line in the table, or whose
     diagnosis is empty there, has no diagnosis. Photographs of one lesion are in one split.

@@ -1,7 +1,7 @@
 """Layout "openkbp": radiotherapy plans of head and neck, CT with dose, organs and targets.
 
 Babier et al., "OpenKBP: The open-access knowledge-based planning grand challenge and dataset", Medical Physics, 2021.
-Two forms, told apart by what lies in SOURCE (folders train, valid and test, with or without "-pats" behind the name):
+Two forms, recognised by the content of SOURCE (folders train, valid and test, with or without "-pats" behind the name):
 
     SPLIT/pt_N/{ct,dose,possible_dose_mask,voxel_dimensions,Brainstem,...}.csv    the challenge's, 128 voxels a side
     SPLIT/pt_N.npz                                                                compact files of any side
@@ -52,13 +52,13 @@ class OpenKbpPatient:
 
 
 def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
-    """The patients below `source`, and what is asked of them.
+    """The patients below `source`, and their task.
 
     Parameters
     ----------
-    source: the folder that holds the folders of the splits, or patients themselves (then split by name).
-    table: none is taken.
-    size: voxels a side: that of the files, or half of it (see `halved`). None leaves them as they are.
+    source: the folder with the folders of the splits, or patients themselves (then split by name).
+    table: not used by this layout.
+    size: voxels along each axis: as in the files, or half as many (see `halved`). None: as in the files.
 
     Raises
     ------
@@ -89,11 +89,12 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
 
 
 def halved(patient: OpenKbpPatient) -> OpenKbpPatient:
-    """The patient with half as many voxels a side.
+    """The patient with half as many voxels along each axis.
 
-    CT (limited to 0..4095, rounded) and dose are means of 2 x 2 x 2 blocks. A block is organ when 4 of its voxels are
-    (any, if that leaves no block). It is target when 4 are in any target, and goes to the one with most of its voxels,
-    on a tie to the smaller one; so targets do not overlap. Dose is possible where it is in any voxel.
+    CT (limited to 0..4095, rounded) and dose are means of 2 x 2 x 2 blocks. A block belongs to an organ if 4 of its
+    voxels do (or any, if that leaves no block). It belongs to a target if 4 are in any target, and is assigned to the
+    one with most of its voxels, on a tie to the smaller one; so targets do not overlap. Dose is possible where it is
+    possible in any voxel.
     """
     half = (len(patient.ct) // 2,) * 3
     counts = {name: np.rint(8 * to_size(mask, half)) for name, mask in patient.masks.items()}
@@ -140,7 +141,7 @@ def read_patient(path: Path, side: int = SIDE) -> OpenKbpPatient:
 def _read(path: Path, side: int, size: int) -> RecordData:
     patient = read_patient(path, side)
     if patient.dose is not None and REGION not in patient.masks:
-        raise MedleyError(f"{path}: has a dose but no possible-dose mask, so it is not known where dose is asked")
+        raise MedleyError(f"{path}: has a dose but no possible-dose mask, so it is not known where the dose is scored")
     if size != side:
         patient = halved(patient)
     empty = np.zeros(patient.ct.shape, bool)
@@ -161,8 +162,8 @@ def _task(size: int, spacing: tuple[float, ...]) -> Task:
         title="Head-and-neck radiotherapy: dose, organs and targets",
         modality="CT",
         channels=("CT",),
-        # Fat, muscle and the edges of bone. From air to dense bone (-1000 to 1000) soft tissue would be squeezed into
-        # a twentieth of the range; networks then learn the organs more slowly.
+        # Fat, muscle and the edges of bone. From air to dense bone (-1000 to 1000) soft tissue would have only a
+        # twentieth of the range, and networks learn the organs more slowly.
         range=(-200, 300),
         unit="HU",
         grid=(size, size, size),
@@ -197,7 +198,7 @@ def _grid(paths: list[Path]) -> tuple[int, np.ndarray]:
     """Voxels a side, and the median size of a voxel (slice, row, column) in mm."""
     headers = []
     for path in paths:
-        with suppress(MedleyError):  # reading that case says what is wrong, unless it is left out
+        with suppress(MedleyError):  # reading that record reports the error, unless it is excluded
             headers.append(_header(path))
     side = (headers or [_header(paths[0])])[0][0]
     return side, np.median([_axes(voxel) for _, voxel in headers], axis=0)

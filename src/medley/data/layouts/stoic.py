@@ -34,9 +34,9 @@ SEVERITIES = ("not severe", "severe")  # severe: intubation or death within a mo
 
 
 def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
-    """The scans below `source`, and what is asked of them; split by name, since nothing else gives a split.
+    """The scans below `source`, and their task; split by name, since the data set states no split.
 
-    Severity is asked only of those with COVID-19.
+    Severity is only known for people with COVID-19.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def _spacing(path: Path, size: int) -> tuple[float, ...]:
 def _median_spacing(found: Sequence[RecordSource], paths: Mapping[str, Path], size: int) -> tuple[float, ...]:
     known = []
     for one in [one for one in found if one.split == "train"] or found:
-        with suppress(MedleyError):  # reading that case says what is wrong, unless it is left out
+        with suppress(MedleyError):  # reading that record reports the error, unless it is excluded
             known.append(_spacing(paths[one.id], size))
     return tuple(round(float(mm), 3) for mm in np.median(known, axis=0)) if known else ()
 
@@ -113,7 +113,7 @@ def _task(size: int, spacing: tuple[float, ...]) -> Task:
         title="Chest CT: COVID-19 and its severity",
         modality="CT",
         channels=("CT",),
-        range=(-1000, 400),  # air to contrast in vessels: the lungs fill most of it, bone tells nothing here
+        range=(-1000, 400),  # air to contrast medium in vessels; bone is irrelevant for the lungs
         unit="HU",
         grid=(size, size, size),
         spacing=spacing,

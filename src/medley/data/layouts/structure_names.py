@@ -122,7 +122,7 @@ def read_structure_names(path: Path, drawn: Callable[[], Iterable[str]] = tuple)
     if not path.exists():
         listed = ", ".join(sorted(set(drawn())))
         raise MedleyError(
-            f"{path}: does not exist; make it, a CSV with the columns name and structure that says what the names of "
+            f"{path}: does not exist; create a CSV with the columns name and structure that states what the names of "
             f"structures mean{f'; those drawn are: {listed}' if listed else ''}"
         )
     found = [row.cells for row in read_table(path, ("name", "structure"), each="name")]

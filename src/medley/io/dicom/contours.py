@@ -42,7 +42,7 @@ def spacing_of(planes: np.ndarray) -> float:
 def slices_of(planes: np.ndarray, count: int, *, upwards: bool = True) -> dict[int, int]:
     """The plane that each slice takes its contours from.
 
-    A plane stands for the slab from half way to the plane below it up to half way to the plane above it; where there is
+    A plane represents the slab from half way to the plane below it up to half way to the plane above it; where there is
     none (further away than `COARSE`), for half the usual distance of the planes. A slice belongs to the slab that its
     centre lies in. So the thickness of a structure is kept to less than one slice, wherever its planes lie between the
     slices: n planes one slice apart cover n slices. A group of planes too thin to reach the centre of a slice takes the
@@ -60,7 +60,7 @@ def slices_of(planes: np.ndarray, count: int, *, upwards: bool = True) -> dict[i
     {slice: index of the plane}.
     """
     gaps, spacing = np.diff(planes), spacing_of(planes)
-    if spacing >= COARSE:  # only two planes: nothing tells what lies between them
+    if spacing >= COARSE:  # only two planes: the part between them is unknown
         spacing = 1.0
     joined = gaps <= COARSE * max(spacing, 1.0)
     middle = (planes[1:] + planes[:-1]) / 2

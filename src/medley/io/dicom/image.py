@@ -42,7 +42,7 @@ class DerivedSeries:
     same_depth: whether slice k of the volume is slice k of the source, at most refined or cropped in plane.
     series_uid, derivation, mark, now: of the new series.
     numbers: InstanceNumber of each slice.
-    told: keywords of source elements that were left out with a notice.
+    reported: keywords of source elements that were left out with a notice.
     """
 
     volume: Volume
@@ -53,7 +53,7 @@ class DerivedSeries:
     mark: str
     now: datetime
     numbers: tuple[int, ...]
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _keep(image: Dataset, series: DerivedSeries, origin: Origin) -> None:
     image.SpecificCharacterSet = "ISO_IR 192"
     for keyword in EMPTY[modality]:
         setattr(image, keyword, None)
-    keep(image, KEPT[modality], find, origin.frame.path, series.told)
+    keep(image, KEPT[modality], find, origin.frame.path, series.reported)
     if ("WindowCenter" in image) != ("WindowWidth" in image):  # one without the other means nothing
         for keyword in {"WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"} & set(image.dir()):
             delattr(image, keyword)

@@ -1,4 +1,4 @@
-"""Which part of k-space an MR scan was reconstructed from, as far as its header tells."""
+"""The part of k-space from which an MR scan was reconstructed, as far as its header states it."""
 
 from __future__ import annotations
 

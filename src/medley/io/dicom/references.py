@@ -105,7 +105,7 @@ def frame_of_reference(scan: Volume, wanted_by: object) -> str:
     uid = str(header_of(scan, wanted_by).get("FrameOfReferenceUID") or "")
     if not uid:
         path = source_of(scan, wanted_by).frames[0].path
-        raise MedleyError(f"{path}: has no FrameOfReferenceUID, so nothing tells whether {wanted_by} belongs to it")
+        raise MedleyError(f"{path}: has no FrameOfReferenceUID, so it is unknown whether {wanted_by} belongs to it")
     return uid
 
 

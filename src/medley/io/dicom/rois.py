@@ -105,9 +105,9 @@ def _roi(
     number = _number(item.get("ROINumber"))
     problem = ""
     if number is None:
-        problem = "has no ROINumber, so nothing tells which contours belong to it"
+        problem = "has no ROINumber, so its contours are unknown"
     elif uses[number] > 1:
-        problem = f"shares its ROINumber {number} with another structure, so nothing tells whose the contours are"
+        problem = f"shares its ROINumber {number} with another structure, so their contours cannot be separated"
     drawn = (
         []
         if number is None

@@ -100,7 +100,7 @@ EMPTY: dict[str, tuple[str, ...]] = {
 }
 
 
-def keep(new: Dataset, keywords: tuple[str, ...], find: Callable[[str], Any], path: object, told: set[str]) -> None:
+def keep(new: Dataset, keywords: tuple[str, ...], find: Callable[[str], Any], path: object, reported: set[str]) -> None:
     """Copy elements of a source into a new object, sequences without what `NESTED` does not list.
 
     An element with an invalid value, such as "40,0" for a number, is left out with a `MedleyNotice`.
@@ -108,7 +108,7 @@ def keep(new: Dataset, keywords: tuple[str, ...], find: Callable[[str], Any], pa
     Parameters
     ----------
     find: from a keyword to the value in the source, None if absent. path: of the source, for notices.
-    told: keywords of which a notice was given already; more are added.
+    reported: keywords of which a notice was given already; more are added.
     """
     for keyword in keywords:
         value = find(keyword)
@@ -125,8 +125,8 @@ def keep(new: Dataset, keywords: tuple[str, ...], find: Callable[[str], Any], pa
             continue
         if keyword in new:
             del new[keyword]
-        if keyword not in told:
-            told.add(keyword)
+        if keyword not in reported:
+            reported.add(keyword)
             text = f"{path}: {keyword} is {value!r}, which is not valid; it is left out of the result"
             warnings.warn(text, MedleyNotice, stacklevel=2)
 
