@@ -23,7 +23,8 @@ import torch
 from benchmarks.speed import NETWORKS
 from medley.runtime.allocator import keep_buffers
 from medley.training.loop import Progress, train
-from medley.training.recipe import Balance, Optimizer, RestorationRecipe, Validation
+from medley.training.recipe import RestorationRecipe
+from medley.training.settings import Balance, Optimizer, Validation
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 EVERY = 100  # steps

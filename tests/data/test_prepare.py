@@ -216,3 +216,17 @@ def test_a_scan_that_is_listed_twice_is_refused(scans, tmp_path, again):
     (scans / "sources.csv").write_text(f"file,subject\nct/train/a.nii.gz,Ann\n{again},Bob\n")
     with pytest.raises(MedleyError, match=r"line 3: .* is already listed in line 2; a scan belongs to one subject"):
         prepare("folder", scans, tmp_path / "store")
+
+
+def test_repeats_are_independent_degradations_of_the_same_scan(scans, tmp_path):
+    degradations = {"ct-denoise": {"dose": [0.05, 1.0]}}
+    keys = {"exclude": ["mri/*", "pet/*"], "degradations": degradations}
+    once = prepare("folder", scans, tmp_path / "once", **keys)
+    thrice = prepare("folder", scans, tmp_path / "thrice", repeats=3, **keys)
+    first, second, third = thrice.records()
+    assert [one.id for one in thrice.records()] == [once.records()[0].id + end for end in ("", "-2", "-3")]
+    assert first == once.records()[0]
+    assert len({one.degradation["parameters"]["dose"] for one in thrice.records()}) == 3
+    assert {one.subject for one in thrice.records()} == {"Ann"}
+    for record in (second, third):
+        np.testing.assert_array_equal(thrice.array(record, "image")[...], thrice.array(first, "image")[...])

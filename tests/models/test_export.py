@@ -12,7 +12,12 @@ from medley.models.onnx_network import OnnxNetwork, describe
 from medley.models.zoo import create_model
 
 SMALL = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1}
-MORE = {"tat": {"generator_width": 4, "window": 32}, "amir": {"atoms": 4, "dictionary_width": 8}, "restormer": {}}
+MORE = {
+    "tat": {"generator_width": 4, "window": 32},
+    "amir": {"atoms": 4, "dictionary_width": 8},
+    "restormer": {},
+    "unih3": {"slots": 6},
+}
 
 
 def made(name):
@@ -23,7 +28,7 @@ def made(name):
     return model, weights.Description("small", name, model.config, ("ct-denoise",), {"steps": 1}, "0")
 
 
-@pytest.fixture(scope="module", params=["restormer", "tat", "amir"])
+@pytest.fixture(scope="module", params=["restormer", "tat", "amir", "unih3"])
 def exported(request, tmp_path_factory):
     """(network, description, its ONNX file)."""
     model, description = made(request.param)

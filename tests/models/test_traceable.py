@@ -23,7 +23,7 @@ def network(name, **config):
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 17, 35), (2, 57, 100), (1, 33, 131)], ids=str)
-@pytest.mark.parametrize("name", ["restormer", "tat", "amir"])
+@pytest.mark.parametrize("name", ["restormer", "tat", "amir", "unih3"])
 def test_it_gives_what_the_network_gives(name, shape):
     model, image = network(name), torch.rand(shape[0], 1, *shape[1:], generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -32,7 +32,7 @@ def test_it_gives_what_the_network_gives(name, shape):
     assert (found - expected).norm() < 1e-5 * (expected - image).norm()
 
 
-@pytest.mark.parametrize("name", ["restormer", "tat", "amir"])
+@pytest.mark.parametrize("name", ["restormer", "tat", "amir", "unih3"])
 def test_it_shares_the_weights_and_leaves_the_network_as_it_was(name):
     model = network(name)
     kinds = [type(module) for module in model.modules()]

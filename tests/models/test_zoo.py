@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from medley.errors import MedleyError
-from medley.models.zoo import CONFIGURATIONS, create_model
+from medley.models.zoo import CONFIGURATIONS, create_model, is_multitask
 
-RESTORERS = [name for name, (architecture, _) in CONFIGURATIONS.items() if architecture in ("tat", "amir", "restormer")]
+RESTORERS = [name for name in CONFIGURATIONS if not is_multitask(name)]
 MULTITASK = [name for name in CONFIGURATIONS if name not in RESTORERS]
 DOSE_AND_ORGANS = {"dose": ("pixel", 1), "segmentation": ("pixel", 10)}
 

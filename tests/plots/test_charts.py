@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from medley.plots.charts import bars, boxes, standalone
+from medley.plots.charts import bars, boxes, curves, standalone
 from medley.scoring.statistics import Estimate, MethodScore
 
 
@@ -108,3 +108,16 @@ def test_alone_it_is_a_file_with_its_own_style_and_escaped_names(findings):
 def test_long_names_are_cut(findings):
     chart = boxes({"x" * 60: findings["base"]}, "t", "l")
     assert f"{'x' * 29}…" in chart
+
+
+def test_a_curve_has_a_dot_for_each_record_and_a_line_for_each_method():
+    points = {"tat <&>": [(0.1 * k, 30 + k) for k in range(1, 11)], "input": [(0.1, 28.0), (0.5, 28.5), (1.0, 29.0)]}
+    root = ElementTree.fromstring(curves(points, "a title", "dose", "PSNR (dB)"))
+    groups = [one for one in root.iter() if one.tag == "g"]
+    dots = [[(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in group] for group in groups]
+    assert [len(one) for one in dots] == [10, 3]
+    assert dots[0] == sorted(dots[0])  # ascending strength from left to right
+    assert dots[0][0][1] > dots[0][-1][1]  # a higher PSNR is higher up
+    lines = [one for one in root.iter() if one.tag == "polyline"]
+    assert [len(one.attrib["points"].split()) for one in lines] == [8, 3]
+    assert "tat &lt;&amp;&gt;" in standalone(curves(points, "t", "x", "y"))

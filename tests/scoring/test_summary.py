@@ -1,9 +1,12 @@
 """Mean scores of restoration methods."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from medley.scoring.rows import ScoreRow
-from medley.scoring.summary import HEADERS, cells, summary
+from medley.scoring.summary import HEADERS, cells, latest, main_scores, strength_curves, summary
 
 
 def row(method: str = "input", task: str = "ct-denoise", *, slices: int = 10, psnr: float = 30.0) -> ScoreRow:
@@ -38,3 +41,27 @@ def test_cells_have_the_order_of_the_headers() -> None:
         "SSIM": "0.9000",
         "RMSE": "12.5",
     }
+
+
+def test_curves_of_score_against_strength() -> None:
+    def at(task: str, strength: float, psnr: float, method: str = "a") -> ScoreRow:
+        return ScoreRow(method, task, "image", "s", "r", values={"strength": strength, "psnr": psnr, "slices": 1.0})
+
+    rows = [at("ct-denoise", x, 30 + x) for x in (0.5, 0.1, 1.0)] + [at("ct-denoise", 0.1, 33.0, "b")]
+    rows += [at("pet-denoise", 10.0, 30.0)] * 5
+    curves = strength_curves(rows)
+    assert curves == {"ct-denoise": {"a": [(0.1, 30.1), (0.5, 30.5), (1.0, 31.0)], "b": [(0.1, 33.0)]}}
+
+
+def test_main_scores_of_images_and_targets() -> None:
+    rows = [row(slices=30, psnr=40.0), row(slices=10, psnr=20.0)]
+    rows += [ScoreRow("m", "plans", "dose", "s", f"r{k}", values={"mae": 2.0 + k}) for k in range(3)]
+    assert main_scores(rows) == {"ct-denoise psnr": pytest.approx(35.0), "dose dose_score": pytest.approx(3.0)}
+    assert main_scores([]) == {}
+
+
+def test_the_last_step_of_each_run() -> None:
+    rows = [replace(row(), step=step, seed=seed) for seed, step in ((0, 100), (0, 200), (1, 100))] + [row("other")]
+    assert [(one.method, one.seed, one.step) for one in latest(rows)] == [
+        ("input", 0, 200), ("input", 1, 100), ("other", 0, 0),
+    ]  # fmt: skip

@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medley.training.balance import TatBalance
+from medley.training.balance import TatBalance, UniH3Balance
 
 # The authors' names -> ours.
 NAMES = {
@@ -64,3 +64,24 @@ def test_the_weights_of_the_estimate_are_trained():
     balance = TatBalance()
     balance(low, restored, target).backward()
     assert balance.leave.bias.grad.abs().item() > 0
+
+
+def test_the_balance_of_unih3_is_its_formula():
+    torch.manual_seed(0)
+    balance = UniH3Balance(("a", "b", "c"))
+    assert sum(p.numel() for p in UniH3Balance("abcdefg").parameters()) == 22_568  # as in the program
+    with torch.no_grad():
+        balance.of_task.copy_(torch.tensor([1.0, 2.0, 0.5]))
+    low, restored, target = torch.rand(3, 2, 1, 9, 7)
+    restored.requires_grad_()
+    loss = balance(low, restored, target, ("b", "a"))
+    expected = []
+    for k, task in enumerate((2.0, 1.0)):
+        parts = [low[k] - target[k], low[k] - restored[k], restored[k] - target[k]]
+        w = balance.estimate(torch.cat([one.abs() for one in parts])[None].detach()).mean() + task
+        l1 = (restored[k] - target[k]).abs().mean()
+        expected.append(l1 / (w**2 + 1e-8) + torch.log(w**2 + 1))
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
+    loss.backward()
+    assert balance.of_task.grad[2] == 0  # a task that is not in the batch
+    assert restored.grad.abs().max() > 0

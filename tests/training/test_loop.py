@@ -14,12 +14,14 @@ from medley.models import weights
 from medley.training import loop
 from medley.training.checkpoint import Checkpoints
 from medley.training.loop import learning_rate, split_by_weight_decay, train
-from medley.training.recipe import Balance, Optimizer, RestorationRecipe
+from medley.training.recipe import RestorationRecipe
 from medley.training.restoration import RestorationObjective
+from medley.training.settings import Balance, Optimizer
 
 TINY = {
     "tat-tiny": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "generator_width": 16},
     "amir-tiny": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1},
+    "unih3-tiny": {"dim": 8, "slots": 4},
 }
 
 
@@ -64,7 +66,15 @@ def muon_recipe(recipe):
     return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"name": "muon"})})
 
 
-@pytest.mark.parametrize("which", ["recipe", "amir_recipe", "pcgrad_recipe", "muon_recipe"])
+@pytest.fixture
+def unih3_recipe(recipe):
+    """With the memory, its balancing, and Muon as in the program."""
+    optimizer = recipe.optimizer.model_copy(update={"name": "muon", "muon_learning_rate": 5e-3})
+    keys = {"model": "unih3-tiny", "config": TINY["unih3-tiny"], "balance": Balance(name="unih3")}
+    return recipe.model_copy(update={**keys, "optimizer": optimizer})
+
+
+@pytest.mark.parametrize("which", ["recipe", "amir_recipe", "pcgrad_recipe", "muon_recipe", "unih3_recipe"])
 def test_a_resumed_run_ends_at_bit_identical_weights(which, request, tmp_path):
     recipe = request.getfixturevalue(which)
     whole = tensors(train(recipe.model_copy(update={"output": tmp_path / "whole"})))
@@ -282,6 +292,26 @@ def test_muon_steps_the_decayed_weights_and_adamw_the_others(muon_recipe):
     assert all(of_muon[id(one)] for one in decayed)
     assert not any(of_muon[id(one)] for one in others)
     assert len(of_muon) == len(run.parameters)
+
+
+def test_muon_of_unih3_steps_large_kernels_with_a_learning_rate_of_their_own(unih3_recipe):
+    run = loop.Run(unih3_recipe, loop.Fabric(accelerator="cpu"))
+    run.advance(run.objective.batch(0))
+    kernels, *others = run.optimizer.param_groups
+    assert kernels["params"]
+    assert all(one.shape[2:] == (3, 3) for one in kernels["params"])
+    assert not any(one.shape[2:] == (3, 3) and one.ndim == 4 for group in others for one in group["params"][:5])
+    assert (kernels["muon"], kernels["scaled"]) == (True, False)
+    assert not any(group["muon"] for group in others)
+    assert kernels["lr"] == pytest.approx(5 * others[0]["lr"])  # in the warm-up
+
+
+def test_the_memory_collects_targets_during_training(unih3_recipe):
+    run = loop.Run(unih3_recipe, loop.Fabric(accelerator="cpu"))
+    run.advance(run.objective.batch(0))
+    for memory in run.network.module.memories:
+        assert memory.filled.tolist() == [True, True, False, True]  # PET, CT, no MR, all
+        assert memory.store[2].abs().max() == 0
 
 
 def test_a_checkpoint_of_another_optimizer_is_refused(recipe, muon_recipe):

@@ -13,7 +13,8 @@ from medley.models import weights
 from medley.scoring.scorers import PredictionScorer, drawn_masks, predict_record
 from medley.training.loop import Run, train
 from medley.training.prediction import PredictionObjective
-from medley.training.recipe import Balance, Optimizer, PredictionRecipe
+from medley.training.recipe import PredictionRecipe
+from medley.training.settings import Balance, Optimizer
 
 SMALL = {"width": 4, "widest": 8, "blocks": (1, 1)}
 

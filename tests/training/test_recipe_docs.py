@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from medley.training.recipe import Balance, Optimizer, PredictionRecipe, Recipe, RestorationRecipe, Validation
+from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe
 from medley.training.recipe_docs import attributes, page
+from medley.training.settings import Balance, Optimizer, Validation
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipe-keys.md"
 

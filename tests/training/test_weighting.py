@@ -6,7 +6,7 @@ from torch import nn
 
 from medley.errors import MedleyError
 from medley.training.balance import backward_aggregated, create_aggregator, create_weighting
-from medley.training.recipe import Balance
+from medley.training.settings import Balance
 
 TASKS = ("dose", "segmentation")
 AGGREGATIONS = ("pcgrad", "mgda", "aligned-mtl", "imtl-g")

@@ -35,6 +35,9 @@ def prepare(
         typer.Option(min=16, help="Pixels or voxels along each axis; by default the size that the layout suggests."),
     ] = None,
     seed: options.Seed = 0,
+    repeat: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Store every good scan N times, with independent degradations.")
+    ] = 1,
     pseudonyms: Annotated[
         Path | None,
         typer.Option(
@@ -57,6 +60,7 @@ def prepare(
         size=size,
         seed=seed,
         pseudonyms=pseudonyms,
+        repeats=repeat,
         quiet=quiet,
     )
 

@@ -14,7 +14,7 @@ from medley.experiments.report import Experiment, write_report
 from medley.experiments.report_tables import Cell, tables
 from medley.scoring.rows import ScoreRow, read_scores
 from medley.scoring.statistics import MethodDifferences, compare_methods
-from medley.scoring.summary import latest
+from medley.scoring.summary import latest, strength_curves
 
 
 def report(
@@ -74,6 +74,7 @@ def read_experiments(sources: Sequence[Path], baseline: str | None = None) -> li
             title=name or sources[0].stem,
             comparison=compare_methods(rows[name], baseline=baseline or headers[name].get("baseline")),
             header=headers[name],
+            curves=strength_curves(rows[name]),
         )
         for name in rows
     ]

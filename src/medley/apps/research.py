@@ -32,13 +32,14 @@ def prepare(
     size: int | None = None,
     seed: int = 0,
     pseudonyms: Path | None = None,
+    repeats: int = 1,
     quiet: bool = False,
 ) -> None:
     """Make a store from a data set.
 
     Parameters
     ----------
-    layout, source, store, table, exclude, size, seed, pseudonyms: see `medley.data.prepare.prepare`.
+    layout, source, store, table, exclude, size, seed, pseudonyms, repeats: see `medley.data.prepare.prepare`.
     settings: "TASK.NAME=VALUE", changes of the degradations.
     """
     require_extra("train")
@@ -61,6 +62,7 @@ def prepare(
             size=size,
             seed=seed,
             pseudonyms=pseudonyms,
+            repeats=repeats,
             progress=lambda done, total, name: update(done, total, f"preparing {name}"),
         )
     say(f"{store}: {counted(len(made.records()), 'record')}", quiet=quiet)

@@ -43,6 +43,7 @@ def prepare(
     size: int | None = None,
     seed: int = 0,
     pseudonyms: str | Path | None = None,
+    repeats: int = 1,
     progress: Progress = lambda done, total, name: None,
 ) -> Store:
     """Make a store from a data set, or continue one.
@@ -59,6 +60,7 @@ def prepare(
     seed: random seed; it and the id of a record determine its degradation, independent of the order.
     pseudonyms: file with a secret, created if it does not exist: the store contains pseudonyms instead of the names of
         subjects and records, and no source paths. The same secret gives the same pseudonyms in all stores.
+    repeats: number of records of each good scan, with degradations that are drawn independently.
     progress: callback with (records done, number of records, the current one).
 
     Raises
@@ -79,10 +81,11 @@ def prepare(
         specs = {name: {**spec, **(degradations or {}).get(name, {})} for name, spec in defaults.items()}
         for spec in specs.values():
             create_degradation(**spec)  # raises before anything is written
-        settings |= {"degradations": specs, "seed": seed}
-        tasks, found = dict(TASKS), _simulated(_kept(SCANS[layout](source, table=table), exclude), specs, seed)
+        settings |= {"degradations": specs, "seed": seed, "repeats": repeats}
+        studies = _kept(SCANS[layout](source, table=table), exclude)
+        tasks, found = dict(TASKS), _simulated(studies, specs, seed, repeats)
     else:
-        if degradations:
+        if degradations or repeats != 1:
             raise MedleyError(f"the records of the layout {layout} have targets and are not degraded; remove that")
         settings |= {"size": size}
         task, listed = import_module(RECORDS[layout]).records(source, table=table, size=size)
@@ -136,18 +139,19 @@ def _without_empty(task: Task, record: Record, data: RecordData) -> dict[str, An
 
 
 def _simulated(
-    studies: Sequence[Study], degradations: Mapping[str, Mapping[str, Any]], seed: int
+    studies: Sequence[Study], degradations: Mapping[str, Mapping[str, Any]], seed: int, repeats: int
 ) -> list[RecordSource]:
     """Good scans as records, which are degraded when they are read; in the order of their sources."""
     return [
         RecordSource(
-            id=_identifier(study),
+            id=identifier,
             source=study.source,
             subject=study.subject,
             split=study.split,
-            read=partial(simulate, study, _identifier(study), degradations, seed),
+            read=partial(simulate, study, identifier, degradations, seed),
         )
         for study in sorted(studies, key=lambda study: study.source)
+        for identifier in (_identifier(study) + (f"-{k + 1}" if k else "") for k in range(repeats))
     ]
 
 

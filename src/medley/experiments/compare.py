@@ -33,15 +33,8 @@ from medley.scoring.evaluate import score_network
 from medley.scoring.rows import ScoreRow, read_scores, write_scores
 from medley.training.checkpoint import Checkpoints
 from medley.training.loop import train
-from medley.training.recipe import (
-    PredictionRecipe,
-    Recipe,
-    RestorationRecipe,
-    Strict,
-    differing,
-    make_recipe,
-    validated,
-)
+from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe, differing, make_recipe, validated
+from medley.training.settings import Strict
 
 
 class Comparison(Strict):

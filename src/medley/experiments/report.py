@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from html import escape
 from importlib.resources import files
@@ -17,9 +17,11 @@ from PIL import Image
 import medley
 from medley.errors import MedleyError
 from medley.experiments.report_tables import Cell, Table, in_markdown, name_of, tables, whole, written
+from medley.physics import DEGRADATIONS
 from medley.plots import charts
 from medley.runtime.atomic import replacing
 from medley.scoring.statistics import FEWEST_SUBJECTS, FLOOR, MethodDifferences, MethodScore, higher_is_better, verdict
+from medley.tasks import TASKS
 
 PAGE, TABLE = "report.html", "table.md"  # the files in the folder of a report, with one SVG file per chart
 _CASES = {"auroc": "probability of the true class"}  # shown in box plots if single cases have no such score
@@ -32,12 +34,14 @@ class Experiment:
 
     Attributes
     ----------
-    title: for people. header: as `read_scores` gives it.
+    title: for display. header: as returned by `read_scores`.
+    curves: PSNR against the strength of the degradation, see `medley.scoring.summary.strength_curves`.
     """
 
     title: str
     comparison: MethodDifferences
     header: Mapping[str, str]
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
 
 
 def write_report(
@@ -71,6 +75,8 @@ def write_report(
                 for score in whole(scores):
                     for name, chart in _charts(experiment.comparison, task, score).items():
                         texts[output / f"{_plain(prefix + name)}.svg"] = charts.standalone(chart)
+            for name, chart in _curves(experiment).items():
+                texts[output / f"{_plain(prefix + name)}.svg"] = charts.standalone(chart)
     if not overwrite and (standing := next((path for path in texts if path.exists()), None)):
         raise MedleyError(f"{standing}: exists already; choose another name or --overwrite")
     for path, text in texts.items():
@@ -148,6 +154,7 @@ def _section(experiment: Experiment, *, titled: bool) -> str:
         parts.append(_html(table))
         if table.score:
             parts += [f"<figure>{chart}</figure>" for chart in _charts(comparison, table.task, table.score).values()]
+    parts += [f"<figure>{chart}</figure>" for chart in _curves(experiment).values()]
     parts.append(f'<p class="soft small">{escape(_method_note(comparison))}</p>')
     known = {key: value for key, value in experiment.header.items() if key != "task"}
     if known:
@@ -187,6 +194,19 @@ def _charts(comparison: MethodDifferences, task: str, score: str) -> dict[str, s
         label = _CASES.get(score, name_of(score))
         drawn[f"{task}-{score}-cases"] = charts.boxes(found, f"{task}: {label} of each case", label)
     return drawn
+
+
+def _curves(experiment: Experiment) -> dict[str, str]:
+    """For each task whose records have several strengths, the chart of PSNR against strength, by file name."""
+    return {
+        f"{task}-strength": charts.curves(points, f"{task}: PSNR of each record", _strength_name(task), "PSNR (dB)")
+        for task, points in experiment.curves.items()
+    }
+
+
+def _strength_name(task: str) -> str:
+    kind = DEGRADATIONS[TASKS[task].degradation["name"]] if task in TASKS else None
+    return f"{kind.strength_name}; 1: not degraded" if kind else "strength"
 
 
 def _method_note(comparison: MethodDifferences) -> str:

@@ -1,12 +1,13 @@
 """The restorers in a form that can be traced once for all sizes, for export: same weights, same output.
 
-It is the textbook form with three parts replaced: the padding of the image, which depends on its size; the Python loops
-over the windows of local attention; and depthwise convolutions with different kernels for every sample, which have more
-groups than an ONNX file can state.
+It is the textbook form with four parts replaced: the padding of the image, which depends on its size; the Python loops
+over the windows of local attention and over blocks of pixels in the memory of UniH3; and depthwise convolutions with
+different kernels for every sample, which have more groups than an ONNX file can state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 
 from medley.models._onnx_depthwise import DepthwisePerSample
 from medley.models.attention import Attention
-from medley.models.blocks import STRIDE, Trunk
+from medley.models.blocks import STRIDE, ResidualNetwork
 from medley.models.fast import textbook
 from medley.models.layers import AdaptiveDepthwiseConv
+from medley.models.memory import HomogeneityMemory
 
 
-def traceable(network: Trunk) -> nn.Module:
+def traceable(network: ResidualNetwork) -> nn.Module:
     """A restorer (B, 1, H, W) -> (B, 1, H, W) with the output of `network`, which shares its parameters.
 
     It is in evaluation mode and can be traced with any B, and any H and W of at least `blocks.SMALLEST_SIDE`.
@@ -28,22 +30,22 @@ def traceable(network: Trunk) -> nn.Module:
     trunk = textbook(network)
     for module in trunk.modules():
         module.__class__ = _FORMS.get(type(module), type(module))
-    return TraceableTrunk(trunk).eval()
+    return TraceableNetwork(trunk).eval()
 
 
-class TraceableTrunk(nn.Module):
-    """`Trunk.forward`: pads to multiples of 8 by reflection, adds the residual, crops."""
+class TraceableNetwork(nn.Module):
+    """`ResidualNetwork.forward`: pads to multiples of 8 by reflection, adds the residual, crops."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, network: ResidualNetwork) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, 1, H, W)."""
         height, width = image.shape[2:]
         rows, columns = (_reflected(side, image.device) for side in (height, width))
         padded = image.index_select(2, rows).index_select(3, columns)  # (B, 1, H', W')
-        restored = padded + self.trunk.residual(padded)
+        restored = padded + self.network.residual(padded)
         inside = (torch.arange(side, device=image.device) for side in (height, width))
         return restored.index_select(2, next(inside)).index_select(3, next(inside))
 
@@ -105,6 +107,14 @@ class TraceableAttention(Attention):
         return self.project(columns.join(rows.join(x, 2), 3))
 
 
+class TraceableMemory(HomogeneityMemory):
+    """`HomogeneityMemory` with all pixels in one block."""
+
+    def _scores(self, query: Tensor, keys: Tensor) -> Iterator[tuple[Tensor, slice]]:
+        flat = F.normalize(query.flatten(2).unflatten(1, (self.heads, -1)), dim=2)  # (B, heads, C / heads, pixels)
+        yield self.temperature * (flat.transpose(2, 3) @ keys.transpose(1, 2)), slice(None)
+
+
 class Windows:
     """The windows of `attention.windows` along one axis, for symbolic sizes.
 
@@ -140,4 +150,5 @@ class Windows:
 _FORMS: dict[type[nn.Module], type[nn.Module]] = {
     AdaptiveDepthwiseConv: TraceableDepthwiseConv,
     Attention: TraceableAttention,
+    HomogeneityMemory: TraceableMemory,
 }

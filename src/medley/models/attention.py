@@ -51,8 +51,9 @@ class Attention(nn.Module):
     def attend(self, qkv: Tensor) -> Tensor:
         """softmax(cosine(q, k) · temperature) v over N pixels: q, k and v together (B, 3C, N) -> (B, C, N)."""
         q, k, v = (t.unflatten(1, (self.heads, -1)) for t in qkv.chunk(3, dim=1))  # (B, heads, C/heads, N) each
-        cosine = F.normalize(q, dim=3) @ F.normalize(k, dim=3).transpose(2, 3)  # (B, heads, C/heads, C/heads)
-        return ((cosine * self.temperature).softmax(dim=3) @ v).flatten(1, 2)
+        q, k = (F.normalize(t.to(self.temperature.dtype), dim=3) for t in (q, k))  # in bfloat16, sums are in float32
+        cosine = q @ k.transpose(2, 3)  # (B, heads, C/heads, C/heads)
+        return ((cosine * self.temperature).softmax(dim=3).to(v.dtype) @ v).flatten(1, 2)
 
 
 def windows(side: int, window: int) -> Iterator[slice]:

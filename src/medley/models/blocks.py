@@ -87,23 +87,21 @@ class Stage(nn.ModuleList):
         return x
 
 
-class Trunk(nn.Module):
-    """The layers of the U-shaped network that the three restorers share; each defines the data flow in `residual`.
+class ResidualNetwork(nn.Module):
+    """A network on four levels that computes what is added to an image; subclasses define `residual`.
 
     Parameters
     ----------
     dim: width of level 1, even; level l has width dim · 2^(l-1) at 1 / 2^(l-1) of the image size.
     blocks: number of blocks on levels 1 to 4; encoder and decoder have the same number.
-    refinement: number of blocks after the decoder, at its width of 2 · dim.
+    refinement: number of blocks after the decoder.
     heads: number of attention heads on levels 1 to 4.
     expansion: ratio of the hidden width of the feed-forward networks to their width.
-    adaptive: whether latent stage, decoder and refinement use generated depthwise kernels.
-    window: None, or the side in pixels above which attention is local, times the number of heads.
 
     Attributes
     ----------
     config: the arguments that create the same network again; subclasses add their own.
-    output: from features to the residual of the image.
+    embed, encoder1: the first layers. output: from features to the residual of the image.
 
     Raises
     ------
@@ -111,17 +109,12 @@ class Trunk(nn.Module):
     """
 
     config: dict[str, Any]
+    embed: nn.Module
+    encoder1: nn.Module
     output: nn.Module
 
     def __init__(
-        self,
-        dim: int,
-        blocks: Sequence[int],
-        refinement: int,
-        heads: Sequence[int],
-        expansion: float,
-        adaptive: bool = False,
-        window: int | None = None,
+        self, dim: int, blocks: Sequence[int], refinement: int, heads: Sequence[int], expansion: float
     ) -> None:
         super().__init__()
         self.config = {
@@ -135,6 +128,65 @@ class Trunk(nn.Module):
             raise ValueError(f"there are {LEVELS} levels: blocks is {tuple(blocks)} and heads is {tuple(heads)}")
         if dim % 2 or any(dim * 2**level % n for level, n in enumerate(heads)):
             raise ValueError(f"dim must be even and dim · 2^level divisible by its heads {tuple(heads)}, got {dim}")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, 1, H, W), values of about [0, 1]; any B, H and W from 16 up.
+
+        Sides that are not multiples of 8 are padded by reflection, below and to the right, and cropped afterwards.
+
+        Raises
+        ------
+        ValueError: another shape.
+        """
+        if image.ndim != 4 or image.shape[1] != 1 or min(image.shape[2:]) < SMALLEST_SIDE:
+            raise ValueError(
+                f"expected images (B, 1, H, W) of at least {SMALLEST_SIDE} pixels a side, got {tuple(image.shape)}"
+            )
+        padded = self.padded(image)
+        return (padded + self.residual(padded))[:, :, : image.shape[2], : image.shape[3]]
+
+    @staticmethod
+    def padded(image: Tensor) -> Tensor:
+        """(B, 1, H, W), padded by reflection, below and to the right, to multiples of 8."""
+        height, width = image.shape[2:]
+        return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
+
+    def recompute(self) -> None:
+        """Save memory in training: compute the inside of all blocks a second time in the backward pass."""
+        for module in self.modules():
+            if isinstance(module, Stage):
+                module.recompute = True
+
+    def residual(self, image: Tensor) -> Tensor:
+        """What is added to the image: (B, 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
+        raise NotImplementedError
+
+
+class Trunk(ResidualNetwork):
+    """The layers of the U-shaped network that Restormer, TAT and AMIR share; each defines the data flow in `residual`.
+
+    Parameters
+    ----------
+    dim, blocks, refinement, heads, expansion: as in `ResidualNetwork`. Level 1 of the decoder has width 2 · dim.
+    adaptive: whether latent stage, decoder and refinement use generated depthwise kernels.
+    window: None, or the side in pixels above which attention is local, times the number of heads.
+
+    Raises
+    ------
+    ValueError: the arguments contradict each other.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        blocks: Sequence[int],
+        refinement: int,
+        heads: Sequence[int],
+        expansion: float,
+        adaptive: bool = False,
+        window: int | None = None,
+    ) -> None:
+        super().__init__(dim, blocks, refinement, heads, expansion)
         if window is not None and window < max(heads):
             raise ValueError(f"window must be at least the largest number of heads, {max(heads)}, got {window}")
 
@@ -161,30 +213,3 @@ class Trunk(nn.Module):
         self.decoder1 = stage(blocks[0], 2 * dim, 1)  # not reduced: 2 · dim
         self.refinement = stage(refinement, 2 * dim, 1)
         self.skip = Skip()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, 1, H, W), values of about [0, 1]; any B, H and W from 16 up.
-
-        Sides that are not multiples of 8 are padded by reflection, below and to the right, and cropped afterwards.
-
-        Raises
-        ------
-        ValueError: another shape.
-        """
-        if image.ndim != 4 or image.shape[1] != 1 or min(image.shape[2:]) < SMALLEST_SIDE:
-            raise ValueError(
-                f"expected images (B, 1, H, W) of at least {SMALLEST_SIDE} pixels a side, got {tuple(image.shape)}"
-            )
-        height, width = image.shape[2:]
-        padded = F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-        return (padded + self.residual(padded))[:, :, :height, :width]
-
-    def recompute(self) -> None:
-        """Save memory in training: compute the inside of all blocks a second time in the backward pass."""
-        for module in self.modules():
-            if isinstance(module, Stage):
-                module.recompute = True
-
-    def residual(self, image: Tensor) -> Tensor:
-        """What is added to the image: (B, 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
-        raise NotImplementedError

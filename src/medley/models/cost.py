@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 def parameters(model: nn.Module) -> int:
     """The number of trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def flops(model: nn.Module, shape: Sequence[int]) -> int:

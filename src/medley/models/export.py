@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from medley.errors import MedleyError
 from medley.models._onnx_depthwise import replace_custom_nodes
 from medley.models._traceable import traceable
-from medley.models.blocks import SMALLEST_SIDE, Trunk
+from medley.models.blocks import SMALLEST_SIDE, ResidualNetwork
 from medley.models.onnx_network import DESCRIPTION, TENSORS, WEIGHTS, OnnxNetwork, required, tensors_digest
 from medley.models.weights import Description
 
@@ -49,7 +49,7 @@ def write(path: Path, network: nn.Module, description: Description, sha256: str 
     ------
     MedleyError: the network is not a restorer; the extra `onnx` is not installed; the outputs differ.
     """
-    if not isinstance(network, Trunk):
+    if not isinstance(network, ResidualNetwork):
         raise MedleyError(
             f"{description.name} is not a restorer; only restorers (tat, amir, restormer) can be exported"
         )
@@ -64,7 +64,7 @@ def write(path: Path, network: nn.Module, description: Description, sha256: str 
     return compare(network, restore, description.name)
 
 
-def onnx_bytes(network: Trunk, metadata: dict[str, str]) -> bytes:
+def onnx_bytes(network: ResidualNetwork, metadata: dict[str, str]) -> bytes:
     """The network as an ONNX model, "image" (batch, 1, height, width) -> "restored", with its metadata."""
     onnx = required("onnx")
     buffer = io.BytesIO()
@@ -86,7 +86,7 @@ def onnx_bytes(network: Trunk, metadata: dict[str, str]) -> bytes:
     return model.SerializeToString()
 
 
-def program(network: Trunk) -> torch.export.ExportedProgram:
+def program(network: ResidualNetwork) -> torch.export.ExportedProgram:
     """The network as torch.export traces it: image (batch, 1, height, width) -> the same."""
     sides = {2: torch.export.Dim("height", min=SMALLEST_SIDE), 3: torch.export.Dim("width", min=SMALLEST_SIDE)}
     shapes = ({0: torch.export.Dim("batch"), **sides},)
@@ -95,7 +95,7 @@ def program(network: Trunk) -> torch.export.ExportedProgram:
         return torch.export.export(traceable(network), (torch.rand(_TRACED),), dynamic_shapes=shapes)
 
 
-def compare(network: Trunk, restore: Restore, name: str) -> float:
+def compare(network: ResidualNetwork, restore: Restore, name: str) -> float:
     """The largest relative difference between the outputs of `restore` and of the network.
 
     Raises
@@ -117,7 +117,7 @@ def compare(network: Trunk, restore: Restore, name: str) -> float:
     return worst
 
 
-def _images(network: Trunk) -> Iterator[Tensor]:
+def _images(network: ResidualNetwork) -> Iterator[Tensor]:
     """Images of odd and even sizes, in batches; larger than the windows of local attention, if it has some."""
     shapes = [(1, 16, 16), (3, 17, 40), (2, 70, 33)]
     window = network.config.get("window")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from medley.errors import MedleyError
 from medley.models.amir import AMIR, ChannelRouter, RoutingInstruction, SpatialRouter
 from medley.models.attention import Attention
-from medley.models.blocks import Trunk
+from medley.models.blocks import ResidualNetwork
+from medley.models.unih3 import UniH3
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -20,20 +21,18 @@ def in_precision(model: nn.Module, precision: str) -> nn.Module:
 
     Raises
     ------
-    MedleyError: the precision is none of `PRECISIONS`; the network is not TAT, AMIR or Restormer.
+    MedleyError: the precision is none of `PRECISIONS`; the network is not a restorer.
     """
     if precision not in PRECISIONS:
         raise MedleyError(f"the precision must be {' or '.join(PRECISIONS)}, but is {precision!r}")
     if precision == "float32":
         return model
-    if not isinstance(model, Trunk):
-        raise MedleyError(
-            f"TAT, AMIR and Restormer can work in {precision}, but this network is {type(model).__name__}"
-        )
+    if not isinstance(model, ResidualNetwork):
+        raise MedleyError(f"restorers can work in {precision}, but this network is {type(model).__name__}")
     return to_bfloat16(model)
 
 
-def to_bfloat16(model: Trunk) -> Trunk:
+def to_bfloat16(model: ResidualNetwork) -> ResidualNetwork:
     """Convert a restorer to bfloat16 for inference, in place, and return it. Weights are rounded only once.
 
     Three parts stay in float32. The first level up to the first downsampling: bfloat16 has 8 bits, one step is 8 HU in
@@ -44,6 +43,8 @@ def to_bfloat16(model: Trunk) -> Trunk:
     """
     kept = {id(parameter) for module in model.modules() for parameter in _kept(module)}
     first = [model.embed, model.encoder1, *([model.spatial1] if isinstance(model, AMIR) else [])]
+    if isinstance(model, UniH3):
+        first += [model.guides, model.memories]  # they start from the image, and the first block uses them
     kept |= {id(parameter) for module in first for parameter in module.parameters()}
     for parameter in model.parameters():
         if id(parameter) not in kept:

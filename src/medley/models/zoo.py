@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medley.errors import MedleyError
 
 if TYPE_CHECKING:
-    from medley.models.blocks import Trunk
+    from medley.models.blocks import ResidualNetwork
     from medley.models.multitask import HPS, STL
 
 # Architecture -> (module, class).
@@ -18,6 +18,7 @@ ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "tat": ("medley.models.tat", "TAT"),
     "amir": ("medley.models.amir", "AMIR"),
     "restormer": ("medley.models.restormer", "Restormer"),
+    "unih3": ("medley.models.unih3", "UniH3"),
     "stl": ("medley.models.multitask", "STL"),
     "hps": ("medley.models.multitask", "HPS"),
     "mtan": ("medley.models.multitask", "MTAN"),
@@ -32,12 +33,25 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "tat": ("tat", {}),
     "amir": ("amir", {}),
     "restormer": ("restormer", {}),
+    "unih3": ("unih3", {}),
     # Small enough to train on two CPU cores, under 6 MB. An expansion of 2.5 gives even hidden widths, on which the
     # convolutions are faster. No local attention: after training on patches of 64 it shows seams in large slices, and
     # attention over the whole slice is better by 1 dB in a CT of 512 x 512.
     "tat-tiny": (
         "tat",
         {"dim": 16, "blocks": (1, 2, 2, 1), "refinement": 1, "expansion": 2.5, "generator_width": 6, "window": None},
+    ),
+    # The three tasks for which medley has training data; attention costs less than in tat-tiny, the memory more.
+    "unih3-tiny": (
+        "unih3",
+        {
+            "dim": 16,
+            "blocks": (1, 1, 1, 1),
+            "refinement": 1,
+            "expansion": 2.5,
+            "slots": 32,
+            "tasks": ("pet-denoise", "ct-denoise", "mr-sr"),
+        },
     ),
     "amir-tiny": ("amir", {"dim": 16, "blocks": (1, 2, 2, 2), "refinement": 1, "expansion": 2.5}),
     # Several outputs from one image; targets and dimension are arguments of `create_model`.
@@ -52,7 +66,7 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-def create_model(name: str, **config: Any) -> Trunk | HPS | STL:
+def create_model(name: str, **config: Any) -> ResidualNetwork | HPS | STL:
     """A network with initial weights.
 
     A restorer is `forward(x (B, 1, H, W)) -> (B, 1, H, W)`. A multi-task network is `forward(x (B, channels, *spatial))
@@ -61,8 +75,8 @@ def create_model(name: str, **config: Any) -> Trunk | HPS | STL:
 
     Parameters
     ----------
-    name: one of `CONFIGURATIONS`; "tat", "amir", "restormer" and "ctan" are those of the papers, "stl", "hps" and
-        "mtan" the networks that CTAN is compared with.
+    name: one of `CONFIGURATIONS`; "tat", "amir", "restormer", "unih3" and "ctan" are those of the papers, "stl",
+        "hps" and "mtan" the networks that CTAN is compared with.
     config: arguments of the network's class that differ from the configuration; `.config` of the network has all.
 
     Raises

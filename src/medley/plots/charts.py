@@ -1,4 +1,4 @@
-"""Charts of a comparison as SVG: bars with intervals, differences from the baseline, and box plots of the cases.
+"""Charts of a comparison as SVG: bars with intervals, differences from the baseline, box plots, and curves.
 
 They follow the light or dark setting of the browser, in a page and as separate files.
 """
@@ -6,7 +6,7 @@ They follow the light or dark setting of the browser, in a page and as separate 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -85,6 +85,44 @@ def boxes(findings: Mapping[str, MethodScore], title: str, label: str) -> str:
     return _chart(title, findings, margin, parts)
 
 
+def curves(points: Mapping[str, Sequence[tuple[float, float]]], title: str, across: str, up: str) -> str:
+    """Points of several methods and a line through their means in groups of neighbours.
+
+    Parameters
+    ----------
+    points: by method, (x, y) of each record with ascending x. title: of the chart. across, up: labels of the axes.
+    """
+    height, left = 320, 60.0
+    every = [point for one in points.values() for point in one]
+    x_axis = _Axis.over([x for x, _ in every], left, _WIDTH - 190)
+    y_axis = _Axis.over([y for _, y in every], _HEAD + height, _HEAD)
+    parts = [_grid(x_axis, height / _ROW, across)]
+    for tick in y_axis.ticks():
+        y = y_axis.at(tick)
+        parts.append(_line(left, y, x_axis.right, y, "grid"))
+        parts.append(f'<text class="soft" x="{left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    parts.append(f'<text class="soft" x="0" y="{_HEAD - 4}">{escape(up)}</text>')
+    for k, (name, own) in enumerate(points.items()):
+        hue = f"hsl({(200 + 360 * k / len(points)) % 360:.0f} 60% 45%)"
+        dots = "".join(f'<circle cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="2"/>' for x, y in own)
+        line = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in _group_means(own))
+        parts.append(f'<g fill="{hue}" fill-opacity=".5">{dots}</g>')
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{hue}" stroke-width="2"/>')
+        y = _HEAD + 14 + 20 * k
+        parts.append(f'<rect x="{x_axis.right + 16:.1f}" y="{y - 9}" width="12" height="12" rx="2" fill="{hue}"/>')
+        parts.append(f'<text x="{x_axis.right + 34:.1f}" y="{y + 2}">{escape(_short(name, 20))}</text>')
+    return (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEAD + height + _FOOT}" role="img" aria-label="{escape(title)}">'
+        f'<text x="0" y="14" font-weight="600">{escape(title)}</text>{"".join(parts)}</svg>'
+    )
+
+
+def _group_means(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Means of (x, y) in at most eight groups of neighbours of about the same size."""
+    groups = np.array_split(np.array(points, np.float64), min(8, len(points)))
+    return [(float(x), float(y)) for x, y in (group.mean(axis=0) for group in groups)]
+
+
 def standalone(chart: str) -> str:
     """A chart as a separate SVG file, which contains the style sheet."""
     head, rest = chart.split(">", 1)
@@ -148,7 +186,7 @@ def _ends(estimate: Estimate) -> tuple[float, float, float]:
     return estimate.value, estimate.low, estimate.high
 
 
-def _grid(axis: _Axis, rows: int, label: str) -> str:
+def _grid(axis: _Axis, rows: float, label: str) -> str:
     bottom = _HEAD + _ROW * rows
     digits = max(0, -math.floor(math.log10(axis.step) + 1e-9))
     parts = []

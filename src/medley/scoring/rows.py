@@ -49,7 +49,8 @@ class ScoreRow:
     window: the values that images were clipped to, with their unit; for MR also the value that was scaled to 4095.
     settings: what else determines the result, such as tuned parameters.
     values: scores by name, as `metrics.targets.score_output` computes them; for images psnr (dB), ssim, rmse (in the
-        unit of the window) and slices, the number of scored slices. Scores that could not be computed are absent.
+        unit of the window), slices, the number of scored slices, and strength, that of a simulated degradation. Scores
+        that could not be computed are absent.
     """
 
     method: str

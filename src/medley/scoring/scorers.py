@@ -16,6 +16,7 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.metrics.image import METRICS, score_slices
 from medley.metrics.targets import score_output
+from medley.physics import DEGRADATIONS
 from medley.scoring.methods import Method
 from medley.scoring.rows import ScoreRow
 from medley.targets import IMAGE, Target
@@ -85,7 +86,7 @@ class RestorationScorer:
             subject=record.subject,
             record=record.id,
             split=record.split,
-            values={"slices": int(kept.sum()), **means},
+            values={"slices": int(kept.sum()), **means, **_strength(record)},
             window=_window(store.task(record), record),
             settings=self.method.settings(record.task),
         )
@@ -184,6 +185,12 @@ def _chunks(slices: range | Sequence[int], shape: tuple[int, ...]) -> Iterator[A
     for first in range(0, len(slices), step):
         part = slices[first : first + step]
         yield slice(part.start, part.stop) if isinstance(part, range) else part
+
+
+def _strength(record: Record) -> dict[str, float]:
+    """{"strength": that of the simulated degradation}; {} for records that were not simulated."""
+    kind = DEGRADATIONS.get(record.degradation.get("name", ""))
+    return {"strength": kind.strength(record.degradation["parameters"])} if kind else {}
 
 
 def _window(task: Task, record: Record) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -62,6 +63,23 @@ def main_scores(rows: Iterable[ScoreRow]) -> dict[str, float]:
         if kind is not None and MAIN[kind] in (found := summarise(kind, values)):
             scores[f"{title} {MAIN[kind]}"] = found[MAIN[kind]]
     return scores
+
+
+def strength_curves(rows: Sequence[ScoreRow]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """PSNR against the strength of the degradation: {task: {method: (strength, PSNR) of its records, ascending}}.
+
+    Tasks with fewer than three different strengths are left out.
+    """
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        strength, psnr = (row.values.get(name, math.nan) for name in ("strength", "psnr"))
+        if math.isfinite(strength) and math.isfinite(psnr):
+            curves.setdefault(row.task, {}).setdefault(row.method, []).append((strength, psnr))
+    return {
+        task: {method: sorted(points) for method, points in methods.items()}
+        for task, methods in curves.items()
+        if len({strength for points in methods.values() for strength, _ in points}) >= 3
+    }
 
 
 def latest(rows: Sequence[ScoreRow]) -> list[ScoreRow]:

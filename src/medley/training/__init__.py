@@ -12,5 +12,6 @@ __all__ = [
     "recipe",
     "recipe_docs",
     "restoration",
+    "settings",
     "validation",
 ]

@@ -2,7 +2,7 @@
 
 There are two stages: a weighting multiplies the tasks' losses by weights; then the losses are summed, or their
 gradients on the parameters that several tasks share are aggregated by torchjd, which resolves conflicts.
-TAT's balancing weights samples instead of tasks.
+The balancing of TAT and UniH3 weights samples instead of tasks.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.errors import MedleyError
-from medley.training.recipe import Balance
+from medley.training.settings import Balance
 
-_WIDTH = 16
+_WIDTH = 16  # of the network of TAT's balancing
+_CHANNELS = 48  # of that of UniH3
 
 Losses = dict[str, Tensor]  # task -> scalar; tasks without labels in the batch are absent
 
@@ -235,6 +236,37 @@ class TatBalance(nn.Module):
         x = self.enter(distances)
         x = x + self.narrow(F.gelu(self.widen(self.norm(x))))
         return self.leave(x).squeeze(1)
+
+
+class UniH3Balance(nn.Module):
+    """The loss balancing of UniH3 (arXiv 2609.11156): a small convolutional network and a scalar per task.
+
+    w of a sample is the mean over all pixels of three convolutions of the absolute differences |input - target|,
+    |input - restored| and |restored - target| (restored detached), plus a learned scalar of its task, initially 1. The
+    loss of the sample is L1 / (w² + 1e-8) + log(1 + w²).
+
+    Parameters
+    ----------
+    tasks: names of the tasks.
+    """
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+        self.estimate = nn.Sequential(
+            nn.Conv2d(3, _CHANNELS, 3, padding=1), nn.GELU(),
+            nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1), nn.GELU(),
+            nn.Conv2d(_CHANNELS, 1, 3, padding=1),
+        )  # fmt: skip
+        self.of_task = nn.Parameter(torch.ones(len(self.tasks)))
+
+    def forward(self, low: Tensor, restored: Tensor, target: Tensor, tasks: Sequence[str]) -> Tensor:
+        """The loss of a batch, a scalar. All (B, 1, H, W): the network's input, its output, and the target."""
+        fixed = restored.detach()
+        differences = torch.cat([(low - target).abs(), (low - fixed).abs(), (fixed - target).abs()], dim=1)
+        of_task = self.of_task[[self.tasks.index(task) for task in tasks]]
+        square = (self.estimate(differences).mean(dim=(1, 2, 3)) + of_task) ** 2  # (B,)
+        return (distance(restored, target) / (square + 1e-8) + torch.log1p(square)).mean()
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:

@@ -35,8 +35,9 @@ from medley.training.checkpoint import Checkpoints
 from medley.training.muon import Muon
 from medley.training.objective import Objective
 from medley.training.prediction import PredictionObjective
-from medley.training.recipe import Optimizer, PredictionRecipe, Recipe, RestorationRecipe, as_record, differing
+from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe, as_record, differing
 from medley.training.restoration import RestorationObjective
+from medley.training.settings import Optimizer
 from medley.training.validation import ValidationFile
 
 
@@ -174,7 +175,7 @@ class Run:
         decayed, others = split_by_weight_decay(self.network, self.auxiliary)
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         if settings.name == "muon":
-            groups[0]["muon"] = True
+            groups = muon_groups(groups, settings.muon_learning_rate)
             return Muon(groups, lr=settings.learning_rate, betas=settings.betas, momentum=settings.momentum)
         return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
 
@@ -190,7 +191,7 @@ class Run:
         self.auxiliary.train()
         torch.manual_seed(hash((self.recipe.seed, self.fabric.global_rank, self.step)))  # the noise of AMIR's routers
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.recipe.steps, self.recipe.optimizer)
+            group["lr"] = learning_rate(self.step, self.recipe.steps, self.recipe.optimizer, group.get("highest"))
         self.optimizer.zero_grad()
         parts = list(self._parts(batch))
         total = 0.0
@@ -325,15 +326,33 @@ def split_by_weight_decay(network: nn.Module, auxiliary: nn.Module) -> tuple[lis
     return decayed, [*others, *auxiliary.parameters()]
 
 
-def learning_rate(step: int, steps: int, optimizer: Optimizer) -> float:
+def muon_groups(groups: list[dict[str, Any]], rate: float | None) -> list[dict[str, Any]]:
+    """The groups (with weight decay, without) for Muon, see `medley.training.settings.Optimizer`."""
+    decayed, others = groups
+    if rate is None:
+        return [{**decayed, "muon": True}, others]
+    kernels = [one for one in decayed["params"] if one.ndim > 2 and one[0, 0].numel() > 1]
+    chosen = {id(one) for one in kernels}
+    rest = [one for one in decayed["params"] if id(one) not in chosen]
+    return [
+        {**decayed, "params": kernels, "muon": True, "scaled": False, "highest": rate},
+        {**decayed, "params": rest},
+        others,
+    ]
+
+
+def learning_rate(step: int, steps: int, optimizer: Optimizer, highest: float | None = None) -> float:
     """The learning rate at a step (from 0) of `steps`: linear warm-up, then half a cosine.
+
+    highest: of a group of parameters; None: `optimizer.learning_rate`.
 
     A run that is resumed with more steps continues on the schedule of the longer run, so the rate can rise there.
     """
+    highest = highest or optimizer.learning_rate
     if step < optimizer.warmup_steps:
-        return optimizer.learning_rate * (step + 1) / optimizer.warmup_steps
+        return highest * (step + 1) / optimizer.warmup_steps
     fraction = (step - optimizer.warmup_steps) / max(steps - optimizer.warmup_steps, 1)
-    span = optimizer.learning_rate - optimizer.final_learning_rate
+    span = highest - optimizer.final_learning_rate
     return optimizer.final_learning_rate + span * (1 + math.cos(math.pi * fraction)) / 2
 
 

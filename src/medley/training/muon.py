@@ -22,12 +22,13 @@ class Muon(torch.optim.Optimizer):
 
     Muon: g + μ (b - g), with b ← b + (1 - μ)(g - b), is made nearly orthogonal and scaled by 0.2 √max(rows, columns),
     so that its root mean square is about that of AdamW (Liu et al., arXiv 2502.16982) and both share a learning rate.
-    A kernel (output, input, ...) is treated as a matrix (output, all others). Weight decay is decoupled.
+    In groups with `scaled` false it is not scaled, as in the program of UniH3. A kernel (output, input, ...) is treated
+    as a matrix (output, all others). Weight decay is decoupled.
 
     Parameters
     ----------
-    groups: dictionaries with `params`, and optionally `muon` and `weight_decay`. Parameters with `muon` true have at
-        least two dimensions.
+    groups: dictionaries with `params`, and optionally `muon`, `scaled`, `lr` and `weight_decay`. Parameters with `muon`
+        true have at least two dimensions.
     lr: learning rate.
     betas: decay rates of AdamW's moments.
     momentum: μ.
@@ -44,7 +45,8 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         momentum: float = 0.95,
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "momentum": momentum, "weight_decay": 0.0, "muon": False, "eps": 1e-8}
+        defaults = {"lr": lr, "betas": betas, "momentum": momentum, "weight_decay": 0.0, "eps": 1e-8}
+        defaults |= {"muon": False, "scaled": True}
         super().__init__(groups, defaults)
         for group in self.param_groups:
             if group["muon"] and any(one.ndim < 2 for one in group["params"]):
@@ -71,7 +73,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(gradient)
         state["momentum"].lerp_(gradient, 1 - group["momentum"])
         direction = gradient.lerp(state["momentum"], group["momentum"]).flatten(1)
-        scale = _ADAMW_RMS * max(direction.shape) ** 0.5
+        scale = _ADAMW_RMS * max(direction.shape) ** 0.5 if group["scaled"] else 1.0
         parameter.sub_(orthogonalised(direction).view_as(parameter), alpha=group["lr"] * scale)
 
     def _adamw(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from medley.data.augmentation import Augmentation
 from medley.errors import MedleyError
@@ -17,6 +17,7 @@ from medley.runtime.configuration import parse_setting, read_configuration
 from medley.runtime.names import check_name
 from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS
+from medley.training.settings import Balance, Optimizer, Strict, Validation
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -35,80 +36,6 @@ RENAMED = {
     },
 }
 _WITHOUT_EFFECT = {"name", "output", "checkpoint_every"}  # on the weights of a run
-
-
-class Strict(BaseModel):
-    """Base class: unknown keys are errors, and values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Optimizer(Strict):
-    """AdamW or Muon; the learning rate rises linearly during the warm-up, then follows half a cosine.
-
-    Attributes
-    ----------
-    name: "adamw", or "muon": Muon for the weights of convolutions and linear layers of the network, AdamW for all other
-        parameters, with one learning rate.
-    learning_rate: the highest learning rate.
-    final_learning_rate: the learning rate at the last step.
-    warmup_steps: steps until `learning_rate` is reached.
-    betas: decay rates of AdamW's moments.
-    momentum: of Muon.
-    weight_decay: decoupled, for the weights of convolutions and linear layers of the network only.
-    gradient_clip: the largest L2 norm of the gradient; longer gradients are scaled to it. None: no limit.
-    """
-
-    name: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = Field(2e-4, gt=0)
-    final_learning_rate: float = Field(1e-7, ge=0)
-    warmup_steps: int = Field(0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    momentum: float = Field(0.95, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    gradient_clip: float | None = Field(None, gt=0)
-
-
-class Validation(Strict):
-    """Validation of a restorer during training.
-
-    Attributes
-    ----------
-    every: steps between validations.
-    slices: number of slices of each task.
-    """
-
-    every: int = Field(1000, gt=0)
-    slices: int = Field(12, gt=0)
-
-
-class Balance(Strict):
-    """The weight of each task's loss. In a recipe, `balance: NAME` is short for `balance: {name: NAME}`.
-
-    Attributes
-    ----------
-    name: "equal"; "fixed", by `weights`; "uncertainty", learned (Kendall et al.); "dwa", by how fast each loss falls
-        (dynamic weight average); "tat", learned for each sample (TAT, sec. 3.3), for restorers only.
-    weights: {task: factor} for "fixed"; other tasks have the factor 1.
-    period: steps over which "dwa" averages a loss.
-    temperature: of "dwa"; a large one makes the weights more equal.
-    """
-
-    name: Literal["equal", "fixed", "uncertainty", "dwa", "tat"] = "equal"
-    weights: dict[str, float] = {}
-    period: int = Field(100, gt=0)
-    temperature: float = Field(2.0, gt=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _weights_where_they_count(self) -> Balance:
-        if bool(self.weights) != (self.name == "fixed"):
-            raise ValueError('weights and the name "fixed" belong together')
-        return self
 
 
 class Recipe(Strict):
@@ -137,7 +64,7 @@ class Recipe(Strict):
 
     name: str
     model: str
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field({})
     store: Path
     output: Path
     start: Path | None = None
@@ -205,8 +132,9 @@ class RestorationRecipe(Recipe):
 
     @model_validator(mode="after")
     def _whole_batch(self) -> RestorationRecipe:
-        if self.aggregation != "sum" and (self.micro_batch or self.balance.name == "tat"):
-            raise ValueError(f"aggregation {self.aggregation} cannot be combined with micro_batch or balance tat")
+        if self.aggregation != "sum" and (self.micro_batch or self.balance.by_sample):
+            other = "micro_batch" if self.micro_batch else f"balance {self.balance.name}"
+            raise ValueError(f"aggregation {self.aggregation} cannot be combined with {other}")
         if self.micro_batch and self.balance.name in ("uncertainty", "dwa"):
             raise ValueError(
                 f"balance {self.balance.name} weights whole batches, so it cannot be combined with micro_batch"
@@ -246,8 +174,8 @@ class PredictionRecipe(Recipe):
     @field_validator("balance")
     @classmethod
     def _not_for_images_only(cls, balance: Balance) -> Balance:
-        if balance.name == "tat":
-            raise ValueError("tat is for restorers; expected equal, fixed, uncertainty or dwa")
+        if balance.by_sample:
+            raise ValueError(f"{balance.name} is for restorers; expected equal, fixed, uncertainty or dwa")
         return balance
 
     @field_validator("devices")

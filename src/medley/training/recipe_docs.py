@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from medley.training.recipe import Balance, Optimizer, PredictionRecipe, Recipe, RestorationRecipe, Validation
+from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe
+from medley.training.settings import Balance, Optimizer, Validation
 
 _INTRODUCTION = """# Recipe keys
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -16,14 +17,15 @@ from medley.data.sampling import PatchSampler
 from medley.data.store import Store
 from medley.inference.restorer import Restorer
 from medley.models import weights
-from medley.models.blocks import Trunk
+from medley.models.blocks import ResidualNetwork
+from medley.models.unih3 import UniH3
 from medley.models.zoo import CONFIGURATIONS, create_model
 from medley.scoring.evaluate import evaluate
 from medley.scoring.methods import Network
 from medley.scoring.rows import ScoreRow
 from medley.scoring.scorers import RestorationScorer
 from medley.targets import IMAGE
-from medley.training.balance import Losses, TatBalance, distance
+from medley.training.balance import Losses, TatBalance, UniH3Balance, distance
 from medley.training.objective import Objective
 from medley.training.recipe import RestorationRecipe
 
@@ -40,7 +42,9 @@ class RestorationObjective(Objective):
         self.recipe, self.store = recipe, store
         self.tasks = recipe.tasks
         self.continuous = frozenset(recipe.tasks)
-        self.auxiliary = nn.ModuleDict({"tat": TatBalance()} if recipe.balance.name == "tat" else {})
+        balances: dict[str, Callable[[], nn.Module]] = {"tat": TatBalance, "unih3": partial(UniH3Balance, recipe.tasks)}
+        name = recipe.balance.name
+        self.auxiliary = nn.ModuleDict({name: balances[name]()} if recipe.balance.by_sample else {})
         self.validate_every = recipe.validation.every
         mixed = recipe.sampling == "mixed"
         draw = partial(PatchSampler, store, recipe.tasks, patches=recipe.patches, mixed=mixed, seed=recipe.seed)
@@ -49,7 +53,7 @@ class RestorationObjective(Objective):
 
     def create_network(self) -> nn.Module:
         """The restorer; with `identity_start` its output is initially its input."""
-        network = cast(Trunk, create_model(self.recipe.model, **self.recipe.config))
+        network = cast(ResidualNetwork, create_model(self.recipe.model, **self.recipe.config))
         if self.recipe.identity_start:
             last = [part for part in network.output.modules() if isinstance(part, nn.Conv2d)][-1]
             nn.init.zeros_(last.weight)
@@ -64,12 +68,16 @@ class RestorationObjective(Objective):
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
         """Each task's share of the mean absolute error, so that their sum is the mean over all samples.
 
-        TAT's balancing gives one loss, "image", for all tasks. AMIR's routers add "auxiliary".
+        The balancing of TAT and of UniH3 gives one loss, "image", for all tasks. AMIR's routers add "auxiliary". The
+        memory of UniH3 collects features of the targets.
         """
         target = batch.targets[IMAGE]
-        restored = network(batch.input).float()
+        collects = isinstance(getattr(network, "module", network), UniH3)
+        restored = (network(batch.input, target, batch.tasks) if collects else network(batch.input)).float()
         if "tat" in self.auxiliary:
             losses = {IMAGE: self.auxiliary["tat"](batch.input, restored, target)}
+        elif "unih3" in self.auxiliary:
+            losses = {IMAGE: self.auxiliary["unih3"](batch.input, restored, target, batch.tasks)}
         else:
             losses = _by_task(distance(restored, target), batch.tasks)
         auxiliary = getattr(getattr(network, "module", network), "auxiliary_loss", None)
