@@ -37,7 +37,7 @@ STEPS = ("step", "lean step", "whole step")
 
 @dataclass(frozen=True)
 class Case:
-    """A network and what is done with it.
+    """A network and the kind of work that is timed.
 
     Attributes
     ----------

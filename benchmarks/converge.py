@@ -1,10 +1,10 @@
-"""Does training in bfloat16 learn what training in float32 learns?
+"""Compares training in bfloat16 with training in float32.
 
     python -m benchmarks.converge stores/restoration -o results/bfloat16-training.csv
 
-Short runs of a small network from the same seeds, on the same patches, in both precisions: what validation says along
-the way (PSNR in dB, on the good slices of the validation subjects), and the mean loss since the last validation. How
-far two seeds lie apart in float32 is the yardstick. Runs side by side have one thread each.
+Short runs of a small network from the same seeds, on the same patches, in both precisions: the scores of every
+validation (PSNR in dB, on slices of the validation subjects that are not blank), and the mean loss since the last
+validation. Compare with the difference between two seeds in float32. Simultaneous runs have one thread each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EVERY = 100  # steps
 
 
 def run(network: str, precision: str, seed: int, store: Path, steps: int) -> list[dict[str, Any]]:
-    """Train once, in a process of its own; a row for each validation."""
+    """Train once, in a separate process; a row for each validation."""
     keep_buffers()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
@@ -75,12 +75,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--beside", type=int, default=2, help="runs at a time")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.csv", required=True, help="is replaced")
-    asked = parser.parse_args()
-    runs = list(product(asked.networks, asked.seeds, PRECISIONS))
-    with ProcessPoolExecutor(asked.beside, get_context("spawn"), max_tasks_per_child=1) as pool:
-        told = [pool.submit(run, name, kind, seed, asked.store, asked.steps) for name, seed, kind in runs]
-        rows = [row for one in told for row in one.result()]
-    with asked.output.open("w", newline="") as file:
+    options = parser.parse_args()
+    runs = list(product(options.networks, options.seeds, PRECISIONS))
+    with ProcessPoolExecutor(options.beside, get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = [pool.submit(run, name, kind, seed, options.store, options.steps) for name, seed, kind in runs]
+        rows = [row for one in futures for row in one.result()]
+    with options.output.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

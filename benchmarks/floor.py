@@ -1,8 +1,7 @@
-"""The least time a machine could need: operations over the rate of its matrix products, bytes over its rate of copies.
+"""A lower bound of the time on a machine: operations / rate of its matrix products, bytes / rate of its copies.
 
-Nothing less will do on this machine for these networks as they are defined. Operations are those of matrix products
-and convolutions. Bytes are what these read and write, each number once: norms, activations, sums and gates would have
-to happen on the way. The larger of both times is the floor.
+Operations are those of matrix products and convolutions. Bytes are those that these operations read and write, each
+number once, as if norms, activations, sums and gates were fused into them. The larger of the two times is the floor.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ _PRODUCTS = (_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm, _aten.convolution)
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine reaches in a precision: operations a second in large matrix products, bytes a second in copies
-    (read and written), bytes of a number."""
+    """The speed of the machine in a precision: operations per second in large matrix products, bytes per second in copies
+    (read and written), bytes per number."""
 
     operations: float
     bytes: float
@@ -35,7 +34,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Work:
-    """Of one slice: operations, and numbers that are read or written."""
+    """The work for one slice: operations, and numbers that are read or written."""
 
     operations: int
     numbers: int
@@ -63,7 +62,7 @@ def measure_work(network: str, side: int) -> Work:
 
 
 def work_of(model: nn.Module, side: int, channels: int = 1) -> Work:
-    """Counted while one slice goes through the network."""
+    """Counted during a forward pass of one slice."""
     with FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_PRODUCTS, _numbers)) as numbers:
         operations = flops(model, (channels, side, side))
     return Work(operations, numbers.get_total_flops())

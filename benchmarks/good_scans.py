@@ -1,4 +1,4 @@
-"""What restoration does to scans that are already good: `python -m benchmarks.good_scans SCAN ... -o FILE.csv`.
+"""Measures how restoration changes scans that are already good: `python -m benchmarks.good_scans SCAN ... -o FILE.csv`.
 
 Each scan is restored at full strength without being degraded first, and compared with itself:
 

@@ -1,9 +1,9 @@
-"""How many patches a second the store gives: `python -m benchmarks.loader [--against results/speed.csv]`.
+"""Measures how many patches per second a store provides: `python -m benchmarks.loader [--against results/speed.csv]`.
 
-A throw-away store of CT slices of 512 x 512 is made and read as training reads it, with nothing to learn in between:
-the batches of the restoration objective, made ahead by one thread. It lies in the file cache, as a store does that fits
-into memory. `--against` puts the patches a second beside those that the training steps in a table of `benchmarks.speed`
-consume; training waits for nothing where the loader gives ten times as many.
+A temporary store of CT slices of 512 x 512 is made and read as in training, without training steps: the batches of the
+restoration objective, prepared by one background thread. It is in the file cache, like any store that fits into memory.
+`--against` compares the patches per second with those that the training steps in a table of `benchmarks.speed` consume;
+with ten times as many, training does not wait for data.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=4, help="in a step")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--against", type=Path, metavar="FILE.csv", help="that benchmarks.speed wrote")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        store = make_store(Path(folder) / "store", asked.side)
-        given = patches_per_second(store, asked.patch, asked.patches, asked.seconds)
-    print(f"the store gives {given:.1f} patches/s of {asked.patch} x {asked.patch} from slices of {asked.side} pixels")
-    for name, consumed in consumption(asked.against, asked.patch).items() if asked.against else ():
+        store = make_store(Path(folder) / "store", options.side)
+        given = patches_per_second(store, options.patch, options.patches, options.seconds)
+    print(
+        f"the store provides {given:.1f} patches/s of {options.patch} x {options.patch} from slices of {options.side} pixels"
+    )
+    for name, consumed in consumption(options.against, options.patch).items() if options.against else ():
         print(f"{name} consumes {consumed:.2f} patches/s, the store gives {given / consumed:.0f} times as many")
 
 

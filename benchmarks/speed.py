@@ -48,21 +48,21 @@ _once: Callable[[], None]  # in the process of a case: runs it once
 
 
 def main() -> None:
-    asked = arguments()
-    rates = {precision: in_process(measure_rates, precision, *asked.rates) for precision in asked.precisions}
+    options = arguments()
+    rates = {precision: in_process(measure_rates, precision, *options.rates) for precision in options.precisions}
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for precision, rate in rates.items():
         print(f"{precision}: products {rate.operations / 1e9:.0f} GFLOP/s, copies {rate.bytes / 1e9:.1f} GB/s")
     print(line(dict(zip(SHOWN, SHOWN, strict=True))), flush=True)
-    for case in cases(asked):
+    for case in cases(options):
         try:
-            found = measure(case, forms(case, asked), asked.runs, rates[case.precision])
+            found = measure(case, forms(case, options), options.runs, rates[case.precision])
         except RuntimeError as error:
             print(f"{case.network} {case.what} of {case.side} in {case.precision} left out: {error}", flush=True)
             continue
         print("\n".join(map(line, found)), flush=True)
-        if asked.output:
-            write(asked.output, found)
+        if options.output:
+            write(options.output, found)
 
 
 def arguments() -> argparse.Namespace:
@@ -80,32 +80,32 @@ def arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="small sizes, one run")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.csv", help=WRITTEN)
-    asked = parser.parse_args()
-    asked.sides = asked.sides or ([48, 64] if asked.quick else [128, 256, 512])
-    asked.patch, asked.volume_slices, asked.volume_side = (48, 4, 64) if asked.quick else (128, 64, 512)
-    asked.rates = (1024, 64) if asked.quick else ()
-    asked.runs = 1 if asked.quick else asked.runs
-    return asked
+    options = parser.parse_args()
+    options.sides = options.sides or ([48, 64] if options.quick else [128, 256, 512])
+    options.patch, options.volume_slices, options.volume_side = (48, 4, 64) if options.quick else (128, 64, 512)
+    options.rates = (1024, 64) if options.quick else ()
+    options.runs = 1 if options.quick else options.runs
+    return options
 
 
-def cases(asked: argparse.Namespace) -> Iterator[Case]:
-    for network, precision in product(asked.networks, asked.precisions):
-        for what in asked.what:
+def cases(options: argparse.Namespace) -> Iterator[Case]:
+    for network, precision in product(options.networks, options.precisions):
+        for what in options.what:
             if what == "slices":
-                yield from (Case(network, what, 1, side, precision) for side in asked.sides)
-                yield Case(network, what, 8, asked.patch, precision)
+                yield from (Case(network, what, 1, side, precision) for side in options.sides)
+                yield Case(network, what, 8, options.patch, precision)
             elif what == "volume":
-                yield Case(network, what, asked.volume_slices, asked.volume_side, precision)
+                yield Case(network, what, options.volume_slices, options.volume_side, precision)
             else:
-                yield Case(network, what, 4, asked.patch, precision)
+                yield Case(network, what, 4, options.patch, precision)
 
 
-def forms(case: Case, asked: argparse.Namespace) -> list[str]:
+def forms(case: Case, options: argparse.Namespace) -> list[str]:
     """The `restore` command and recomputation have no textbook form."""
     if case.what in ("volume", "lean step"):
         return [FAST]
-    exported = asked.exported and case.what == "slices" and case.precision == "float32"
-    return [FAST, *[PLAIN] * asked.plain, *[UNTUNED] * asked.untuned, *[ONNX, PROGRAM] * exported]
+    exported = options.exported and case.what == "slices" and case.precision == "float32"
+    return [FAST, *[PLAIN] * options.plain, *[UNTUNED] * options.untuned, *[ONNX, PROGRAM] * exported]
 
 
 def measure(case: Case, forms: Sequence[str], runs: int, rates: Rates) -> list[Row]:

@@ -1,8 +1,8 @@
 """Seconds and memory of `medley restore` by the number of slices: `python -m benchmarks.volume [-o FILE.csv]`.
 
 Scans of a phantom with noise, 256 x 256, as NIfTI and as DICOM series, are written to a temporary folder. Each is
-restored by the command in a process of its own; the memory is the most that this process had at any time. It should
-not grow with the number of slices.
+restored by the command in a separate process; the memory is the peak memory of this process. It should not grow with
+the number of slices.
 """
 
 from __future__ import annotations
@@ -82,21 +82,21 @@ def main() -> None:
     parser.add_argument("--model", default="tat-tiny", help="a packaged name or a weights file")
     parser.add_argument("--precisions", nargs="+", default=("float32",), choices=PRECISIONS)
     parser.add_argument("-o", "--output", help="CSV to write")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows = []
     print("  ".join(f"{name:>10}" for name in HEADERS))
     with tempfile.TemporaryDirectory() as folder:
-        for form in asked.formats:
-            for count in asked.slices:
+        for form in options.formats:
+            for count in options.slices:
                 scan = write_scan(Path(folder) / f"scan-{count}-{form[-2:]}", count, form)
-                for precision in asked.precisions:
+                for precision in options.precisions:
                     name = f"out-{count}-{precision}-{form[-2:]}" + ("" if form == "dicom" else f".{form}")
-                    seconds, peak = measure(scan, Path(folder) / name, asked.model, precision)
+                    seconds, peak = measure(scan, Path(folder) / name, options.model, precision)
                     each = f"{1000 * seconds / count:.0f}"
-                    rows.append((asked.model, precision, form, count, f"{seconds:.2f}", each, peak))
+                    rows.append((options.model, precision, form, count, f"{seconds:.2f}", each, peak))
                     print("  ".join(f"{value!s:>10}" for value in rows[-1]), flush=True)
-    if asked.output:
-        with open(asked.output, "w", newline="") as file:
+    if options.output:
+        with open(options.output, "w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([HEADERS, *rows])
 
 

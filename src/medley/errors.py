@@ -4,7 +4,7 @@
 class MedleyError(Exception):
     """Input that cannot be used; the message is one sentence: which file, what was found, what is expected, what to do.
 
-    The command line prints only the message and exits with 1. Every other exception is a fault of medley.
+    The command line prints only the message and exits with 1. Any other exception is a bug in medley.
     """
 
 

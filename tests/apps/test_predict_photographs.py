@@ -52,7 +52,7 @@ def spoilt(tmp_path: Path, kind: str) -> Path:
     ("kind", "message"),
     [
         ("grey", r"grey.png: is a grey picture \(L\); expected a colour photograph"),
-        ("text", "text.png: is no picture"),
+        ("text", "text.png: is not a picture"),
         ("cut", "cut.png: cannot be read as a picture"),
         ("missing", "missing.png: does not exist"),
     ],

@@ -87,7 +87,7 @@ def test_damaged_and_huge_pictures(tmp_path, read):
     with pytest.raises(MedleyError, match="does not exist"):
         read(path)
     path.write_bytes(b"no picture")
-    with pytest.raises(MedleyError, match="is no picture"):
+    with pytest.raises(MedleyError, match="is not a picture"):
         read(path)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)).save(path)
     whole = path.read_bytes()

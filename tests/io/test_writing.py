@@ -47,7 +47,7 @@ def test_an_error_of_the_background_thread_is_raised_wherever_it_happens(fail_at
 
 @pytest.mark.parametrize("count", [0, 4])
 def test_missing_slices_are_an_error(count):
-    with pytest.raises(ValueError, match=f"{count} slices came"):
+    with pytest.raises(ValueError, match=f"{count} slices were given"):
         write_all(in_background(collecting([]), SHAPE), VOLUME.data[:count])
 
 
@@ -100,5 +100,5 @@ def test_a_result_has_at_most_the_permissions_of_its_source(tmp_path, phantoms, 
 
 def test_slices_to_write_are_counted():
     assert len(list(slices_to_write(VOLUME.data))) == 5
-    with pytest.raises(ValueError, match="2 slices came"):
+    with pytest.raises(ValueError, match="2 slices were given"):
         list(slices_to_write(Slices(SHAPE, lambda: iter(VOLUME.data[:2]))))

@@ -31,7 +31,7 @@ def test_scalars_are_those_of_yaml_1_2(text, value) -> None:
         ("[1", "expected ',' or ']'"),
         ("a: [", "line 1"),
         ("a: b: c", "not allowed here"),
-        ("{a: 1, a: 2}", "the key 'a' is there twice"),
+        ("{a: 1, a: 2}", "the key 'a' occurs twice"),
         ("{1: a, '1': b}", "twice"),
         ("? [a]\n: b", "must be a single word"),
         ("&x [1]\n---\n*x", "expected a single document"),

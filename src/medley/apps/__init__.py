@@ -1,4 +1,4 @@
-"""What a person runs."""
+"""The command line."""
 
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [

@@ -20,7 +20,7 @@ def compare(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Train and score every method with every seed, and write the rows and, to `panels`, pictures of one case.
+    """Train and score every method with every seed, and write the rows and, to `panels`, pictures of one record.
 
     Finished runs are in the output folder of the recipe; only the others are done.
     """
@@ -42,4 +42,4 @@ def compare(
         store = Store(entrants[0].recipes[0].store)
         files = comparing.weights_of_first_seed(comparison, entrants)
         write_panels(store, comparison.split, files, panels, overwrite=overwrite)
-    say(f"{counted(len(rows), 'row')} -> {output}; medley report {output} shows what they say", quiet=quiet)
+    say(f"{counted(len(rows), 'row')} -> {output}; medley report {output} evaluates them", quiet=quiet)

@@ -1,4 +1,4 @@
-"""How scans lie in the patient: orientation, resampling, the body."""
+"""The geometry of scans: orientation, resampling, the body."""
 
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [

@@ -1,4 +1,4 @@
-"""A scan on axes along the patient, the part of it that a network sees, and the way back to the scan's own voxels.
+"""Resampling of a scan along the axes of the patient, the part that a network takes, and resampling back.
 
 The axes of every network that takes volumes: slices run from head to feet, rows from front to back, columns from the
 patient's right to left, however the scan itself is stored.
@@ -18,19 +18,19 @@ from medley.volume import Volume
 
 AIR = -1000.0  # HU
 BODY = -500.0  # HU; denser voxels may belong to the body
-# What a step along (slice, row, column) is in RAS: to Inferior, to Posterior, to Left.
+# The direction of a step along (slice, row, column) in RAS: to Inferior, to Posterior, to Left.
 DIRECTIONS = np.array([[0, 0, -1], [0, -1, 0], [-1, 0, 0]], np.float64)
 
 
 @dataclass(frozen=True)
 class View:
-    """What a network sees of a CT.
+    """The part of a CT that is the input of a network.
 
     Attributes
     ----------
-    array: (slice, row, column), HU; air where there is no body. body: where there is some, bool.
+    array: (slice, row, column), HU; air outside the body. body: mask of the body, bool.
     affine: (4, 4), (slice, row, column, 1) to RAS mm.
-    outside: the share of the body that lies outside of the view.
+    outside: the fraction of the body outside of the view.
     """
 
     array: np.ndarray
@@ -98,7 +98,7 @@ def view_body(hu: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Vie
     """
     body = find_body(hu)
     if not body.any():
-        raise MedleyError(f"the scan shows no body, only air: no larger part of it lies above {BODY:g} HU")
+        raise MedleyError(f"the scan shows no body, only air: no larger part of it is above {BODY:g} HU")
     ends = [(places.min(), places.max()) for places in np.nonzero(body)]
     start = [int(np.floor((low + high - side) / 2 + 1)) for (low, high), side in zip(ends, shape, strict=True)]
     seen = _window(body, start, shape, False)

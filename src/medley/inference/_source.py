@@ -12,7 +12,7 @@ from medley.volume import Volume
 
 
 def notify_if_processed(volume: Volume) -> None:
-    """Warn with a `MedleyNotice` where a series was restored by medley. One that medley degraded is to be restored."""
+    """Warn with a `MedleyNotice` if a series was restored by medley; a series that medley degraded is accepted."""
     processed = getattr(volume.source, "processed", "")
     if processed and " degraded by " not in processed:
         warnings.warn(
@@ -24,11 +24,11 @@ def notify_if_processed(volume: Volume) -> None:
 
 
 def measured_lines(volume: Volume, given: tuple[int, int] | None) -> tuple[int, int]:
-    """The central k-space lines along (rows, columns) that were measured: as given, else by the header of the scan.
+    """The central k-space lines along (rows, columns) that were measured: as given, otherwise as stated in the header of the scan.
 
     Raises
     ------
-    MedleyError: neither states it, or more lines are given than the grid has.
+    MedleyError: it is neither given nor in the header, or more lines are given than the grid has.
     """
     rows, columns = volume.shape[1:]
     if given is None:
@@ -48,7 +48,7 @@ def measured_lines(volume: Volume, given: tuple[int, int] | None) -> tuple[int, 
 
 
 def refuse_implausible(volume: Volume, task: Task) -> None:
-    """Refuse a scan whose file does not say its modality if its values contradict the task."""
+    """Refuse a scan of unknown modality if its values contradict the task."""
     ends = np.array([(np.min(one), np.max(one)) for one in volume.data], np.float64)  # one pass: slices may be streamed
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     found = f"the file does not say its modality, and its values, {low:g} to {high:g},"
@@ -56,7 +56,7 @@ def refuse_implausible(volume: Volume, task: Task) -> None:
         raise MedleyError(f"{found} are not a CT's in HU: air, about -1000, is missing; convert them to HU first")
     if task.modality == "PT" and (low < -1 or high > 1000):
         raise MedleyError(
-            f"{found} are not a PET's in SUV, which lie from 0 to at most hundreds; convert them to SUV first"
+            f"{found} are not a PET's in SUV, which are from 0 to at most hundreds; convert them to SUV first"
         )
     if task.modality == "MR" and low < -0.1 * high:
         raise MedleyError(f"{found} are not an MR magnitude image's, which are not negative")

@@ -49,7 +49,7 @@ def load(
 
     Raises
     ------
-    MedleyError: neither a packaged name nor a file; a damaged file; a device that cannot be used; no such precision or
+    MedleyError: the model is neither a packaged name nor a file; a damaged file; a device that cannot be used; no such precision or
         backend; bfloat16 for a predictor or with onnxruntime; weights that cannot be exported.
     """
     path = find(name_or_path)

@@ -3,9 +3,9 @@
 How a volume is resampled to the grid of the network, and the outputs back:
 
 * The scan is averaged down to the spacing of the task, on axes along the patient (`medley.geometry.body`).
-* What is not body (air, the couch) becomes air, as in radiotherapy's data sets.
-* The grid is laid over the middle of the body, in the direction of the slices too; where it is larger than the scan
-  there is air, and there is no output outside of it. For tasks with the framing "whole", the
+* Everything outside the body (air, the couch) is replaced by air, as in radiotherapy data sets.
+* The grid is centred on the body, also in the slice direction. Where the grid extends beyond the scan it is filled with
+  air; there is no output outside the grid. For tasks with the framing "whole", the
   whole scan is resized to the grid instead.
 * Values and probabilities are interpolated linearly at the scan's own voxels; a structure is where its probability
   exceeds 0.5, and a map is zero outside of the body.
@@ -40,7 +40,7 @@ class Prediction:
     Attributes
     ----------
     scan: the input: a volume, or a photograph (row, column, 3).
-    maps: {target: a volume in its unit}, which remembers no file: it is written as the numbers it has.
+    maps: {target: a volume in its unit}, without a source: it is written with its own values.
     masks: {target: {structure: bool}}.
     probabilities: {target: {class: 0 to 1}}.
     slices: the first and last slice, counted from 0, that the network's grid reaches; None for a photograph.
@@ -65,7 +65,7 @@ class Predictor:
 
     Raises
     ------
-    MedleyError: the task in the description is not one that this medley can predict.
+    MedleyError: this version of medley cannot predict the task in the description.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Predictor:
         ----------
         scan: a CT in HU with air around the body; for photographs an array (row, column, 3), 0 to 255.
         structures: masks on the grid of the scan, by name, for a network that `needs` some; names are compared by
-            `matched`, others are left aside, and one that is not given counts as not drawn.
+            `matched`, others are ignored, and a missing one counts as not drawn.
 
         Raises
         ------
@@ -236,7 +236,7 @@ class Predictor:
 
 
 def matched(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
-    """{name in `wanted`: name in `given`}, the same but for case, spaces, "_" and "-"; the first of several counts."""
+    """{name in `wanted`: name in `given`}, equal except for case, spaces, "_" and "-"; the first of several is used."""
     plain: dict[str, str] = {}
     for name in given:
         plain.setdefault(plain_name(name), name)

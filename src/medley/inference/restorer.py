@@ -1,4 +1,4 @@
-"""Applies a trained restoration network to scans, Volume in and Volume out, with the memory of a few slices."""
+"""Applies a trained restoration network to scans (Volume to Volume), in the memory of a few slices."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class RestoreOptions(TypedDict, total=False):
     task: a name in `medley.tasks.TASKS`; "auto", the default, takes the one for the volume's modality.
     strength: 0 gives the input, 1, the default, the output of the network; values between give a linear blend.
     scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
-    keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan says
+    keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan states
         which part was measured.
     measured: that part as given by the user, the number of central k-space lines along (rows, columns); for scans
-        whose header does not say it. Implies `keep_measured`.
+        whose header does not state it. Implies `keep_measured`.
     allow_windows: if there is not enough memory for a slice, restore it in small overlapping windows, which changes the
         result slightly. Otherwise such a scan is refused.
     """
@@ -217,7 +217,7 @@ class Restorer:
         return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored
 
     def _batch(self, shape: tuple[int, ...]) -> int:
-        """How many slices of a scan (slice, row, column) go through the network at a time: half the room is enough."""
+        """How many slices of a scan (slice, row, column) are processed by the network at a time; half the available memory suffices."""
         return int(max(1, min(PIXELS_AT_ONCE, self._room // 2) // (shape[1] * shape[2])))
 
     def _window(self, shape: tuple[int, ...], allowed: bool) -> int | None:
@@ -291,10 +291,10 @@ class Restorer:
 
 
 def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
-    """The line that takes this scan's values to [0, 1].
+    """The linear map from the values of this scan to [0, 1].
 
     The range of the task; for a `scaled` task (MR) 0 to the 99.9th percentile of the scan, exact, in one pass. That
-    pass remembers the largest 0.1 % of the values: a kilobyte for a slice of 512 x 512.
+    pass keeps the largest 0.1 % of the values: a kilobyte for a slice of 512 x 512.
 
     Raises
     ------
@@ -312,7 +312,7 @@ def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
 
 
 def _percentile(volume: Volume, q: float) -> float:
-    """numpy.percentile(volume, q), linear between neighbours, of a stream: keeps the values above it and no others."""
+    """numpy.percentile(volume, q), linear between neighbours, of a stream: only the values above it are kept in memory."""
     position = (np.prod(volume.shape) - 1) * q / 100
     below = int(position)
     count = int(np.prod(volume.shape)) - below  # the values from rank `below` up
@@ -338,7 +338,7 @@ def _on_finer_grid(volume: Volume, scale: int) -> Volume:
 
 
 def _pixels_that_fit(model: torch.nn.Module, precision: str, device: torch.device) -> float:
-    """How many pixels a network can have in one pass with the memory that is free now, about; inf if unknown."""
+    """About how many pixels a network can process in one pass with the memory that is free now; inf if unknown."""
     free: int | None = None
     if device.type == "cpu":
         free = free_memory()

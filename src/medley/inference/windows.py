@@ -16,8 +16,8 @@ def blend_windows(
     """`apply` to overlapping windows of an image (row, column), and the results blended.
 
     Every window is (side, side), or the length of the image where that is shorter. The weight of a result falls
-    linearly towards the window's border; the weights at each pixel sum to 1, so that an `apply` that gives the same
-    for a pixel whatever the window gives the same here, and any other changes over the overlap without a step.
+    linearly towards the window's border; the weights at each pixel sum to 1, so the
+    result is exact if `apply` does not depend on the window; otherwise it changes smoothly across the overlap.
     """
     total = np.zeros(image.shape, np.float32)
     weight = np.zeros(image.shape, np.float32)

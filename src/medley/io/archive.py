@@ -18,7 +18,7 @@ from medley.runtime.temporary import TemporaryFolder
 class Extracted:
     """The files of a zip, in a temporary folder that is removed when no reference to this object is left.
 
-    Members that are hidden or added by macOS are left out. Each file lies in a numbered folder of its own, so that
+    Members that are hidden or added by macOS are left out. Each file has its own numbered folder, so that
     members of the same name do not replace each other. Files have the permissions of the zip.
 
     Attributes
@@ -48,7 +48,7 @@ class Extracted:
             for number, member in enumerate(members, 1):
                 target = self._folder.path / f"{number:05d}" / safe_name(PurePosixPath(member.filename).name)
                 target.parent.mkdir()
-                # Reading to the end verifies the checksum, and gives no more bytes than were announced.
+                # Reading to the end verifies the checksum, and returns no more bytes than the header states.
                 with archive.open(member) as packed, _created(target, mode) as file:
                     shutil.copyfileobj(packed, file, 2**20)
                     if file.tell() != member.file_size:
@@ -61,6 +61,6 @@ def _created(path: Path, mode: int) -> IO[bytes]:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a part of a member's name is hidden, or what macOS adds to zips; ".." is not a name."""
+    """Whether a part of a member's name is hidden or was added by macOS; ".." is not a name."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return any(part == "__MACOSX" or (part.startswith(".") and part.strip(".")) for part in parts)

@@ -89,7 +89,7 @@ def find_scans(path: str | Path) -> list[Scan]:
 
     DICOM images of one series are one scan, also where they are spread over several folders; its path is the folder
     that holds them all. Folders with the same images of a series are copies, and one scan each. A damaged DICOM file is
-    a scan of its own if its folder holds no other, so that opening it gives the error.
+    a separate scan if its folder holds no other, so that opening it raises the error.
 
     Raises
     ------
@@ -137,8 +137,8 @@ def open_writer(
     path: the suffix chooses the format: .nii, .nii.gz, .mha, .nrrd; a path without one is a folder for a DICOM series,
         for volumes that were read from DICOM.
     volume: gives shape, affine, modality, unit and source; its values are not used.
-    derivation: a sentence that says what was done, kept in the file where the format has a place for it.
-    mark: put in brackets after the description of a DICOM series, where people choose from a list.
+    derivation: a sentence that describes what was done, stored in the file if the format has a field for it.
+    mark: added in brackets to the description of a DICOM series, by which users choose a series.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def _open_series(files: list[Path], scan: Scan, extracted: Extracted | None = No
 
 
 def _scans_below(root: Path) -> list[Scan]:
-    """The scans in a folder and in the folders below it, named by their place below `root`."""
+    """The scans in a folder and in the folders below it, named by their path relative to `root`."""
     files = _files_below(root)
     others = {file: None for file in files if file.name.lower().endswith((*NIFTI_SUFFIXES, *SITK_READS, ".zip"))}
     scans = []
@@ -223,7 +223,7 @@ def _scans_below(root: Path) -> list[Scan]:
     folders = Counter(one.folder for one in series)
     for one in series:
         place = _place(one.folder, root)
-        # A series alone in its folder is called like it.
+        # A series alone in its folder has the name of the folder.
         name = (place.rstrip("/") or root.resolve().name) if folders[one.folder] == 1 else place + one.label
         beside = [file for file in broken if file.parent in {part.parent for part in one.files}]
         _add_faults([one], beside, one.folder)
@@ -234,7 +234,7 @@ def _scans_below(root: Path) -> list[Scan]:
 
 
 def _add_faults(series: list[Series], broken: list[Path], where: Path) -> None:
-    """Let opening a series fail where files beside it cannot be read: they may be slices of it."""
+    """Make opening a series fail if files in its folder cannot be read, since they may be its slices."""
     for one in series:
         one.faults += [
             f"{file}: is not a readable DICOM file, so {where} may lack a slice; remove or replace it"

@@ -22,8 +22,7 @@ _CHUNK = 2**20
 class Inflated:
     """The content of a gzip file. Threads may read it at the same time.
 
-    Larger contents lie in a temporary file that has no name (on POSIX), so that nothing is left when the process is
-    killed.
+    Larger contents are in a temporary file without a name (on POSIX), so that nothing is left if the process is killed.
     """
 
     def __init__(self, size: int) -> None:
@@ -45,7 +44,7 @@ class Inflated:
 def inflate(
     file: IO[bytes], path: Path, head: int, parse: Callable[[bytes], tuple[Header, int]], padding: int
 ) -> tuple[Inflated, Header]:
-    """Inflate a gzip file whose content begins with a header that says how long it is.
+    """Inflate a gzip file whose content begins with a header that states its length.
 
     Parameters
     ----------

@@ -216,7 +216,7 @@ def _header(
 
 @contextmanager
 def _creating(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, compressed if its name ends in .gz, without time and name inside: the same scan, the same bytes."""
+    """A new file, compressed if its name ends in .gz, without time and name inside, so that equal scans give equal bytes."""
     with path.open("xb") as file:
         if path.suffix.lower() != ".gz":
             yield file
@@ -230,7 +230,7 @@ def _write(file: IO[bytes], data: bytes) -> None:
 
 
 def _meaning(path: Path, description: bytes) -> tuple[str, str]:
-    """(modality, unit) from a BIDS sidecar or from the description that medley writes; "" where neither tells."""
+    """(modality, unit) from a BIDS sidecar or from the description that medley writes; "" if neither states it."""
     sidecar = path.with_name(re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE) + ".json")
     if sidecar.is_file():
         with reading(sidecar, "JSON"):

@@ -20,7 +20,7 @@ _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the values lie: shape (i, j, k), type, first byte; value = slope * stored value + intercept."""
+    """Where the values are stored: shape (i, j, k), type, first byte; value = slope * stored value + intercept."""
 
     shape: tuple[int, int, int]
     dtype: np.dtype
@@ -71,7 +71,7 @@ class Header:
 
 
 def parse_header(head: bytes, path: Path) -> tuple[Header, Layout]:
-    """What the first `HEAD_BYTES` of a file say.
+    """The contents of the first `HEAD_BYTES` of a file.
 
     Raises
     ------

@@ -18,7 +18,7 @@ _DARK, _BRIGHT = 0.25, 0.75  # of the largest value of a mask: what a soft or JP
 
 
 def read_photograph(path: Path) -> np.ndarray:
-    """A colour photograph as (row, column, 3) uint8, turned upright as its EXIF orientation says.
+    """A colour photograph as (row, column, 3) uint8, turned upright by its EXIF orientation.
 
     Raises
     ------
@@ -31,14 +31,14 @@ def read_photograph(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """The mask of a structure as (row, column) bool, turned upright as its EXIF orientation says.
+    """The mask of a structure as (row, column) bool, turned upright by its EXIF orientation.
 
     Black, index 0, or transparent is background. The structure may have any other single value: 1, 100, 255, a colour
     of a palette, opaque. Soft edges are allowed if nearly all pixels are near black or near the largest value.
 
     Raises
     ------
-    MedleyError: not a picture, broken, too large, or a picture that cannot be told to be a mask.
+    MedleyError: not a picture, broken, too large, or not clearly a mask.
     """
     with _open(path) as image:
         grey = _grey(image, path)
@@ -88,7 +88,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
             yield ImageOps.exif_transpose(image)
     except MedleyError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
-            raise MedleyError(f"{path}: is no picture; expected {', '.join(PHOTOGRAPHS)}") from error
+            raise MedleyError(f"{path}: is not a picture; expected {', '.join(PHOTOGRAPHS)}") from error
         if isinstance(error.__cause__, Image.DecompressionBombError):
             raise MedleyError(
                 f"{path}: has too many pixels; expected at most {_LARGEST // 10**6} megapixels: make it smaller first"

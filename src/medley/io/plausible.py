@@ -1,4 +1,4 @@
-"""Is this a scan of a patient? The checks on geometry and values that every reader shares."""
+"""Plausibility checks on geometry and values, shared by all readers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_grid(affine: np.ndarray, where: object) -> None:
         )
     if not np.abs(affine[:3, 3]).max() <= FARTHEST_MM:
         raise MedleyError(
-            f"{where}: its first voxel lies at {_by(affine[:3, 3], ', ')} mm; expected at most {FARTHEST_MM:g} mm from "
+            f"{where}: its first voxel is at {_by(affine[:3, 3], ', ')} mm; expected at most {FARTHEST_MM:g} mm from "
             "the origin: correct the position in its header"
         )
     check_square(affine, where)
@@ -65,7 +65,7 @@ def as_float32(values: np.ndarray, where: object) -> np.ndarray:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         cast = np.asarray(values, np.float32)
-        # NaN propagates through min and max, so that two numbers stand for all.
+        # NaN propagates through min and max, so checking these two numbers is enough.
         low, high = (cast.min(), cast.max()) if cast.size else (0, 0)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise MedleyError(f"{where} holds NaN or infinite values; expected finite numbers")

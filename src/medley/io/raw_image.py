@@ -1,4 +1,4 @@
-"""What MetaImage and NRRD have in common: a text header, and plain or compressed values in the same or another file.
+"""The common parts of MetaImage and NRRD: a text header, and plain or compressed values in the same or another file.
 
 Both are read here and not by a native library, so that sizes are known before memory is allocated, checksums are
 verified to the end, and a damaged file cannot end the process.
@@ -124,7 +124,7 @@ def read_values(image: RawImage, path: Path) -> np.ndarray:
 
     Raises
     ------
-    MedleyError: fewer or more values than the header says; more memory than is free.
+    MedleyError: fewer or more values than the header states; more memory than is free.
     OSError, EOFError, zlib.error: compressed data is damaged.
     """
     size = image.file.stat().st_size

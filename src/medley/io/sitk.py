@@ -109,7 +109,7 @@ def sitk_writer(
             image.SetMetaData("derivation", derivation)
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
-            # On a full disk SimpleITK cuts an NRRD file short without an error; only reading it tells.
+            # On a full disk SimpleITK cuts an NRRD file short without an error; only reading the file back reveals it.
             complete = np.array_equal(read_values(_parse(temporary), temporary), stored)
         except RuntimeError as error:
             raise MedleyError(f"{path}: could not be written ({one_line(error)})") from error

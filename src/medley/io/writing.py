@@ -71,7 +71,7 @@ def slices_to_write(data: np.ndarray | Slices) -> Iterator[np.ndarray]:
     Raises
     ------
     MedleyError: a value is NaN or infinite, which no format of a scan can hold.
-    ValueError: fewer or more slices, or of another size, than `data.shape` says.
+    ValueError: the number or the size of the slices differs from `data.shape`.
     """
     count = 0
     for values in data:
@@ -92,4 +92,4 @@ def check_slice(values: np.ndarray, k: int, shape: tuple[int, ...]) -> None:
 def check_count(count: int, shape: tuple[int, ...]) -> None:
     """Refuse a volume that has fewer slices than its shape says."""
     if count != shape[0]:
-        raise ValueError(f"{count} slices came, but the volume has shape {shape}")
+        raise ValueError(f"{count} slices were given, but the volume has shape {shape}")

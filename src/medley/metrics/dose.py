@@ -2,7 +2,7 @@
 
 The definitions are those of the OpenKBP challenge (Babier et al., Medical Physics 48, 2021, sec. 2.4, and the
 challenge's own program): doses in Gy; organs are scored by the dose to the hottest 0.1 cm³ and by the mean, targets by
-the doses that 99, 95 and 1 % of the volume receive at least; percentiles with linear interpolation.
+the doses that at least 99, 95 and 1 % of the volume receive; percentiles with linear interpolation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def dose_score(predicted: np.ndarray, truth: np.ndarray, possible: np.ndarray) -
 
     Returns
     -------
-    NaN where the region is empty.
+    NaN if the region is empty.
 
     Raises
     ------

@@ -49,7 +49,7 @@ def ssim_map(restored: np.ndarray, reference: np.ndarray, data_range: float) -> 
     """Structural similarity at every pixel, (row, column) float64.
 
     An 11 x 11 Gaussian window of sigma 1.5, zeros beyond the border, variances without the n/(n-1) factor, K1 = 0.01
-    and K2 = 0.03 (Wang et al. 2004, eq. 13). Images smaller than the window are fine.
+    and K2 = 0.03 (Wang et al. 2004, eq. 13). Images may be smaller than the window.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def score_slices(
     *,
     full_scale: float | None = None,
 ) -> dict[str, np.ndarray]:
-    """The same, slice by slice.
+    """PSNR (dB), SSIM and RMSE of each slice, see above.
 
     Returns
     -------
@@ -141,13 +141,13 @@ def _score_slice(restored: np.ndarray, reference: np.ndarray, task: Task, factor
 def _stacks(
     restored: np.ndarray | Volume, reference: np.ndarray | Volume
 ) -> tuple[np.ndarray | Slices, np.ndarray | Slices]:
-    """Both as (slice, row, column), checked to lie on one grid."""
+    """Both as (slice, row, column), after a check that they are on the same grid."""
     if isinstance(restored, Volume) and isinstance(reference, Volume):
         away = float(np.abs(restored.affine - reference.affine).max())
         if away > _AFFINE_TOLERANCE:
             raise MedleyError(
-                f"the restored scan and the reference do not lie in the same place: their affines differ by up to "
-                f"{away:.3g} mm; bring them to one grid first"
+                f"the restored scan and the reference do not have the same position: their affines differ by up to "
+                f"{away:.3g} mm; resample them to one grid first"
             )
     first, second = (x.data if isinstance(x, Volume) else np.asarray(x) for x in (restored, reference))
     if tuple(first.shape) != tuple(second.shape):
@@ -165,7 +165,7 @@ def _stacks(
 
 
 def _factor(task: Task, full_scale: float | None) -> float:
-    """What the values are multiplied by to come to the papers' range."""
+    """The factor from the values to the papers' range."""
     if full_scale is None or not task.scaled:
         return 1.0
     if not (np.isfinite(full_scale) and full_scale > 0):

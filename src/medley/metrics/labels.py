@@ -9,17 +9,17 @@ import numpy as np
 
 
 def auroc(scores: np.ndarray, positives: np.ndarray) -> float:
-    """Area under the receiver operating characteristic: how likely a positive case scores above a negative one.
+    """Area under the receiver operating characteristic: the probability that a positive record scores above a negative one.
 
     Ties count one half, so that it equals the Mann-Whitney statistic over the number of pairs.
 
     Parameters
     ----------
-    scores, positives: (case,), the latter bool.
+    scores, positives: (record,), the latter bool.
 
     Returns
     -------
-    0 to 1, 0.5 for guessing; NaN without a positive or without a negative case, or where a score is NaN.
+    0 to 1, 0.5 for guessing; NaN without a positive or without a negative record, or if a score is NaN.
     """
     scores = np.asarray(scores, np.float64)
     return float(auroc_of(scores, positives, np.ones((1, scores.size)))[0])
@@ -30,35 +30,35 @@ def mean_auroc(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
     Parameters
     ----------
-    probabilities: (case, class). truth: (case,), index of the class.
+    probabilities: (record, class). truth: (record,), index of the class.
 
     Returns
     -------
-    NaN where no class is left.
+    NaN if no class is left.
     """
     return float(mean_auroc_of(probabilities, truth, np.ones((1, len(truth))))[0])
 
 
 def balanced_accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over the classes that occur of the fraction of their cases for which the class is the most probable one.
+    """Mean over the classes that occur of the fraction of their records for which the class is the most probable one.
 
     Parameters
     ----------
-    probabilities: (case, class). truth: (case,), index of the class.
+    probabilities: (record, class). truth: (record,), index of the class.
 
     Returns
     -------
-    NaN without cases.
+    NaN without records.
     """
     return float(balanced_accuracy_of(probabilities, truth, np.ones((1, len(truth))))[0])
 
 
 def auroc_of(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC under each weighting of the cases.
+    """AUROC under each weighting of the records.
 
     Parameters
     ----------
-    scores, positives: (case,). weights: (weighting, case), how often a case is counted.
+    scores, positives: (record,). weights: (weighting, record), how often a record is counted.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def auroc_of(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> 
     order = np.argsort(scores, kind="stable")
     ordered, weights = scores[order], weights[:, order]
     first_of_ties = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    # Both (weighting, distinct score), from the least score to the greatest.
+    # Both (weighting, distinct score), in ascending order of the score.
     up, down = (np.add.reduceat(weights * kind[order], first_of_ties, axis=1) for kind in (positives, ~positives))
     below = np.cumsum(down, axis=1) - down
     pairs = up.sum(axis=1) * down.sum(axis=1)
@@ -78,14 +78,14 @@ def auroc_of(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> 
 
 
 def mean_auroc_of(probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`mean_auroc` under each weighting of the cases; weights (weighting, case), gives (weighting,)."""
+    """`mean_auroc` under each weighting of the records; weights (weighting, record), gives (weighting,)."""
     truth = np.asarray(truth)
     columns = np.asarray(probabilities, np.float64).T
     return _mean_known([auroc_of(column, truth == k, weights) for k, column in enumerate(columns)])
 
 
 def balanced_accuracy_of(probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`balanced_accuracy` under each weighting of the cases; weights (weighting, case), gives (weighting,)."""
+    """`balanced_accuracy` under each weighting of the records; weights (weighting, record), gives (weighting,)."""
     truth, probabilities = np.asarray(truth), np.asarray(probabilities, np.float64)
     right = probabilities.argmax(axis=1) == truth
     classes = range(probabilities.shape[1])

@@ -167,7 +167,7 @@ def improvement(values: np.ndarray, baseline: np.ndarray, *, higher: bool) -> np
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of the values that are finite, under each weighting: (case,), (weighting, case) -> (weighting,)."""
+    """Mean of the values that are finite, under each weighting: (record,), (weighting, record) -> (weighting,)."""
     known = np.isfinite(values)
     total = weights @ known
     return np.divide(weights @ np.where(known, values, 0), total, out=np.full(len(weights), np.nan), where=total > 0)

@@ -4,7 +4,7 @@
 * HPS, hard parameter sharing: one encoder, one decoder for each target.
 * MTAN (Liu et al., CVPR 2019, arXiv 1803.10704): each target attends to the parts of the shared features it needs.
 
-Their authors used other backbones. Here all use that of CTAN, so that they differ only in how parameters are shared.
+The authors used other backbones. Here all use that of CTAN, so that they differ only in how parameters are shared.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Degradation(ABC):
         """(N, rows, columns) float32 -> degraded, same shape; `first` is the index of the first slice in its scan."""
 
     def _measure(self, slices: Iterable[np.ndarray], parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The parameters, completed by what has to be measured in the scan before its first slice is degraded."""
+        """The parameters, with those added that are measured in the scan before its first slice is degraded."""
         return parameters
 
     def _combine(
@@ -202,7 +202,7 @@ class Degradation(ABC):
 
     @classmethod
     def complete(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Recorded parameters with those that a record may lack, in the order of `limits`.
+        """Recorded parameters, with defaults for those that a record may lack, in the order of `limits`.
 
         Raises
         ------

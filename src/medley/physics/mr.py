@@ -92,12 +92,12 @@ class TruncatedMR(Degradation):
 
 
 def signal_level(slices: Iterable[np.ndarray]) -> float:
-    """The signal level of a scan: of each slice's 99th percentile, the largest. Slices are (row, column)."""
+    """The signal level of a scan: the largest 99th percentile of a slice. Slices are (row, column)."""
     return max((float(np.percentile(one, 99)) for one in slices), default=0.0)
 
 
 def lines_kept(lines: int, keep: float) -> int:
-    """How many of so many k-space lines are kept: keep * lines, rounded, and one less if that is even.
+    """The number of k-space lines that are kept: keep * lines, rounded, and one less if that is even.
 
     An odd number is symmetric about the centre, so that the image stays real.
     """
@@ -129,11 +129,11 @@ def keep_measured(restored: np.ndarray, measured: np.ndarray, lines: tuple[int, 
 
 
 def refine_grid(stack: np.ndarray, scale: int) -> np.ndarray:
-    """The same image on a grid `scale` times finer in the plane: k-space is filled up with zeros around it.
+    """The same image on a grid `scale` times finer in the plane: k-space is padded with zeros.
 
-    The values are kept: pixel (i, j) is found again at (scale * i, scale * j). So the middle of the first pixel stays
-    where it was, and the last new pixel reaches (scale - 1) / scale of an old one beyond the last old one;
-    `refined_affine` says the same as an affine. An even axis has a single line at the highest frequency; it is shared
+    The values are kept: pixel (i, j) is at (scale * i, scale * j) in the result. So the centre of the first pixel does
+    not move, and the centre of the last new pixel is (scale - 1) / scale of an old pixel beyond that of the last old
+    one; `refined_affine` gives the affine. An even axis has a single line at the highest frequency; it is shared
     between both signs, which keeps the image real.
 
     Parameters
@@ -154,7 +154,7 @@ def refine_grid(stack: np.ndarray, scale: int) -> np.ndarray:
 
 
 def refined_affine(affine: np.ndarray, scale: int) -> np.ndarray:
-    """The affine, (slice, row, column, 1) -> mm, of a volume whose slices went through `refine_grid`."""
+    """The affine, (slice, row, column, 1) -> mm, of a volume after `refine_grid` was applied to its slices."""
     return np.asarray(affine, np.float64) @ np.diag([1, 1 / scale, 1 / scale, 1])
 
 
@@ -179,7 +179,7 @@ def _real_part(real: torch.Tensor, imaginary: torch.Tensor | None, *lines: torch
 def _complex_part(
     real: torch.Tensor, imaginary: torch.Tensor | None, rows: torch.Tensor, columns: torch.Tensor
 ) -> _Complex:
-    """The image of some lines of k-space, (N, rows, columns); real and imaginary part (None: zero) apart."""
+    """The image of some lines of k-space, (N, rows, columns); real and imaginary part (None: zero) separately."""
     image = torch.complex(real.double(), torch.zeros_like(real.double()) if imaginary is None else imaginary.double())
     measured = torch.fft.ifft2(torch.fft.fft2(image) * (rows[:, None] & columns))
     return measured.real.to(real.dtype), measured.imag.to(real.dtype)
@@ -197,7 +197,7 @@ def _inside(lines: int, kept: int) -> torch.Tensor:
 
 
 def _upper(kept: torch.Tensor, fraction: float) -> torch.Tensor:
-    """Of the kept lines that fraction with the highest frequencies, at least to the centre; bool (lines,)."""
+    """The fraction of the kept lines with the highest frequencies, at least to the centre; bool (lines,)."""
     frequency = torch.fft.fftfreq(len(kept), 1 / len(kept))
     count = int(kept.sum())
     measured = max((count + 1) // 2, round(fraction * count))

@@ -1,4 +1,4 @@
-"""The parameters of degradations: which values are valid, and how a value is drawn where several are given."""
+"""The parameters of degradations: which values are valid, and how a value is drawn if several are given."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def scanner(shape: tuple[int, int], spacing: Spacing, counts: float, subsets: in
     return [Subset(beam, psf_mm, counts / 100 * beam.bin_mm / views) for beam in beams]
 
 
-@lru_cache(maxsize=2)  # a projector is made once per scan, not for each piece of it
+@lru_cache(maxsize=2)  # a projector is made once per scan, not for each of its pieces
 def _beams(shape: tuple[int, int], spacing: Spacing, views: int, subsets: int) -> list[ParallelBeam]:
     angles = half_turn(views)
     return [ParallelBeam(shape, spacing, angles[k::subsets]) for k in range(subsets)]

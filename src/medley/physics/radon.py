@@ -97,13 +97,13 @@ class ParallelBeam:
             )
             places /= self.bin_mm
             for view in grid_sample(views[:, :, None], grid.filled(len(angles)), align_corners=False):
-                image += view  # one by one: the rounding of a sum over views would depend on N
+                image += view  # one at a time: the rounding of a sum over views would depend on N
         return image
 
     def _interpolate(self, images: torch.Tensor, separate: bool = False) -> torch.Tensor:
         """`project` without the matrix, a block of views at a time.
 
-        With `separate`, each block has a grid of its own, as a derivative needs them.
+        With `separate`, each block has its own grid, because the derivative needs all of them.
         """
         turned = images.transpose(1, 2).contiguous()
         grids = {through_rows: self._grid(through_rows, images.dtype) for through_rows in (True, False)}
@@ -184,7 +184,7 @@ def _centred(count: int) -> torch.Tensor:
 def _multiply(matrix: csr_matrix | csc_matrix, images: torch.Tensor) -> torch.Tensor:
     """(N, ...) -> (N, rows of the matrix).
 
-    By scipy, because it adds the terms of each value in a fixed order. MKL, which PyTorch uses, chooses the order by
+    With scipy, because it adds the terms of each value in a fixed order. MKL, which PyTorch uses, chooses the order by
     the size of the batch and the type of processor.
     """
     columns = images.flatten(1).T.contiguous().numpy()

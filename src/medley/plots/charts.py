@@ -73,8 +73,8 @@ def bars(findings: Mapping[str, MethodScore], title: str, label: str, *, baselin
 
 
 def boxes(findings: Mapping[str, MethodScore], title: str, label: str) -> str:
-    """The single cases of every method: median and quartiles, whiskers to the last case within 1.5 of the quartiles'
-    distance (Tukey), single dots beyond, and the mean as a large dot.
+    """The records of every method: median and quartiles, whiskers to the last record within 1.5 interquartile ranges
+    (Tukey), single dots beyond, and the mean as a large dot.
     """
     margin = _margin(findings)
     axis = _Axis.over([float(value) for f in findings.values() for value in f.cases], margin, _WIDTH - 12)
@@ -131,7 +131,7 @@ def standalone(chart: str) -> str:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Values from low to high lie between the pixels left and right, with ticks at the multiples of step."""
+    """Maps values from low to high to pixels from left to right, with ticks at the multiples of step."""
 
     low: float
     high: float

@@ -51,10 +51,10 @@ def write_pictures(
 
     Parameters
     ----------
-    methods: the columns after the target, in this order; those that cannot do a task are left out of its picture.
-    rows: scores of the methods. Of the classical ones only that with the best mean PSNR on the task is shown; without
-        scores, all are.
-    tasks: which ones; None for all of the split that some method can do.
+    methods: the columns after the target, in this order; those that do not support a task are left out of its picture.
+    rows: scores of the methods. Only the classical method with the best mean PSNR on the task is shown; without scores,
+        all are.
+    tasks: which ones; None for all tasks of the split that some method supports.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def write_png(image: Image.Image, path: Path, *, overwrite: bool = False) -> Pat
 
 
 def _shown(methods: Sequence[Method], rows: Sequence[ScoreRow], task: str) -> list[Method]:
-    """The methods that can do a task, and only the best of the classical ones."""
+    """The methods that support a task, but only the best of the classical ones."""
     able = [method for method in methods if task in method.tasks]
     classical = {method.name for method in able if isinstance(method, ClassicalMethod)}
     scored = [one for one in summary(rows) if one.task == task and one.method in classical]
@@ -133,7 +133,7 @@ def _middle(store: Store, record: Record) -> int:
     for k in sorted(range(count), key=lambda k: abs(k - count // 2)):
         if np.ptp(target[0, k].clip(*_window(record))) > 0:
             return k
-    raise MedleyError(f"every slice of {record.id} is blank within the test window, so there is nothing to show")
+    raise MedleyError(f"every slice of {record.id} is blank within the test window, so no picture can be made")
 
 
 def _window(record: Record) -> tuple[float, float]:
@@ -172,5 +172,5 @@ def _grey(image: np.ndarray, window: tuple[float, float], size: tuple[int, int])
     low, high = window
     unit = ((image - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(image)
     larger = size[0] > image.shape[1]
-    way = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS  # do not blur enlarged pixels
+    way = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS  # enlarged pixels stay sharp
     return Image.fromarray((255 * unit).round().astype(np.uint8)).resize(size, way)

@@ -38,7 +38,7 @@ def write_panels(
 ) -> list[Path]:
     """Write FOLDER/TARGET.png for every map and structures target, or FOLDER/TASK.png for every restoration task.
 
-    A map comes with its histograms over the volume of each structure, FOLDER/TARGET-volume.png.
+    For a map, the volume histograms of each structure are written too, to FOLDER/TARGET-volume.png.
 
     The record is the first one of the split with the most targets and structures; a volume is shown at the slice where
     the structures are largest. Dotted contours are the truth.
@@ -163,7 +163,7 @@ def _title(store: Store, record: Record, target: Target, method: str, outputs: O
 
 
 def _part_to_show(store: Store, task: Task, record: Record) -> tuple[Any, ...]:
-    """Of (..., slice, row, column): the slice where the structures together are largest, cut to the patient."""
+    """The slice of (..., slice, row, column) where the structures are largest in total, cropped to the patient."""
     drawn = [np.asarray(store.array(record, t.name)[...]) for t in task.targets if t.kind == "structures"]
     at = int(np.argmax(np.concatenate(drawn).sum(axis=(0, 2, 3)))) if drawn else record.shape[0] // 2
     body = np.asarray(store.array(record, INPUT)[0, at]) > BODY

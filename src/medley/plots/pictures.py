@@ -1,6 +1,6 @@
-"""Slices as pictures: the way up that a reader of scans expects, in a display window, as PNG.
+"""Slices as PNG pictures in radiological orientation and in a display window.
 
-Doses lie over them as a wash of colour, structures as contours.
+Doses are drawn over them as a colour wash, structures as contours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LARGEST = 640  # pixels of a picture's longer side; larger slices are averaged d
 _BLUE_RED = np.array([[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77], [103, 0, 31]], np.float64)
 # Of a dose, evenly spaced from 0 to the highest: blue, cyan, green, yellow, orange, red.
 DOSE_COLOURS = ((35, 60, 190), (0, 160, 215), (45, 180, 90), (245, 225, 60), (245, 140, 30), (200, 20, 35))
-SHOWN_FROM = 0.1  # of the highest dose; below it the picture stays clear
+SHOWN_FROM = 0.1  # of the highest dose; lower doses are transparent
 # Of contours and curves: visible on grey, white and black, and distinguishable by most people.
 COLOURS = (
     "#e6483d", "#35b558", "#5b8cff", "#f08a24", "#b667f1", "#12b5c4", "#ea4fb5", "#a9803f", "#8fae1b", "#e0b000",
@@ -114,7 +114,7 @@ def overlaid(
 
 
 def dose_colour(share: np.ndarray) -> np.ndarray:
-    """The colours (3, ...) 0 to 255 of shares of the highest dose."""
+    """The colours (3, ...) from 0 to 255 for fractions of the highest dose."""
     stops = np.linspace(0, 1, len(DOSE_COLOURS))
     return np.stack([np.interp(share, stops, one) for one in np.array(DOSE_COLOURS, np.float64).T])
 
@@ -128,7 +128,7 @@ def display_window(task: Task, images: Iterable[np.ndarray]) -> tuple[float, flo
 
 
 def grey(image: np.ndarray, window: tuple[float, float], *, inverted: bool = False, zoom: int = 1) -> bytes:
-    """A slice as a grey PNG, a pixel as zoom x zoom; `inverted` shows high values dark, as PET is read."""
+    """A slice as a grey PNG, each pixel as zoom x zoom; `inverted` shows high values dark, as usual for PET."""
     unit = ((image - window[0]) / (window[1] - window[0])).clip(0, 1)
     pixels = (255 * (1 - unit if inverted else unit)).round().astype(np.uint8)
     return _png(pixels.repeat(zoom, axis=0).repeat(zoom, axis=1), LARGEST * zoom)

@@ -13,7 +13,7 @@ _KEEP = 1 << 30  # bytes of freed memory that the process keeps
 def keep_buffers() -> bool:
     """Configure glibc's malloc to keep freed buffers; returns whether that was possible.
 
-    By default every buffer of more than a few hundred kB is mapped again, and the kernel clears each page at its first
+    By default, every buffer of more than a few hundred kB is mapped again, and the kernel clears each page at its first
     use. A network allocates hundreds of such buffers per second. Other C libraries are not changed.
     """
     if not sys.platform.startswith("linux"):

@@ -17,7 +17,7 @@ from uuid import uuid4
 from medley.errors import MedleyError, MedleyNotice
 from medley.runtime.processes import TOKEN, owner_is_dead, owner_token
 
-# Libraries that are not written in Python raise errors of their own when the system refuses to write.
+# Libraries that are not written in Python raise their own errors if the system refuses to write.
 _REFUSED = re.compile(r"\(os error \d+\)|No space left on device")  # safetensors, zarr's codecs
 _TORCH = re.compile(r"inline_container\.cc|PytorchStreamWriter")  # does not say the reason
 _SYNCHRONISED_AT_ONCE = 16
@@ -65,7 +65,7 @@ def replacing(path: Path, *, folder: bool = False, overwrite: bool = False, mode
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system or a library raises when `path` cannot be written into one sentence.
+    """Turn an error of the system or a library in writing `path` into one sentence.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def mode_of(path: Path) -> int:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left in a folder while they wrote; done once for each folder and process.
+    """Remove unfinished files of killed processes from a folder; done once for each folder and process.
 
     A folder that was being replaced is put back, with a `MedleyNotice`.
     """

@@ -21,7 +21,7 @@ def read_configuration(path: str | Path, what: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    what: what the file is, for messages, such as "the recipe".
+    what: the kind of file, for messages, such as "the recipe".
 
     Raises
     ------
@@ -101,7 +101,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(name, str | int | float | bool | None):
                 raise ConstructorError(None, None, "a key must be a single word", key.start_mark)
             if str(name) in keys:
-                raise ConstructorError(None, None, f"the key {str(name)!r} is there twice", key.start_mark)
+                raise ConstructorError(None, None, f"the key {str(name)!r} occurs twice", key.start_mark)
             keys.add(str(name))
         return {str(key): value for key, value in super().construct_mapping(node, deep).items()}
 

@@ -23,11 +23,11 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     """Hold the lock of a folder, which is made if it does not exist; a folder that stays empty is removed again.
 
     The lock belongs to the open file (flock), so that the system releases it also when the process is killed. Where a
-    file system has no locks, there is no protection and the work goes on.
+    file system has no locks, there is no protection and no error.
 
     Parameters
     ----------
-    what: what is done in the folder, for the message, such as "training".
+    what: the work in the folder, for the message, such as "training".
 
     Raises
     ------

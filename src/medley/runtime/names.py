@@ -26,7 +26,7 @@ def check_name(name: str, what: str) -> str:
 
     Parameters
     ----------
-    what: what the name belongs to, for the message, such as "the target" or "the record id".
+    what: the object that has the name, for the message, such as "the target" or "the record id".
 
     Raises
     ------
@@ -67,7 +67,7 @@ def child(folder: Path, name: str, what: str = "the name") -> Path:
 
 
 def _problem(name: str) -> str | None:
-    """Why a name cannot be that of a file; None if it can."""
+    """The reason why a name cannot be a file name; None if it can."""
     if not isinstance(name, str):
         return f"expected text, found {type(name).__name__}"
     if not name:

@@ -1,4 +1,4 @@
-"""A termination signal is an interrupt: it raises an exception, so that everything is tidied up on the way out."""
+"""A termination signal is an interrupt: it raises an exception, so that cleanup code runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP arrived. A `KeyboardInterrupt`, so that code which tidies up after Ctrl-C does so here too.
+    """SIGTERM or SIGHUP arrived. A `KeyboardInterrupt`, so that cleanup code for Ctrl-C runs here too.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Terminated(KeyboardInterrupt):
 def raise_on_termination() -> None:
     """From now on SIGTERM and SIGHUP raise `Terminated` in the main thread; the second of them is ignored.
 
-    Does nothing off the main thread, where Python allows no signal handlers. A signal that is ignored (nohup) stays so.
+    Does nothing off the main thread, where Python allows no signal handlers. A signal that is ignored (nohup) remains ignored.
     Forked child processes end at once, as they would without a handler.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -42,7 +42,7 @@ def raise_on_termination() -> None:
             os.kill(os.getpid(), number)
             return
         for one in _TERMINATION:
-            signal.signal(one, signal.SIG_IGN)  # whoever sent it may send it again while we tidy up
+            signal.signal(one, signal.SIG_IGN)  # the sender may send it again during the cleanup
         raise Terminated(number)
 
     for number in _TERMINATION:
@@ -65,7 +65,7 @@ class StopRequest:
         return self.number is not None
 
     def interrupt(self) -> KeyboardInterrupt:
-        """The exception to raise when the work has come to a good place to stop."""
+        """The exception to raise when the work can be stopped safely."""
         if self.number in (None, signal.SIGINT):
             return KeyboardInterrupt()
         return Terminated(self.number)

@@ -1,4 +1,4 @@
-"""Text for people and for files: suggestions, one printable line, cells that no spreadsheet takes for formulas."""
+"""Text for people and for files: suggestions, one printable line, cells that spreadsheets do not run as formulas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-# Spreadsheets run what starts so. The last four are the full-width forms of the first four.
+# Spreadsheets run cells that start with these as formulas. The last four are the full-width forms of the first four.
 _FORMULA = "=+\\-@\t\r\n＝＋－＠"
 
 
@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """A text cell of a CSV file for people: an apostrophe before what a spreadsheet would run as a formula.
+    """A text cell of a CSV file for people: with an apostrophe if a spreadsheet would run it as a formula.
 
     Numbers are unchanged. `from_csv_cell` returns the original text.
     """

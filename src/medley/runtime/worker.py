@@ -1,7 +1,7 @@
 """A child process for native code that may crash: the parent survives, reports the file, and starts another child.
 
 Decoders of images are written in C and C++, and a damaged file can end their process. Work is therefore done by a child
-that stays alive between calls. The child is started as a program of its own, not by fork or `multiprocessing`: it
+that stays alive between calls. The child is started as a separate program, not by fork or `multiprocessing`: it
 neither runs the main module of the parent again (notebooks, scripts) nor inherits its threads.
 """
 
@@ -26,7 +26,7 @@ from medley.runtime.atomic import one_line
 from medley.runtime.memory import free_memory
 
 _START = "import sys; sys.path[:] = {path!r}; from medley.runtime.worker import _serve; _serve()"
-_idle: list[_Child] = []  # children that wait for work; one that works is in no list
+_idle: list[_Child] = []  # children that wait for work; busy ones are not in the list
 _lock = threading.Lock()
 
 
@@ -55,7 +55,7 @@ def call(function: Callable[..., Any], *arguments: Any, path: object) -> Any:
         _give_back(child)
         raise
     except BaseException:
-        child.stop()  # an interrupt leaves an answer in the pipe
+        child.stop()  # an interrupt leaves a reply in the pipe
         raise
     _give_back(child)
     return result
@@ -130,11 +130,11 @@ def _give_back(child: _Child) -> None:
 
 
 class _Child:
-    """The parent's end of one child process: pickled requests through its stdin, pickled answers through its stdout.
+    """The parent's end of one child process: pickled requests through its stdin, pickled replies through its stdout.
 
     Attributes
     ----------
-    unread: answers to requests whose caller has gone; they are discarded before the next request.
+    unread: replies to requests whose caller was interrupted; they are discarded before the next request.
     """
 
     def __init__(self) -> None:
@@ -145,18 +145,18 @@ class _Child:
                 [sys.executable, "-c", _START.format(path=sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # native libraries print their complaints there
+                stderr=subprocess.DEVNULL,  # native libraries print warnings there
                 pipesize=2**20,  # a slice in one piece, where the system allows it
             )
         except OSError as error:
             raise MedleyError(f"the process for decoding cannot be started ({one_line(error)})") from error
 
     def usable(self) -> bool:
-        """Whether it lives, and belongs to this process and not to the one that this was forked from."""
+        """Whether it is alive, and belongs to this process and not to the one that this was forked from."""
         return self._owner == os.getpid() and self._process.poll() is None
 
     def discard_unread(self) -> bool:
-        """Read the answers that nobody waits for; False if the child has crashed meanwhile."""
+        """Read and discard unread replies; False if the child has crashed meanwhile."""
         while self.unread:
             self.unread -= 1
             with suppress(WorkerError, MemoryError):
@@ -167,7 +167,7 @@ class _Child:
         return True
 
     def ask(self, *request: Any, path: object) -> Any:
-        """Send a request and return its answer."""
+        """Send a request and return the reply."""
         self.send(*request, path=path)
         return self.receive(path)
 
@@ -252,12 +252,12 @@ def _exactly(pipe: IO[bytes], length: int) -> bytearray:
 
 
 def _serve() -> None:
-    """The child's loop: answer requests until the parent closes the pipe or ends."""
+    """The child's loop: process requests until the parent closes the pipe or ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not get between the answers
+    os.dup2(2, 1)  # output of libraries must not mix with the replies
     items: Iterator[Any] = iter(())
     while True:
         try:
@@ -272,7 +272,7 @@ def _serve() -> None:
             elif action == "open":
                 _limit_memory()
                 items = _lazily(*details)
-                continue  # errors are answered to the first "next"
+                continue  # errors are sent as the reply to the first "next"
             elif action == "next":
                 result = _next(items)
             elif action == "close":
@@ -299,7 +299,7 @@ def _next(items: Iterator[Any]) -> tuple[bool, Any]:
 
 
 def _limit_memory() -> None:
-    """Let an allocation fail that is larger than the free memory, before the system ends processes for lack of it."""
+    """Make an allocation larger than the free memory fail, before the system kills processes for lack of memory."""
     free = free_memory()
     if not sys.platform.startswith("linux") or free is None:
         return

@@ -1,7 +1,7 @@
-"""The classical methods a network has to beat: Gaussian, total variation and non-local means, tuned on training scans.
+"""Classical methods as baselines: Gaussian, total variation and non-local means, tuned on training scans.
 
-All three come from scikit-image (the extra `baselines`) and work on one slice in [0, 1]. Their strength is either one
-number for all slices, or a multiple of the noise level estimated in the slice at hand; `tune` tries both. Sources:
+All three come from scikit-image (the extra `baselines`) and work on one slice in [0, 1]. Their strength is either the
+same for all slices, or a multiple of the noise level estimated in each slice; `tune` tries both. Sources:
 total variation, Chambolle 2004; non-local means, Buades, Coll and Morel 2005, in the fast form of Froment 2014.
 """
 
@@ -36,15 +36,15 @@ def gaussian(image: np.ndarray, *, sigma: float) -> np.ndarray:
 
 
 def total_variation(image: np.ndarray, *, strength: float, relative: bool) -> np.ndarray:
-    """Chambolle's total variation. Its weight is `strength`, times the slice's `noise_level` where `relative`."""
+    """Chambolle's total variation. Its weight is `strength`, multiplied by the slice's `noise_level` if `relative`."""
     weight = strength * (noise_level(image) if relative else 1)
     return _skimage("restoration").denoise_tv_chambolle(image, weight) if weight > 0 else image
 
 
 def non_local_means(image: np.ndarray, *, strength: float, relative: bool, patch: int, reach: int) -> np.ndarray:
-    """Non-local means. Its h is `strength`, times the `noise_level` where `relative`.
+    """Non-local means. Its h is `strength`, multiplied by the `noise_level` if `relative`.
 
-    Patches are `patch` pixels wide and looked for up to `reach` pixels away along each axis.
+    Patches are `patch` pixels wide and are searched for up to `reach` pixels away along each axis.
     """
     h = strength * (noise_level(image) if relative else 1)
     restore = _skimage("restoration").denoise_nl_means
@@ -52,11 +52,11 @@ def non_local_means(image: np.ndarray, *, strength: float, relative: bool, patch
 
 
 def noise_level(image: np.ndarray) -> float:
-    """Standard deviation of white noise in an image (row, column); 0 where nothing varies.
+    """Standard deviation of white noise in an image (row, column); 0 for a constant image.
 
-    The operator of Immerkaer 1996 with the median in the place of the mean, which edges move less. Pixels without any
-    response (padding, a cut-out body) do not count. Correlated noise is underestimated; a tuned strength makes up for
-    it.
+    The operator of Immerkaer 1996 with the median instead of the mean, because edges affect it less. Pixels without
+    any response (padding, a cut-out body) do not count. Correlated noise is underestimated; tuning the strength
+    compensates for that.
     """
     response = np.abs(convolve(image, _LAPLACIAN, mode="nearest"))
     response = response[response > 0]
@@ -69,12 +69,12 @@ def _powers(first: int, last: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Classical:
-    """A classical method: `function(image, **parameters)`, the one number that sets its strength, and what to try.
+    """A classical method: `function(image, **parameters)`, the parameter that sets its strength, and the values to try.
 
     Attributes
     ----------
-    knob: the parameter that is refined between the steps of the grid.
-    grids: each a mapping from parameter to the values to try, all combined with all.
+    knob: the parameter that is refined between grid points.
+    grids: each maps parameters to the values to try, in all combinations.
     """
 
     name: str
@@ -133,7 +133,7 @@ class Tuned:
     trials: tuple[tuple[Parameters, float], ...]
 
     def restore(self, slices: np.ndarray, normalisation: Normalisation) -> np.ndarray:
-        """`slices`: (slice, row, column) in physical units; gives the same, restored."""
+        """Restore `slices`, (slice, row, column) in physical units -> the same shape and units."""
         return _restored(CLASSICAL[self.name], self.parameters, slices, normalisation)
 
     def describe(self) -> str:
@@ -162,13 +162,13 @@ def tune(
 ) -> Tuned:
     """The parameters of a classical method with the best mean PSNR on slices drawn from the training subjects.
 
-    First every point of the grid, then one step of half the width to both sides of the best. The same store, `slices`
-    and `seed` give the same parameters.
+    First every point of the grid is tried, then half a step to both sides of the best. The same store, `slices` and
+    `seed` give the same parameters.
 
     Parameters
     ----------
     method: a key of `CLASSICAL`. slices: how many to draw, evenly from all slices that are not blank.
-    progress: called with (trials done, trials in all).
+    progress: called with (finished trials, number of trials).
 
     Raises
     ------
@@ -194,7 +194,7 @@ def tune(
 
 
 def draw_pairs(store: Store, task: str, *, split: str, count: int, seed: int) -> list[Pair]:
-    """`count` slices (fewer where there are fewer) drawn evenly from all slices of a task that are not blank.
+    """`count` slices, or all if there are fewer, drawn evenly from the slices of a task that are not blank.
 
     Raises
     ------
@@ -210,7 +210,9 @@ def draw_pairs(store: Store, task: str, *, split: str, count: int, seed: int) ->
         if not blank.any():
             pairs.append(pair)
     if not pairs:
-        raise MedleyError(f"{store.path} has no slice of {task} in the split {split!r}, so nothing can be tuned on it")
+        raise MedleyError(
+            f"{store.path} has no slice of {task} in the split {split!r}, so no method can be tuned on it"
+        )
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""What can be evaluated: the input as it is, the tuned classical methods, a network. One protocol for all."""
+"""Methods that can be evaluated: the unchanged input, tuned classical methods, networks. One protocol for all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Method(Protocol):
 
     Attributes
     ----------
-    name: what tables call it. tasks: the names of the tasks it can do.
+    name: as shown in tables. tasks: the names of the tasks that it supports.
     """
 
     @property
@@ -32,7 +32,7 @@ class Method(Protocol):
         ...
 
     def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
-        """(slice, row, column) float32 in the unit of the task -> the same, restored; each slice by itself."""
+        """(slice, row, column) float32 in the unit of the task -> restored, same shape; each slice separately."""
         ...
 
     def settings(self, task: str) -> str:
@@ -41,7 +41,7 @@ class Method(Protocol):
 
 
 class Input:
-    """The degraded scan as it is: what every method has to better."""
+    """The unchanged degraded scan, the reference for every method."""
 
     name = "input"
     tasks = tuple(TASKS)
@@ -56,7 +56,7 @@ class Input:
 
 
 class ClassicalMethod:
-    """One classical method with what was tuned for each task."""
+    """One classical method with the parameters tuned for each task."""
 
     def __init__(self, tuned: Sequence[Tuned]) -> None:
         (self.name,) = {one.name for one in tuned}
@@ -73,7 +73,7 @@ class ClassicalMethod:
 
 
 class Network:
-    """A network with its weights, as `medley.load` gives it."""
+    """A network with its weights, as returned by `medley.load`."""
 
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer

@@ -1,4 +1,4 @@
-"""The training loop: read a batch, compute losses and gradients, step; validate and save at intervals.
+"""The training loop: read a batch, compute losses and gradients, take a step; validate and save at intervals.
 
 A run that is interrupted after any step and resumed ends at bit-identical weights (same machine and versions): samples,
 learning rate and the noise of routers depend on the random seed and the step; everything else is in the checkpoint.

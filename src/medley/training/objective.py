@@ -1,4 +1,4 @@
-"""The interface between the training loop and what is trained: network, batches, losses and validation."""
+"""The interface between the training loop and a training objective: network, batches, losses and validation."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_a_case_without_any_target_is_named(source, tmp_path):
         ("image_id,dx\nISIC_1,nv\nISIC_99,mel\n", "names the image ISIC_99, which is not below"),
         ("image,dx\nISIC_1,nv\n", "has no column image_id"),
         ("image_id,melanoma\nISIC_1,1\n", "has no column diagnosis or dx"),
-        ("image_id,dx\nISIC_1,nv\nISIC_1,mel\n", "line 3: ISIC_1 is there twice"),
+        ("image_id,dx\nISIC_1,nv\nISIC_1,mel\n", "line 3: ISIC_1 is listed twice"),
         ("image_id,dx,split\nISIC_1,nv,holdout\n", "ISIC_1.jpg is in split 'holdout', expected one of train"),
         ("image_id,dx,lesion_id,split\nISIC_1,nv,L,train\nISIC_2,nv,L,test\n", "subject L is in 'train' and in 'test'"),
         ("image_id,dx\nISIC_1,n\0vus\n".encode("latin-1"), "cannot be read as a CSV table"),

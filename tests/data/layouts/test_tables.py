@@ -84,7 +84,7 @@ def test_a_wrong_table_is_refused_with_its_line(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("image_id,dx\nA,nv\nA,mel\n", "line 3: A is there twice"),
+        ("image_id,dx\nA,nv\nA,mel\n", "line 3: A is listed twice"),
         ("image_id,dx\n,nv\n", "line 2: image_id is empty"),
     ],
 )

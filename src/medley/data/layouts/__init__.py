@@ -1,4 +1,4 @@
-"""One file for each known way in which data sets lie on disk."""
+"""One module for each supported layout of a data set on disk."""
 
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [

@@ -1,7 +1,7 @@
 """Layout "dicom_rt": radiotherapy plans of any clinic, as exported by its planning system.
 
-Below SOURCE, in folders of any kind, lie for each patient and study one CT series, one RTSTRUCT and one RTDOSE (or only
-one of the two); RTPLAN is looked at for the prescription. Files that belong together are recognised by PatientID and
+SOURCE and its subfolders contain one CT series, one RTSTRUCT and one RTDOSE (or only one of the two) for each patient
+and study; the prescription is read from the RTPLAN. Files that belong together are recognised by PatientID and
 StudyInstanceUID. The table `structures.csv` in SOURCE maps the names of structures (`structure_names`).
 """
 
@@ -77,7 +77,7 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
 
     Raises
     ------
-    MedleyError: nothing there, no table, one without the columns, or a file that cannot be read.
+    MedleyError: there are no files or no table, the table lacks a column, or a file cannot be read.
     """
     patients, size = _patients(source), size or SIZE
     mapped = read_structure_names(
@@ -162,7 +162,7 @@ def _extent(one: RtPatient, rois: Sequence[Roi], table: StructureNames) -> np.nd
 
 
 def _scan(one: RtPatient) -> Volume:
-    """The CT, not yet read; of several series the one that the contours were drawn on."""
+    """The CT, not yet read; if there are several series, the one that the contours were drawn on."""
     series = one.ct
     if len(series) > 1:
         named = {uid for path in one.structures for uid in series_of(path)}
@@ -203,7 +203,7 @@ def _prescribed(path: Path) -> list[float]:
 
 
 def _ids(patients: Sequence[RtPatient]) -> list[str]:
-    """PatientID with nothing but letters, digits, ".", "_" and "-"; with a number from a patient's second study on."""
+    """PatientID reduced to letters, digits, ".", "_" and "-"; a patient's second and later studies get a number."""
     seen: Counter[str] = Counter()
     ids = []
     for one in patients:
@@ -254,7 +254,7 @@ def _read(one: RtPatient, table: StructureNames, task: Task) -> RecordData:
 def _dose(
     one: RtPatient, scan: Volume, needed: np.ndarray, region: np.ndarray, seen: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The dose and the region in which it is scored: the body as far as the dose grid reaches."""
+    """The dose and the region in which it is scored: the part of the body that the dose grid covers."""
     dose = read_dose(one.doses[0])
     if dose.source.summation in PARTS:
         raise MedleyError(

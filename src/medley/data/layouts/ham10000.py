@@ -1,9 +1,9 @@
 """Layout "ham10000": photographs of skin lesions, with outlines and diagnoses.
 
-HAM10000 (Tschandl et al., Scientific Data 5, 180161, 2018) as it is handed out, ISIC 2017 brought into the same form,
-and your own: images, masks and a table, anywhere below SOURCE.
+HAM10000 (Tschandl et al., Scientific Data 5, 180161, 2018) as published, ISIC 2017 converted to the same form, and your
+own data: images, masks and a table, anywhere below SOURCE.
 
-    images/NAME.jpg                        or .png; any folder that is not one of masks
+    images/NAME.jpg                        or .png; in any folder that is not for masks
     masks/NAME.png, NAME_segmentation.png  the lesion is white (or another value, see `read_mask`); a folder with
                                            "mask" or "segmentation" in its name
     HAM10000_metadata.csv, labels.csv      image_id and diagnosis (or dx); lesion_id and split where they are known
@@ -35,17 +35,17 @@ SIZE = 96
 def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
     """The photographs below `source`, and their task.
 
-    An image without a mask, or with one that is black, has no outline; one without a line in the table, or whose
-    diagnosis is empty there, has no diagnosis. Photographs of one lesion are in one split.
+    An image without a mask, or with a black one, has no outline; an image without a row in the table, or with an empty
+    diagnosis there, has no diagnosis. Photographs of one lesion are in one split.
 
     Parameters
     ----------
     table: CSV with the diagnoses; None takes the first of `TABLES` in `source`, if there is one.
-    size: pixels a side; images are squeezed to squares. None is 96.
+    size: pixels per side; images are resized to squares. None is 96.
 
     Raises
     ------
-    MedleyError: no image, two of one name, a mask or a line of the table without an image, a table without
+    MedleyError: no image, two with the same name, a mask or a row of the table without an image, a table without
         diagnoses.
     """
     if not source.is_dir():
@@ -54,7 +54,7 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
     table = table or next((source / name for name in TABLES if (source / name).is_file()), None)
     rows = read_rows(table, "image_id") if table else {}
     if rows and not any(name in row for row in rows.values() for name in DIAGNOSES):
-        raise MedleyError(f"{table} has no column {' or '.join(DIAGNOSES)}; expected one line an image")
+        raise MedleyError(f"{table} has no column {' or '.join(DIAGNOSES)}; expected one row per image")
     if unknown := next((name for name in rows if name not in images), None):
         raise MedleyError(f"{table} names the image {unknown}, which is not below {source}; add it or remove the line")
     found = [_case(image, masks.get(name), rows.get(name, {}), source, size or SIZE) for name, image in images.items()]

@@ -3,11 +3,11 @@
 Babier et al., "OpenKBP: The open-access knowledge-based planning grand challenge and dataset", Medical Physics, 2021.
 Two forms, recognised by the content of SOURCE (folders train, valid and test, with or without "-pats" behind the name):
 
-    SPLIT/pt_N/{ct,dose,possible_dose_mask,voxel_dimensions,Brainstem,...}.csv    the challenge's, 128 voxels a side
-    SPLIT/pt_N.npz                                                                compact files of any side
+    SPLIT/pt_N/{ct,dose,possible_dose_mask,voxel_dimensions,Brainstem,...}.csv    files of the challenge, 128 voxels per side
+    SPLIT/pt_N.npz                                                                compact files of any size
 
 The challenge counts voxels along (anterior to posterior, right to left, head to feet), that is (row, column,
-slice); cases have them in the order of medley.
+slice); records have them in the order of medley.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PTVS = ("PTV56", "PTV63", "PTV70")
 REGION = "possible_dose"
 MASKS = (*ORGANS, *PTVS, REGION)  # in the order of the bits of the compact files
 SIDE = 128  # of the challenge's files
-CT_LIMITS = 0, 4095  # the challenge's advice; above lie a few voxels of metal
+CT_LIMITS = 0, 4095  # as the challenge advises; a few voxels of metal are above
 STORED_OFFSET = -1000  # the files store HU + 1000
 STORED_CT = 0, 65535  # HU + 1000; metal ends at 32743 in the published files
 DOSES = 0, 200  # Gy; the highest dose of the published plans is below 90
@@ -62,7 +62,7 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
 
     Raises
     ------
-    MedleyError: no patient there, a table, or a size that is neither.
+    MedleyError: there is no patient, a table is given, or the size is neither of these.
     """
     if table:
         raise MedleyError(f"{table}: the layout openkbp takes no table; the folders give the splits")
@@ -74,7 +74,9 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
     side, spacing = _grid([path for path, split in found if split == "train"] or [path for path, _ in found])
     size = size or side
     if size not in (side, side // 2):
-        raise MedleyError(f"{source}: patients have {side} voxels a side, which can become {side // 2}, but not {size}")
+        raise MedleyError(
+            f"{source}: patients have {side} voxels per side, which can become {side // 2}, but not {size}"
+        )
     listed = [
         RecordSource(
             id=path.stem,
@@ -102,7 +104,7 @@ def halved(patient: OpenKbpPatient) -> OpenKbpPatient:
     ptvs = sorted((name for name in PTVS if name in counts), key=lambda name: patient.masks[name].sum())
     if ptvs:
         union = to_size(np.any([patient.masks[name] for name in ptvs], axis=0), half) >= 0.5
-        most = np.argmax([counts[name] for name in ptvs], axis=0)  # the first, that is the smaller one, on a tie
+        most = np.argmax([counts[name] for name in ptvs], axis=0)  # on a tie the first, which is the smaller one
         masks |= {name: union & (most == k) for k, name in enumerate(ptvs)}
     if REGION in counts:
         masks[REGION] = counts[REGION] > 0
@@ -195,7 +197,7 @@ def _patients(source: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _grid(paths: list[Path]) -> tuple[int, np.ndarray]:
-    """Voxels a side, and the median size of a voxel (slice, row, column) in mm."""
+    """Voxels per side, and the median size of a voxel (slice, row, column) in mm."""
     headers = []
     for path in paths:
         with suppress(MedleyError):  # reading that record reports the error, unless it is excluded
@@ -205,7 +207,7 @@ def _grid(paths: list[Path]) -> tuple[int, np.ndarray]:
 
 
 def _header(path: Path) -> tuple[int, tuple[float, ...]]:
-    """Voxels a side, and the size of a voxel in mm, in the order of the file."""
+    """Voxels per side, and the size of a voxel in mm, in the order of the file."""
     if path.is_dir():
         return SIDE, _voxel_from_csv(path / "voxel_dimensions.csv")
     with _reading(path), path.open("rb") as raw, np.load(raw) as file:  # opened here: numpy leaves broken ones open

@@ -1,4 +1,4 @@
-"""Layout "stoic": chest CT with the outcome of COVID-19, as the STOIC challenge hands it out.
+"""Layout "stoic": chest CT with the outcome of COVID-19, as published by the STOIC challenge.
 
 Revel et al., "Study of Thoracic CT in COVID-19: The STOIC Project", Radiology 301, 2021; Boulogne et al., "The
 STOIC2021 COVID-19 AI challenge", Medical Image Analysis 97, 2024.
@@ -28,7 +28,7 @@ from medley.tasks import Task
 FOLDERS = ("data/mha", "mha", ".")
 TABLES = ("metadata/reference.csv", "reference.csv")
 SIZE = 64
-HU_LIMITS = -1024, 3071  # of a 12-bit scanner; some files hold less outside of the field of view
+HU_LIMITS = -1024, 3071  # of a 12-bit scanner; some files have lower values outside the field of view
 DIAGNOSES = ("negative", "COVID")
 SEVERITIES = ("not severe", "severe")  # severe: intubation or death within a month
 
@@ -41,11 +41,11 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
     Parameters
     ----------
     table: the reference CSV; None takes the first of `TABLES` in `source`.
-    size: voxels along each axis; the whole scan is squeezed to a cube. None is 64.
+    size: voxels along each axis; the whole scan is resized to a cube. None is 64.
 
     Raises
     ------
-    MedleyError: no scan, no reference CSV, or a line of it without a scan.
+    MedleyError: no scan, no reference CSV, or a row of it without a scan.
     """
     folder = next((source / name for name in FOLDERS if any((source / name).glob("*.mha"))), None)
     if folder is None:

@@ -1,4 +1,4 @@
-"""Which name in an RTSTRUCT file means which structure: names differ between clinics, and between people in one.
+"""Maps names in an RTSTRUCT file to structures: names differ between clinics, and within a clinic.
 
 Two sources, used in the same way by `medley prepare dicom_rt` and `medley predict --structures`:
 
@@ -10,9 +10,9 @@ Two sources, used in the same way by `medley prepare dicom_rt` and `medley predi
       External,body
       z_*,
 
-  Names are patterns as in a shell, upper and lower case are the same; the first row that matches counts. A row
-  without a structure leaves its names out. "body" is the outline of the patient, as is what the file itself types as
-  EXTERNAL and no row matches. The order of structures in the table is their order in the store.
+  Names are shell patterns, without regard to case; the first row that matches is used. Names that match a row without a
+  structure are left out. "body" is the outline of the patient; a structure that no row matches is also "body" if its
+  type in the file is EXTERNAL. The order of structures in the table is their order in the store.
 * without a table, the standard names (TG-263, see `standard_structure`) of the structures that a network knows.
 """
 
@@ -34,12 +34,12 @@ BODY = "body"
 _MIRROR = {"Left": "Right", "left": "right", "LEFT": "RIGHT", "L": "R"}
 # "PTV70", "PTV_7000" (cGy, TG-263), "PTV 56.0 Gy", "PTV_High".
 _TARGET = re.compile(r"ptv[\s_-]*(?:(?P<dose>\d+(?:[.p]\d+)?)[\s_-]*(?P<unit>c?gy)?|(?P<level>high|mid|low))")
-_CENTIGRAY = 1000  # a target's dose from this number on is in cGy
+_CENTIGRAY = 1000  # a target's dose of this number or more is in cGy
 
 
 @dataclass(frozen=True)
 class StructureNames:
-    """Which name of a structure means which structure.
+    """The mapping from names in files to structures.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class StructureNames:
         return tuple(dict.fromkeys(name for _, name in self.rows if name not in ("", BODY)))
 
     def structure(self, name: str, interpreted: str = "") -> str | None:
-        """What a name means; "" when it is to be left out, None when it is unknown.
+        """The structure that a name stands for; "" if it must be left out, None if it is unknown.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class StructureNames:
         )
 
     def _only(self, structure: str, names: list[str], path: Path) -> str:
-        if len(names) > 1 and self.path is None:  # the very name of the structure is better than one like it
+        if len(names) > 1 and self.path is None:  # the exact name of the structure is preferred to a similar one
             names = [name for name in names if plain_name(name) == plain_name(structure)] or names
         if len(names) == 1:
             return names[0]
@@ -117,7 +117,7 @@ def read_structure_names(path: Path, drawn: Callable[[], Iterable[str]] = tuple)
 
     Raises
     ------
-    MedleyError: there is none, it lacks a column, or it names no structure.
+    MedleyError: there is no table, it lacks a column, or it names no structure.
     """
     if not path.exists():
         listed = ", ".join(sorted(set(drawn())))

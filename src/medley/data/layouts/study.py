@@ -36,14 +36,14 @@ class Study:
 
 @dataclass(frozen=True)
 class RecordData:
-    """The values of one record, on the grid, in the axes and in the units of its task.
+    """The values of one record, with the grid, axes and units of its task.
 
     Attributes
     ----------
     arrays: (channels, *spatial) each. "input", uint8, int16 or float32; an image or a map, float32; structures, uint8
         of 0 and 1 in the order of the target's names, zeros where not drawn; the `within` mask of a target, uint8.
         Missing ones are left out.
-    spacing: mm along each spatial axis; () where a pixel has no size.
+    spacing: mm along each spatial axis; () if pixels have no size.
     drawn: {structures target: the names that were drawn for this record}.
     labels: {classes target: name of the class}; a missing one is left out.
     task: its name; "" for the only task of the data set.

@@ -1,4 +1,4 @@
-"""The tables of data sets: CSV files as people and spreadsheets save them, read in one way."""
+"""The tables of data sets: CSV files as saved by people and spreadsheets, with one reader for all."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def read_rows(path: Path, key: str, columns: Iterable[str] = ()) -> dict[str, di
         if not name:
             raise MedleyError(f"{path}, line {row.line}: {key} is empty; fill it in or remove the line")
         if name in rows:
-            raise MedleyError(f"{path}, line {row.line}: {name} is there twice; keep one line of it")
+            raise MedleyError(f"{path}, line {row.line}: {name} is listed twice; keep one of the lines")
         rows[name] = row.cells
     return rows
 

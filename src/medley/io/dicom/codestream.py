@@ -1,6 +1,6 @@
 """The headers of compressed frames: their rows, columns, components and bits, compared with those of DICOM.
 
-Native decoders trust one of the two, and some write beyond their memory where both differ.
+Native decoders trust one of the two, and some write beyond their buffers if the two differ.
 Sources: ISO/IEC 10918-1 (JPEG) B.2.2, ISO/IEC 14495-1 (JPEG-LS) C.2.2, ISO/IEC 15444-1 (JPEG 2000) A.5.1, and DICOM
 PS3.5 annex G (RLE).
 """
@@ -78,7 +78,7 @@ def _jpeg(frame: bytes) -> tuple[int, int, int, int] | None:
 
 
 def _jpeg2000(frame: bytes) -> tuple[int, int, int, int] | None:
-    """As `_jpeg`, from the marker SIZ; a JP2 file around the codestream is passed over."""
+    """As `_jpeg`, from the marker SIZ; a JP2 file around the codestream is skipped."""
     start = frame.find(b"\xff\x4f\xff\x51", 0, 2**16)
     if start < 0 or start + 43 > len(frame):
         return None

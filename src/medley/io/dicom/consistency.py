@@ -1,4 +1,4 @@
-"""What must not change within a DICOM series: one table of elements, and the check.
+"""Elements that must not change within a DICOM series, and the check.
 
 The slices of one SeriesInstanceUID usually share these values. Where they do not, the series holds several scans
 (echoes, b-values, magnitude and phase, two patients after a faulty import), and the values or the unit that are read
@@ -114,7 +114,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _looked_up(find: Callable[[str], Any], keyword: str) -> Any:
-    """A value, or a text that says that it cannot be read: most of these elements are only compared."""
+    """A value, or a text stating that it cannot be read: most of these elements are only compared."""
     try:
         return _plain(find(keyword))
     except Exception as error:

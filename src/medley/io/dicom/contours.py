@@ -44,7 +44,7 @@ def slices_of(planes: np.ndarray, count: int, *, upwards: bool = True) -> dict[i
 
     A plane represents the slab from half way to the plane below it up to half way to the plane above it; where there is
     none (further away than `COARSE`), for half the usual distance of the planes. A slice belongs to the slab that its
-    centre lies in. So the thickness of a structure is kept to less than one slice, wherever its planes lie between the
+    centre is in. So the thickness of a structure is kept to less than one slice, wherever its planes lie between the
     slices: n planes one slice apart cover n slices. A group of planes too thin to reach the centre of a slice takes the
     nearest one.
 

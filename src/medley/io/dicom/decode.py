@@ -26,7 +26,7 @@ def stored_frames(files: Iterable[tuple[Pixels, list[int]]]) -> Iterator[np.ndar
 
     Raises
     ------
-    MedleyError: a compressed frame is not what the header says, or its decoder crashed.
+    MedleyError: a compressed frame contradicts the header, or its decoder crashed.
     Any exception of the decoders; wrap the iteration in `medley.io.dicom.headers.reading`.
     """
     for encapsulated, group in groupby(files, key=lambda file: file[0].encapsulated):
@@ -72,9 +72,9 @@ def decoded_frames(pixels: Pixels, indices: list[int]) -> Iterator[np.ndarray]:
 
 
 def _next_rle(frames: Iterator[Any], pixels: Pixels) -> np.ndarray:
-    """The next frame. RLE data has no size of its own: more values than Rows x Columns are only a warning of pydicom.
+    """The next frame. RLE data does not state its size: more values than Rows x Columns are only a warning of pydicom.
 
-    Runs in the child process, whose filters for warnings no other thread needs.
+    Runs in the child process, where no other thread needs the warning filters.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -49,7 +49,7 @@ class DoseSource:
     path: the file. frame_of_reference: FrameOfReferenceUID, "" if it has none.
     summation: DoseSummationType, the part of the treatment: "PLAN", "MULTI_PLAN", "FRACTION", "BEAM", ...
     kind: DoseType: "PHYSICAL", or "EFFECTIVE" if it is weighted by biological effect.
-    plans: SOPInstanceUID of its plans.
+    plans: SOPInstanceUIDs of its plans.
     """
 
     path: Path

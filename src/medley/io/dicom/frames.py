@@ -1,7 +1,7 @@
 """The slices of a DICOM file as its header describes them: place, meaning of the values, and where the pixels are.
 
-A classic image is one slice. An enhanced multi-frame image holds many. What they have in common is in
-SharedFunctionalGroupsSequence, what differs in PerFrameFunctionalGroupsSequence (PS3.3 C.7.6.16).
+A classic image is one slice. An enhanced multi-frame image holds many. Common elements are in
+SharedFunctionalGroupsSequence, others in PerFrameFunctionalGroupsSequence (PS3.3 C.7.6.16).
 
 The header of a file is read once for all of this, so that neither finding nor opening a scan reads it again.
 """
@@ -84,7 +84,7 @@ class Frame:
     spacing: mm from row to row, from column to column.  thickness: mm or None.
     slope, intercept: stored value -> value of the file (HU, Bq/ml, ...).
     acquired: when it was acquired (PET), or None.  localizer: whether it is a scout.
-    constants: what its whole series should share, see `medley.io.dicom.consistency`.
+    constants: values that must be the same in its whole series, see `medley.io.dicom.consistency`.
     processed: how medley derived it, or "" for an image that medley did not write.
     number: InstanceNumber of the file, or None.
     """
@@ -208,7 +208,7 @@ def _check_image(header: FileDataset, path: Path) -> None:
     if "PerFrameFunctionalGroupsSequence" not in header:
         if frames > 1:
             raise MedleyError(
-                f"{path}: has {frames} frames but no PerFrameFunctionalGroupsSequence that says where they lie; "
+                f"{path}: has {frames} frames but no PerFrameFunctionalGroupsSequence that states their positions; "
                 "expected an enhanced multi-frame image or one file for each slice"
             )
     elif (groups := len(header.PerFrameFunctionalGroupsSequence or ())) != frames:
@@ -219,7 +219,7 @@ def _check_image(header: FileDataset, path: Path) -> None:
 
 
 def _pixels(header: FileDataset, file: IO[bytes], path: Path) -> Pixels:
-    """Where the pixels are. Refuses pixel data of another length than the header says (PS3.5 A.4); decodes nothing."""
+    """Where the pixels are. Refuses pixel data whose length differs from the header (PS3.5 A.4); decodes nothing."""
     implicit, little = header.original_encoding
     begin = file.read(8 if implicit else 12)  # tag, (type,) length
     if not begin:

@@ -34,11 +34,11 @@ _LOW, _HIGH = -32768, 32767
 
 @dataclass(frozen=True)
 class DerivedSeries:
-    """What all images of the new series share.
+    """The common properties of all images of the new series.
 
     Attributes
     ----------
-    volume, source: what is written, and the series it was read from.
+    volume: the volume to write. source: the series it was read from.
     same_depth: whether slice k of the volume is slice k of the source, at most refined or cropped in plane.
     series_uid, derivation, mark, now: of the new series.
     numbers: InstanceNumber of each slice.

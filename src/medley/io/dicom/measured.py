@@ -16,10 +16,10 @@ def measured_lines(
     """How many of the central k-space lines along (rows, columns) of the image were measured.
 
     The grid of an image is often finer than the measurement: the scanner fills k-space with zeros. AcquisitionMatrix
-    has the number of samples in the frequency and in the phase direction, InPlanePhaseEncodingDirection says which is
+    has the number of samples in the frequency and in the phase direction, InPlanePhaseEncodingDirection states which is
     which (COL: the phase changes from row to row). PercentSampling and PercentPhaseFieldOfView reduce the lines in the
     phase direction (PS3.3 C.8.3.1). Scanners count them differently, so the smaller number is taken where two readings
-    are possible: what is returned was measured.
+    are possible: all returned lines were measured.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def measured_lines(
 
     Raises
     ------
-    MedleyError: the header does not tell, or only a part of the lines was measured that is not symmetric about the
+    MedleyError: the header does not state it, or only a part of the lines was measured that is not symmetric about the
         centre (partial Fourier).
     """
     direction = str(find("InPlanePhaseEncodingDirection") or "").upper()

@@ -72,7 +72,7 @@ def open_found(series: Series, where: object, extracted: Extracted | None = None
 
     Raises
     ------
-    MedleyError: also: a file of the series cannot be used.
+    MedleyError: as for `open_frames`, and if a file of the series cannot be used.
     """
     if series.faults:
         raise MedleyError(series.faults[0])

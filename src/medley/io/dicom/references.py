@@ -1,4 +1,5 @@
-"""What objects made from a scan share with it: patient, study, frame of reference, and references to its images.
+"""The properties that derived objects share with their scan: patient, study, frame of reference, and references to its
+images.
 
 Contours, doses and segmentations belong to a DICOM series, the `source` of a volume.
 """

@@ -48,7 +48,7 @@ def write_segmentation(
     Raises
     ------
     MedleyError: highdicom is not installed; all masks are empty; the scan was not read from DICOM, or its headers lack
-        what a SEG needs; `path` exists and `overwrite` is False; it cannot be written.
+        elements that a SEG needs; `path` exists and `overwrite` is False; it cannot be written.
     """
     path = Path(path)
     highdicom = _highdicom()
@@ -119,7 +119,7 @@ def _order(source: DicomSource, images: Sequence[Dataset]) -> list[int]:
     if len(images) > 1 or int(images[0].NumberOfFrames) != len(source.frames):
         raise MedleyError(
             f"{path}: the scan is {len(source.frames)} slices of {len(images)} multi-frame images, to which a DICOM "
-            "SEG cannot refer; expected one whole multi-frame image or one image a slice"
+            "SEG cannot refer; expected one whole multi-frame image or one image per slice"
         )
     return sorted(range(len(source.frames)), key=lambda k: source.frames[k].index)
 

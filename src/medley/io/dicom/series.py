@@ -54,8 +54,8 @@ class Series:
 def series_among(files: Iterable[Path]) -> tuple[list[Series], list[Path]]:
     """The series among files, sorted by number and UID; and the files that claim to be DICOM but cannot be read.
 
-    What is not DICOM, and DICOM that holds no image of a scan (DICOMDIR, structures, reports, presentation states,
-    segmentations, doses), is left out. A series may be spread over several folders. Where each folder holds the same
+    Other files, and DICOM files without an image of a scan (DICOMDIR, structures, reports, presentation states,
+    segmentations, doses), are left out. A series may be spread over several folders. Where each folder holds the same
     images, they are copies, and each is a series of its own.
     """
     found: dict[str, Series] = {}

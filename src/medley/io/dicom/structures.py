@@ -33,7 +33,7 @@ class Structures(Mapping[str, np.ndarray]):
 
     A mask is made when it is looked up, and not kept; it is never empty. The look-up raises MedleyError with the name
     of the structure if a contour reaches beyond the scan or is oblique to its slices, if slices are skipped, if the
-    contours enclose nothing or cancel each other, if the file does not tell which contours belong to the structure, or
+    contours enclose nothing or cancel each other, if it is unclear which contours belong to the structure, or
     if two structures have the name. A structure too small to contain the centre of a voxel gets the voxels it touches.
 
     Attributes

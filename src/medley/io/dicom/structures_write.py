@@ -42,7 +42,7 @@ def write_structures(
 ) -> Path:
     """Write masks as the contours of an RTSTRUCT that refers to the images of the scan. Completely or not at all.
 
-    One ROI for each mask that is not empty, in order. `structures.read_structures` gives exactly these masks again.
+    One ROI for each mask that is not empty, in order. `structures.read_structures` returns exactly these masks.
     Contours are CLOSED_PLANAR; holes are joined to the outline around them by a channel of no width (keyhole). The file
     has at most the permissions of the scan.
 

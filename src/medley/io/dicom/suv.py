@@ -6,7 +6,7 @@ C.8.9.1 and C.8.9.2 (PET Series, PET Isotope), C.8.22 (Enhanced PET).
     SUVbw = activity [Bq/ml] * weight [g] / (injected dose [Bq] * 2 ** (-time [s] / half life [s]))
 
 Dates and times: TimezoneOffsetFromUTC holds for all of a header, an offset in a DateTime for that value. Times with and
-without a known time zone cannot be compared, and are not.
+without a known time zone are never compared.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pydicom.valuerep import DA, DT, TM
 
 from medley.errors import MedleyError
 
-DOSE_BQ = (1e6, 1e11)  # a dose below is one written in MBq or kBq by mistake
-WEIGHT_KG = (0.3, 500.0)  # a weight above is one in gram
+DOSE_BQ = (1e6, 1e11)  # a lower dose was written in MBq or kBq by mistake
+WEIGHT_KG = (0.3, 500.0)  # a higher weight was written in grams
 HALF_LIFE_S = (30.0, 1e8)  # from less than Rb-82 (76 s) to years
-# An injection so many half-lives before the scan is a wrong date (shifted by an anonymiser).
+# An injection this many half-lives before the scan has a wrong date (shifted by an anonymiser).
 MOST_HALF_LIVES = 10
 # Where the date of the injection is not given: one day too many must be more half-lives than this.
 MOST_HALF_LIVES_WITHOUT_DATE = 5
@@ -67,11 +67,11 @@ def suv_factor(find: Callable[[str], Any], acquired: Iterable[Acquisition], wher
     Parameters
     ----------
     find: keyword -> value of the series as `medley.io.dicom.consistency.constants` gives it (None when absent).
-    acquired: when the slices were acquired, as far as the headers say.
+    acquired: when the slices were acquired, as far as the headers state it.
 
     Raises
     ------
-    MedleyError: an element is missing, or has a value with which there is no SUV; it is named.
+    MedleyError: an element is missing, or its value does not allow an SUV; the message names it.
     """
     units = _upper(find("Units")) or _enhanced_units(find)
     if units == "GML":
@@ -96,7 +96,7 @@ def suv_factor(find: Callable[[str], Any], acquired: Iterable[Acquisition], wher
 
 
 def acquisition(find: Callable[[str], Any], where: object) -> Acquisition | None:
-    """When a slice was acquired, or None when its header does not say.
+    """When a slice was acquired, or None if its header does not state it.
 
     A time without a date is taken to be of the day on which it is nearest to the time of the series.
     """
@@ -119,7 +119,7 @@ def acquisition(find: Callable[[str], Any], where: object) -> Acquisition | None
 
 
 def _check_corrections(find: Callable[[str], Any], where: object) -> None:
-    """Decay and attenuation must be corrected; enhanced images have elements of their own for it."""
+    """Decay and attenuation must be corrected; enhanced images use other elements for this."""
     if find("DecayCorrected") is not None:
         for keyword in ("DecayCorrected", "AttenuationCorrected"):
             if _upper(_need(find, keyword, where)) != "YES":
@@ -139,7 +139,7 @@ def _reference_time(
 ) -> datetime:
     """The time to which the values are decay corrected: the start of the series.
 
-    Where the series has a later time than its acquisition it was made afterwards, and the acquisition counts.
+    If the series is later than its acquisition, it was made afterwards, and the time of the acquisition is used.
     """
     zone = _zone(find, where)
     if find("DecayCorrected") is not None:
@@ -249,6 +249,6 @@ def _combine(day: Any, time: Any, zone: timezone | None) -> datetime:
 
 
 def _from_dt(value: Any, zone: timezone | None) -> datetime:
-    """A DateTime; without an offset of its own it is of the time zone of the header."""
+    """A DateTime; without an offset it is in the time zone of the header."""
     exact = DT(value)
     return datetime(*exact.timetuple()[:6], exact.microsecond, exact.tzinfo or zone)

@@ -1,7 +1,7 @@
-"""What a derived series keeps of its source: lists of permitted elements, by module of PS3.3.
+"""The elements that a derived series keeps of its source: lists of permitted elements, by module of PS3.3.
 
-A list of what may stay is safer than a list of what must be removed: private elements, overlays, comments, names of
-staff, thumbnails and whatever the next scanner adds are not on it. Inside of sequences there is a list too.
+A list of permitted elements is safer than a list of forbidden ones: private elements, overlays, comments, names of
+staff, thumbnails and elements of future scanners are not on it. The same applies inside sequences.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ KEPT: dict[str, tuple[str, ...]] = {
     for modality, own in (("CT", CT), ("MR", MR), ("PT", PT))
 }
 
-# What may stay inside of sequences: codes, and what the radiopharmaceutical and the energy windows are.
+# Permitted inside sequences: codes, and the description of the radiopharmaceutical and the energy windows.
 _CODES = """
     CodeValue CodingSchemeDesignator CodingSchemeVersion CodeMeaning LongCodeValue URNCodeValue ContextIdentifier
     ContextUID MappingResource ContextGroupVersion AnatomicRegionModifierSequence PatientOrientationModifierCodeSequence

@@ -1,4 +1,4 @@
-"""Functions with a backward pass of their own, which needs fewer maps and fewer passes than autograd.
+"""Functions with a custom backward pass, which needs fewer maps and fewer passes than autograd.
 
 Second derivatives are not supported.
 """

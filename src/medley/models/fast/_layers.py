@@ -143,7 +143,7 @@ class FastStage(Stage):
 
 
 class FastSpatialRouter(SpatialRouter):
-    """`SpatialRouter`, where a pixel goes only through the experts that were chosen for it."""
+    """`SpatialRouter`, where a pixel is processed only by the experts chosen for it."""
 
     def forward(self, x: Tensor, instruction: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, C, H, W), instruction (B, width) -> (B, C, H, W), and the imbalance of the experts."""
@@ -160,7 +160,7 @@ class FastSpatialRouter(SpatialRouter):
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         answers = answers[back].unflatten(0, (-1, self.active))  # (pixels, active, C)
-        # log Σ g·exp(answer) = logsumexp(answer + log g), which cannot overflow.
+        # log Σ g·exp(output) = logsumexp(output + log g), which cannot overflow.
         mixed = torch.logsumexp(answers.to(log_gates.dtype) + log_gates.unsqueeze(2), dim=1)
         return turned(maps + mixed.view_as(maps).to(x.dtype)), imbalance
 

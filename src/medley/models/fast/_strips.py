@@ -1,4 +1,4 @@
-"""Strips: without gradients, what lies between two maps is computed a few rows at a time, to save memory.
+"""Strips: without gradients, intermediate maps are computed a few rows at a time, to save memory.
 
 Maps are (H, W, B, C), see `medley.models.fast`.
 """
@@ -54,7 +54,7 @@ def strips(x: Tensor, rows: Sequence[int]) -> Iterator[tuple[Tensor, Kept]]:
 def joined(parts: Iterable[Tensor], rows: int) -> Tensor:
     """Concatenates strips, from top to bottom, to a map of `rows` rows: (rows, ...).
 
-    Without gradients each strip is copied to its place as it comes, so that only one exists at a time.
+    Without gradients each strip is copied to its place at once, so that only one exists at a time.
     """
     parts = iter(parts)
     first = next(parts)
