@@ -24,8 +24,8 @@ _PRODUCTS = (_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm, _aten.convolution)
 
 @dataclass(frozen=True)
 class Rates:
-    """The speed of the machine in a precision: operations per second in large matrix products, bytes per second in copies
-    (read and written), bytes per number."""
+    """The speed of the machine in a precision: operations per second in large matrix products, bytes per second in
+    copies (read and written), bytes per number."""
 
     operations: float
     bytes: float

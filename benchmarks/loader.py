@@ -36,9 +36,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store", options.side)
         given = patches_per_second(store, options.patch, options.patches, options.seconds)
-    print(
-        f"the store provides {given:.1f} patches/s of {options.patch} x {options.patch} from slices of {options.side} pixels"
-    )
+    size = f"{options.patch} x {options.patch}"
+    print(f"the store provides {given:.1f} patches/s of {size} from slices of {options.side} pixels")
     for name, consumed in consumption(options.against, options.patch).items() if options.against else ():
         print(f"{name} consumes {consumed:.2f} patches/s, the store gives {given / consumed:.0f} times as many")
 

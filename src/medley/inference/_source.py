@@ -24,7 +24,7 @@ def notify_if_processed(volume: Volume) -> None:
 
 
 def measured_lines(volume: Volume, given: tuple[int, int] | None) -> tuple[int, int]:
-    """The central k-space lines along (rows, columns) that were measured: as given, otherwise as stated in the header of the scan.
+    """The central k-space lines along (rows, columns) that were measured: as given, or as in the header of the scan.
 
     Raises
     ------

@@ -49,8 +49,8 @@ def load(
 
     Raises
     ------
-    MedleyError: the model is neither a packaged name nor a file; a damaged file; a device that cannot be used; no such precision or
-        backend; bfloat16 for a predictor or with onnxruntime; weights that cannot be exported.
+    MedleyError: the model is neither a packaged name nor a file; a damaged file; a device that cannot be used; no such
+        precision or backend; bfloat16 for a predictor or with onnxruntime; weights that cannot be exported.
     """
     path = find(name_or_path)
     chosen = backend_for(path, backend)

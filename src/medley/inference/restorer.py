@@ -217,7 +217,7 @@ class Restorer:
         return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored
 
     def _batch(self, shape: tuple[int, ...]) -> int:
-        """How many slices of a scan (slice, row, column) are processed by the network at a time; half the available memory suffices."""
+        """The number of slices of a scan (slice, row, column) in a batch that needs half the free memory at most."""
         return int(max(1, min(PIXELS_AT_ONCE, self._room // 2) // (shape[1] * shape[2])))
 
     def _window(self, shape: tuple[int, ...], allowed: bool) -> int | None:
@@ -312,7 +312,7 @@ def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
 
 
 def _percentile(volume: Volume, q: float) -> float:
-    """numpy.percentile(volume, q), linear between neighbours, of a stream: only the values above it are kept in memory."""
+    """numpy.percentile(volume, q), linear between neighbours, of a stream: only values above it are kept in memory."""
     position = (np.prod(volume.shape) - 1) * q / 100
     below = int(position)
     count = int(np.prod(volume.shape)) - below  # the values from rank `below` up

@@ -216,7 +216,7 @@ def _header(
 
 @contextmanager
 def _creating(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, compressed if its name ends in .gz, without time and name inside, so that equal scans give equal bytes."""
+    """A new file, compressed if its name ends in .gz, without time and name, so that equal scans give equal bytes."""
     with path.open("xb") as file:
         if path.suffix.lower() != ".gz":
             yield file

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def auroc(scores: np.ndarray, positives: np.ndarray) -> float:
-    """Area under the receiver operating characteristic: the probability that a positive record scores above a negative one.
+    """Area under the receiver operating characteristic: how likely a positive record scores above a negative one.
 
     Ties count one half, so that it equals the Mann-Whitney statistic over the number of pairs.
 

@@ -35,11 +35,11 @@ def in_precision(model: nn.Module, precision: str) -> nn.Module:
 def to_bfloat16(model: ResidualNetwork) -> ResidualNetwork:
     """Convert a restorer to bfloat16 for inference, in place, and return it. Weights are rounded only once.
 
-    Three parts stay in float32. The first level up to the first downsampling: bfloat16 has a precision of 8 bits, so one step is
-    8 HU in the soft tissue of a CT, and later layers cannot recover what is lost here. Decisions: temperature and softmax of
-    attention, whose sums over pixels are in float32 too, and the instruction and gates of AMIR, because a rounded logit
-    would send pixels to other experts. And the image itself: input and output are in float32, and the residual is
-    added in float32.
+    Three parts stay in float32. The first level up to the first downsampling: bfloat16 has a precision of 8 bits,
+    so one step is 8 HU in the soft tissue of a CT, and later layers cannot recover what is lost here. Decisions:
+    temperature and softmax of attention, whose sums over pixels are in float32 too, and the instruction and gates
+    of AMIR, because a rounded logit would send pixels to other experts. And the image itself: input and output are
+    in float32, and the residual is added in float32.
     """
     kept = {id(parameter) for module in model.modules() for parameter in _kept(module)}
     first = [model.embed, model.encoder1, *([model.spatial1] if isinstance(model, AMIR) else [])]

@@ -1,4 +1,4 @@
-"""Dose-volume histograms of one record, one plot per method: thick lines for the prediction, thin lines for the truth."""
+"""Dose-volume histograms of one record, one plot per method: thick lines are the prediction, thin lines the truth."""
 
 from __future__ import annotations
 

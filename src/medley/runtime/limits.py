@@ -1,7 +1,8 @@
 """Limits on what is unpacked or allocated for a file: relative to its size, the memory, and the disk.
 
-A compressed file of some kilobytes can claim gigabytes ("decompression bomb"). The defaults accept every real scan. The environment variable MEDLEY_MAX_UNPACKED, such as "20GB", replaces the limit on the ratio for
-the exceptional file; the limits by memory and disk remain.
+A compressed file of some kilobytes can claim gigabytes ("decompression bomb"). The defaults accept every real
+scan. The environment variable MEDLEY_MAX_UNPACKED, such as "20GB", replaces the limit on the ratio for an exceptional
+file; the limits by memory and disk remain.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Terminated(KeyboardInterrupt):
 def raise_on_termination() -> None:
     """From now on SIGTERM and SIGHUP raise `Terminated` in the main thread; the second of them is ignored.
 
-    Does nothing off the main thread, where Python allows no signal handlers. A signal that is ignored (nohup) remains ignored.
+    Does nothing off the main thread, where Python allows no signal handlers. An ignored signal (nohup) remains ignored.
     Forked child processes end at once, as they would without a handler.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -23,8 +23,8 @@ def target_loss(
     ----------
     output: of the network: (B, K, *spatial) logits, (B, 1, *spatial) value / scale, or (B, K) logits.
     truth: (B, K, *spatial) in {0, 1}, (B, 1, *spatial) value / scale, or (B,) index of the class.
-    counts: mask of the values that are used, not all False: (B, K) structures that were drawn, (B, 1, *spatial) voxels of the
-        region, or (B,) records with a label.
+    counts: mask of the values that are used, not all False: (B, K) structures that were drawn, (B, 1, *spatial)
+        voxels of the region, or (B,) records with a label.
     class_weights: (K,). balanced: see `structures_loss`.
     """
     output = output.float()

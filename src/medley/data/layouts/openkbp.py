@@ -3,8 +3,8 @@
 Babier et al., "OpenKBP: The open-access knowledge-based planning grand challenge and dataset", Medical Physics, 2021.
 Two forms, recognised by the content of SOURCE (folders train, valid and test, with or without "-pats" behind the name):
 
-    SPLIT/pt_N/{ct,dose,possible_dose_mask,voxel_dimensions,Brainstem,...}.csv    files of the challenge, 128 voxels per side
-    SPLIT/pt_N.npz                                                                compact files of any size
+    SPLIT/pt_N/{ct,dose,possible_dose_mask,voxel_dimensions,Brainstem,...}.csv    of the challenge, 128 voxels per side
+    SPLIT/pt_N.npz                                                                compact, of any size
 
 The challenge counts voxels along (anterior to posterior, right to left, head to feet), that is (row, column,
 slice); records have them in the order of medley.

@@ -44,8 +44,8 @@ class Roi:
 def read_rois(path: Path) -> list[Roi]:
     """The structures of an RTSTRUCT file in its order, drawn or not.
 
-    Contours of one ROI in several items of ROIContourSequence are put together. If one structure is ambiguous, the reason
-    is kept in its `problem`, so that the others can be used.
+    Contours of one ROI in several items of ROIContourSequence are joined. If one structure is ambiguous, the reason is
+    kept in its `problem`, so that the others can be used.
 
     Raises
     ------
