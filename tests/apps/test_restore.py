@@ -226,10 +226,10 @@ def test_nothing_is_overwritten_without_the_option(medley, model, ct_nifti, ct_s
     assert "there.nii.gz: exists already" in restore(ct_nifti, "-o", tmp_path / "o.nii", "--report", there)
     assert "there.nii.gz: exists already" in restore(ct_nifti, "-o", tmp_path / "o.nii", "--json", there)
     assert there.read_bytes() == b"precious"
-    assert "is, lies in or contains the input" in restore(ct_nifti, "-o", ct_nifti, "--overwrite")
-    assert "is, lies in or contains the input" in restore(ct_series, "-o", ct_series, "--overwrite")
-    assert "is, lies in or contains the input" in restore(ct_series, "-o", ct_series / "out")
-    assert "is, lies in or contains the input" in restore(ct_series, "-o", tmp_path, "--overwrite")
+    assert "in it, or contains it; inputs are never changed" in restore(ct_nifti, "-o", ct_nifti, "--overwrite")
+    assert "in it, or contains it; inputs are never changed" in restore(ct_series, "-o", ct_series, "--overwrite")
+    assert "in it, or contains it; inputs are never changed" in restore(ct_series, "-o", ct_series / "out")
+    assert "in it, or contains it; inputs are never changed" in restore(ct_series, "-o", tmp_path, "--overwrite")
     assert "is a file, not a folder" in restore(ct_nifti, "-o", there / "o.nii")
     assert not (tmp_path / "o.nii").exists()
     assert medley("restore", ct_nifti, "-o", there, "-m", model, "-t", "ct-denoise", "--overwrite").code == 0

@@ -124,8 +124,8 @@ def test_a_private_scan_gives_private_results(medley, model, ct_series, tmp_path
         (["--json", "out.nii.gz"], "are the same file"),
         (["--json", "OUT.nii.gz"], "are the same file"),
         (["--report", "page", "--json", "page"], "are the same file"),
-        (["--report", "head.nii.gz"], "is, lies in or contains the input"),
-        (["--json", "tiny.safetensors"], "is, lies in or contains the input"),
+        (["--report", "head.nii.gz"], "in it, or contains it; inputs are never changed"),
+        (["--json", "tiny.safetensors"], "in it, or contains it; inputs are never changed"),
         (["--json", "link.json"], "are the same file"),
     ],
 )

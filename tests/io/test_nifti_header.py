@@ -61,7 +61,7 @@ def test_both_versions_and_byte_orders_are_read(tmp_path, suffix, version, order
             for value in (1e34, 1e-30, 0)
         ),
         *(({"srow_x": [value, 0, 0, 0]}, "mm") for value in (1e34, np.inf, np.nan, 1e-10, 0)),
-        *(({"srow_y": [0, 1, 0, value]}, "first voxel lies") for value in (1e30, np.inf, np.nan)),
+        *(({"srow_y": [0, 1, 0, value]}, "first voxel is at") for value in (1e30, np.inf, np.nan)),
         *(
             ({"scl_slope": slope, "scl_inter": inter}, "scl_slope")
             for slope, inter in ((np.inf, 0), (1, np.nan), (1, np.inf))

@@ -29,7 +29,7 @@ def test_impossible_spacings_are_refused_along_every_axis(axis, length):
 
 @pytest.mark.parametrize("place", [1e7, -1e30, 1e308, np.inf, -np.inf, np.nan])
 def test_impossible_positions_are_refused(place):
-    with pytest.raises(MedleyError, match=r"^a\.nii: its first voxel lies"):
+    with pytest.raises(MedleyError, match=r"^a\.nii: its first voxel is at"):
         check_grid(affine(origin=(0, place, 0)), "a.nii")
 
 

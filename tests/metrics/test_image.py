@@ -145,7 +145,7 @@ def test_scans_in_different_places_are_refused() -> None:
     x, y = pair(3, 24, 30)
     moved = np.eye(4)
     moved[1, 3] = 5
-    with pytest.raises(MedleyError, match=r"do not lie in the same place: .* 5 mm"):
+    with pytest.raises(MedleyError, match=r"do not have the same position: .* 5 mm"):
         score(Volume(x, moved), Volume(y, np.eye(4)), "ct-denoise")
 
 

@@ -118,7 +118,7 @@ def _check_apart(source: Path, output: Path) -> None:
     inside = source.is_dir() and there in place.parents
     if there == place or inside or place in there.parents or _is_same_file(source, output):
         raise MedleyError(
-            f"{output}: is, is in or contains the input {source}, which is never changed; choose another place"
+            f"{output}: is the input {source}, in it, or contains it; inputs are never changed: choose another place"
         )
 
 

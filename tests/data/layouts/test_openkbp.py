@@ -182,7 +182,7 @@ def test_patients_without_folders_of_splits_are_split_by_name(tmp_path):
 
 def test_sizes(source, tmp_path):
     assert prepare("openkbp", source, tmp_path / "half", size=4).prediction_task().spacing == (3.0, 6.0, 4.0)
-    with pytest.raises(MedleyError, match="have 8 voxels a side, which can become 4, but not 5"):
+    with pytest.raises(MedleyError, match="have 8 voxels per side, which can become 4, but not 5"):
         prepare("openkbp", source, tmp_path / "store", size=5)
 
 
