@@ -37,14 +37,14 @@ def place(tmp_path: Path) -> Path:
 )
 def test_an_input_is_never_an_output(place, output, overwrite) -> None:
     for results, files in (([place / output], []), ([place / "out"], [place / output])):
-        with pytest.raises(MedleyError, match="is the input .*, in it, or contains it"):
+        with pytest.raises(MedleyError, match=r"is the input .*, in it, or contains it"):
             check_outputs([place / "in" / "scan.nii"], results, files, overwrite=overwrite)
     assert (place / "in" / "scan.nii").read_text() == "scan"
 
 
 @pytest.mark.parametrize("output", ["in/new", "linked/new", "in/deep/new.nii"])
 def test_nothing_is_written_into_a_folder_that_is_read(place, output) -> None:
-    with pytest.raises(MedleyError, match="is the input .*, in it, or contains it"):
+    with pytest.raises(MedleyError, match=r"is the input .*, in it, or contains it"):
         check_outputs(place / "in", [place / output], overwrite=True)
 
 
