@@ -31,7 +31,7 @@ def test_exported_forms_run(form, tmp_path, monkeypatch):
     prepare(Case("amir-tiny", "slices", 2, 24, "float32"), form)()
 
 
-def test_what_is_medleys_own_has_no_other_form():
+def test_custom_nodes_are_replaced():
     asked = argparse.Namespace(plain=True, untuned=True, exported=True)
     forms = {what: speed.forms(Case("tat", what, 1, 64, "float32"), asked) for what in ("slices", "step", "lean step")}
     assert forms == {
@@ -61,7 +61,7 @@ def test_a_volume_is_restored_by_the_command(monkeypatch):
     prepare(Case("amir-tiny", "volume", 2, 24, "float32"), FAST)()
 
 
-def test_a_volume_that_cannot_be_restored_is_told(monkeypatch):
+def test_a_volume_that_cannot_be_restored_is_reported(monkeypatch):
     monkeypatch.setattr(cases, "keep_buffers", lambda **_: True)
     with pytest.raises(RuntimeError, match=r"medley restore in .* failed"):
         prepare(Case("amir-tiny", "volume", 1, 24, "float8"), FAST)()

@@ -165,7 +165,7 @@ def test_a_faulty_table_is_named(scans, tmp_path, table, said):
         prepare("folder", scans, tmp_path / "store")
 
 
-def test_nothing_to_prepare_is_said(tmp_path):
+def test_nothing_to_prepare_is_reported(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(MedleyError):
         prepare("folder", tmp_path / "empty", tmp_path / "store")

@@ -75,7 +75,7 @@ def test_one_row_a_method_seed_task_and_case_with_what_it_cost(content, case_sto
     assert set(next(row for row in rows if row.target == "diagnosis").values) == {"label", "p one", "p two"}
 
 
-def test_what_is_finished_is_not_done_again_and_what_was_cut_off_goes_on(content, monkeypatch):
+def test_finished_runs_are_kept_and_interrupted_ones_continue(content, monkeypatch):
     comparison, entrants = read_comparison(content, "it")
     before = compare(comparison, entrants[:3])  # seed 0, and the first method of seed 1
     trained = []
@@ -124,7 +124,7 @@ def test_finished_runs_of_an_older_medley_are_refused(content):
         compare(comparison, entrants)
 
 
-def test_another_split_is_scored_anew_and_forgets_nothing(content):
+def test_another_split_is_scored_without_losing_the_first(content):
     test = compare(*read_comparison(content, "it"))
     valid = compare(*read_comparison({**content, "split": "valid"}, "it"))
     assert {row.subject for row in test}.isdisjoint(row.subject for row in valid)
@@ -223,7 +223,7 @@ def test_every_comparison_of_the_house_can_be_read(path):
         ({"methods": {"stl": {"model": "nothing"}}}, "method stl"),
     ],
 )
-def test_a_recipe_that_does_not_fit_is_said(content, change, what):
+def test_an_invalid_recipe_is_reported(content, change, what):
     with pytest.raises(MedleyError, match=what):
         read_comparison({**content, **change}, "it")
 

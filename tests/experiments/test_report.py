@@ -49,7 +49,7 @@ def test_the_first_table_has_costs_and_main_scores(several):
     assert (ctan[7].text, ctan[7].below) == (f"{found.value:.3f}", f"[{found.low:.3f}, {found.high:.3f}]")
 
 
-def test_a_score_stands_with_its_difference_and_spread(several):
+def test_a_score_is_shown_with_its_difference_and_spread(several):
     table = next(table for table in tables(several.comparison) if table.score == "dose_score")
     assert table.columns == ("method", "dose score (Gy)", "difference to stl", "± over seeds")
     verdicts = {cells[0].text: cells[2].verdict for cells in table.rows}

@@ -89,7 +89,7 @@ def written(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_the_page_of_several_answers_has_the_numbers_of_the_results(name):
+def test_the_multitask_page_has_the_numbers_of_the_results(name):
     page = (ROOT / "docs" / "multitask.md").read_text()
     lines = written(name)
     assert len(lines) > 6

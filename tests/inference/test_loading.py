@@ -84,7 +84,7 @@ def test_options_that_contradict_each_other(options, message):
         medley.load("tat-tiny", **options)
 
 
-def test_what_is_listed_can_be_loaded():
+def test_listed_models_can_be_loaded():
     assert set(medley.list_models()) == set(weights.packaged())
     assert {"ct-denoise", "mr-sr", "pet-denoise", "ctan-openkbp"} <= set(medley.list_tasks())
     assert medley.list_models()["tat-tiny"]["architecture"] == "tat"

@@ -101,7 +101,7 @@ STORED = [
 
 
 @pytest.mark.parametrize(("axes", "spacing", "turn"), STORED)
-def test_every_answer_lies_at_its_place_in_the_patient(axes, spacing, turn) -> None:
+def test_every_output_has_its_position_in_the_patient(axes, spacing, turn) -> None:
     ct = scan(axes, spacing, turn)
     answer = predictor().predict(ct)
     away = places(ct.affine, ct.shape) - MIDDLE
@@ -156,7 +156,7 @@ def test_a_scan_on_the_networks_own_grid_is_seen_as_it_is() -> None:
     np.testing.assert_allclose(seen, np.where(body, (ct.data + 1000) / 2000, 0).clip(0, 1), atol=1e-5)
 
 
-def test_what_lies_outside_of_the_grid_is_told_and_left_empty() -> None:
+def test_parts_outside_of_the_grid_are_reported_and_empty() -> None:
     def tall(where: np.ndarray) -> np.ndarray:
         return AIR + 1000 * (np.linalg.norm((where - MIDDLE) / (RADII * [1, 1, 3]), axis=-1) < 1)
 
@@ -222,7 +222,7 @@ def test_structures_go_into_the_network_at_their_place() -> None:
         ({"data": np.full((9, 20, 20), -1000, np.float32)}, "no body, only air"),
     ],
 )
-def test_scans_it_cannot_answer_are_refused(change: Mapping[str, Any], message: str) -> None:
+def test_unsuitable_scans_are_refused(change: Mapping[str, Any], message: str) -> None:
     ct = scan()
     with pytest.raises(MedleyError, match=message):
         predictor().predict(ct.with_data(**{"data": ct.data, **change}))
@@ -242,7 +242,7 @@ def test_missing_structures_and_other_kinds_of_scans_are_refused() -> None:
         predictor(task=PHOTO).predict(np.zeros((40, 40), np.uint8))
 
 
-def test_an_answer_that_is_not_finite_is_refused() -> None:
+def test_an_output_that_is_not_finite_is_refused() -> None:
     class Broken(Known):
         def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
             return super().forward(x) | {"dose": x[:, :1] * float("nan")}

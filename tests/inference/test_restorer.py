@@ -256,7 +256,7 @@ def test_a_tap_sees_every_slice_once_before_and_after() -> None:
     np.testing.assert_array_equal(np.stack([after for *_, after in seen]), better.data)
 
 
-def test_an_answer_that_is_not_finite_is_an_error() -> None:
+def test_an_output_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(MedleyError, match="slice 1 is not finite"):
         restorer(Broken()).restore(ct())
 

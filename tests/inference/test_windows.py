@@ -21,7 +21,7 @@ def test_windows_that_disagree_are_blended_without_a_step() -> None:
     assert steps.max() < 0.15  # a level is climbed over the overlap, not in one pixel
 
 
-def test_windows_have_the_asked_side_and_share_the_asked_overlap() -> None:
+def test_windows_have_the_given_side_and_overlap() -> None:
     seen = []
 
     def watch(window: np.ndarray) -> np.ndarray:

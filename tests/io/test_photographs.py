@@ -63,7 +63,7 @@ def test_empty_and_full_masks(tmp_path, value):
 @pytest.mark.parametrize(
     "kind", ["gradient", "two labels", "one grey value", "grey background", "colour and transparency"]
 )
-def test_what_cannot_be_told_to_be_a_mask_is_refused(tmp_path, kind):
+def test_ambiguous_masks_are_refused(tmp_path, kind):
     rng = np.random.default_rng(0)
     two_labels = INSIDE.astype(np.uint8) * 100
     two_labels[15:18] = 200

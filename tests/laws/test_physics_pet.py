@@ -33,7 +33,7 @@ def test_osem_finds_what_noiseless_counts_came_from():
     assert float((image - truth).abs().mean()) < 0.02 * 6
 
 
-def test_the_scanner_counts_what_was_asked_for():
+def test_the_scanner_measures_the_requested_counts():
     image = torch.zeros(1, 60, 60)
     image[:, 20:40, 25:35] = 2.0  # 200 pixels of 3 mm x 3 mm: 18 square centimetres at 2 SUV
     subsets = scanner((60, 60), (3.0, 3.0), 700.0, 8, 5.0)
@@ -45,7 +45,7 @@ def test_blurring_is_its_own_adjoint():
     assert float((blur(x, 7.0, (3.0, 2.0)) * y).sum()) == pytest.approx(float((x * blur(y, 7.0, (3.0, 2.0))).sum()))
 
 
-def test_blurring_has_the_width_that_was_asked_for():
+def test_blurring_has_the_requested_width():
     point = torch.zeros(1, 101, 101)
     point[0, 50, 50] = 1
     image = blur(point, 12.0, (1.5, 1.0))[0]

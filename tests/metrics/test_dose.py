@@ -96,7 +96,7 @@ def test_a_structure_that_was_not_drawn_drops_out(made):
     assert np.isnan(dvh_curve(truth, masks["Mandible"], np.arange(3))).all()
 
 
-def test_targets_are_told_by_their_names():
+def test_targets_are_recognised_by_their_names():
     assert [is_target(name) for name in ("PTV70", "ptv_low", "Rectum", "xPTV")] == [True, True, False, False]
 
 

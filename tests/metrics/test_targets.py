@@ -35,7 +35,7 @@ def test_structures_not_drawn_are_left_out(rng):
     assert score_output(ORGANS, answer, np.zeros_like(truth)) == {}
 
 
-def test_a_map_is_scored_where_it_is_asked(rng):
+def test_a_map_is_scored_within_its_region(rng):
     truth, answer = rng.uniform(0, 70, (2, 6, 6, 6))
     within = np.zeros((6, 6, 6), bool)
     within[1:5] = True

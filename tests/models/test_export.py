@@ -100,7 +100,7 @@ def test_what_predicts_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_file_of_medley_is_refused(exported, tmp_path):
+def test_files_of_other_programs_are_refused(exported, tmp_path):
     import onnx
 
     path = tmp_path / "x.onnx"

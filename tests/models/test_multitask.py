@@ -45,7 +45,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor], **tolerance: float) -
 @pytest.mark.parametrize("stem", [1, 2, 4])
 @pytest.mark.parametrize("size", [(16, 16), (17, 35), (16, 18, 21)], ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_any_size_has_answers_of_its_size(name, size, stem):
+def test_outputs_have_the_size_of_the_input(name, size, stem):
     model = network(name, dimension=len(size), stem=stem)
     with torch.inference_mode():
         answers = model(images(2, 2, *size))
@@ -58,7 +58,7 @@ def test_any_size_has_answers_of_its_size(name, size, stem):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_is_padded_is_the_border(name):
+def test_padding_repeats_the_border(name):
     model, image = network(name), images(1, 2, 21, 30)
     padded = torch.nn.functional.pad(image, (0, 2, 0, 3), mode="replicate")
     with torch.inference_mode():
@@ -125,7 +125,7 @@ def test_permuting_the_targets_permutes_the_answers(name):
 
 @pytest.mark.parametrize("name", [*NETWORKS, "ctan, cut"])
 @pytest.mark.parametrize("targets", [TARGETS, {"dose": ("pixel", 1)}], ids=["three targets", "one target"])
-def test_shared_parameters_are_those_that_several_answers_depend_on(name, targets):
+def test_shared_parameters_are_those_of_several_targets(name, targets):
     model = network("ctan", targets, cross=False) if "cut" in name else network(name, targets)
     named = dict(model.named_parameters())
     answers = model(images(2, 2, 16, 16))
@@ -163,7 +163,7 @@ def test_maps_are_at_least_single_precision_under_autocast(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_fresh_answers_are_small(name):
+def test_initial_outputs_are_small(name):
     torch.manual_seed(0)
     model = create_model(name + "-tiny", targets=TARGETS, channels=2)
     with torch.no_grad():

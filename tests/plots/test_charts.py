@@ -37,7 +37,7 @@ def test_bars_are_as_long_as_the_scores(findings):
 
 
 @pytest.mark.parametrize(("higher", "better"), [(False, 1), (True, 2)])
-def test_differences_are_told_by_the_way_the_score_runs(findings, higher, better):
+def test_whether_a_difference_is_better_depends_on_the_score(findings, higher, better):
     chart = bars(findings, "t", "l", baseline="base", higher=higher)
     rows = {look: elements(chart, "circle", look) for look in ("better", "worse", "unclear")}
     middles = [float(bar["y"]) + 9 for bar in elements(chart, "rect", "bar")]

@@ -51,7 +51,7 @@ def test_a_picture_for_every_task(store: Store, tmp_path: Path) -> None:
     write_pictures(store, [Input()], tmp_path / "pictures", overwrite=True)
 
 
-def test_the_error_of_a_perfect_answer_is_black_and_its_image_the_target(store: Store) -> None:
+def test_the_error_of_a_perfect_result_is_black(store: Store) -> None:
     strip = picture(store, record_for_picture(store, "valid", "ct-denoise"), [Input(), Perfect(store)])
     assert panel(strip, 1, 1, 3).mean() > 5
     assert panel(strip, 2, 1, 3).max() == 0

@@ -48,7 +48,7 @@ def test_scalars_are_those_of_yaml_1_2(text, value) -> None:
         ("%YAML 9", "found|expected"),
     ],
 )
-def test_what_is_not_plain_yaml_is_one_sentence(text, reason) -> None:
+def test_invalid_yaml_is_one_sentence(text, reason) -> None:
     with pytest.raises(MedleyError, match=reason) as refused:
         parse_yaml(text, "the recipe x.yaml")
     assert str(refused.value).startswith("the recipe x.yaml: cannot be read as YAML: ")

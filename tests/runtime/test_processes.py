@@ -22,7 +22,7 @@ def test_a_process_that_has_ended_is_dead():
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="start times of processes are read from /proc")
-def test_another_process_with_the_same_number_is_told_apart():
+def test_another_process_with_the_same_number_is_distinguished():
     host, pid, start = owner_token().split("-")
     assert owner_is_dead(f"{host}-{pid}-{int(start) - 1}")
 

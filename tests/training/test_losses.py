@@ -41,7 +41,7 @@ def test_dice_part_is_that_of_the_whole_batch():
     torch.testing.assert_close(structures_loss(logits, truth, every), expected)
 
 
-def test_a_map_is_learnt_within_its_region_alone():
+def test_a_map_is_trained_within_its_region_only():
     generator = torch.Generator().manual_seed(0)
     answer = torch.rand(2, 1, 5, 5, generator=generator, requires_grad=True)
     truth = torch.rand(2, 1, 5, 5, generator=generator)

@@ -67,7 +67,7 @@ def test_a_resumed_run_ends_at_the_same_weights_to_the_bit(recipe, keys, tmp_pat
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_it_learns_and_says_what_it_has_learnt(recipe, case_store):
+def test_training_lowers_the_loss_and_describes_the_weights(recipe, case_store):
     told = []
     path = train(changed(recipe, steps=60, validate_every=30, voxel_weights="inverse"), progress=told.append)
     first, last = (np.mean([p.loss for p in part]) for part in (told[:10], told[-10:]))
@@ -105,7 +105,7 @@ def test_a_step_without_any_label_moves_nothing_but_by_decay(recipe, case_store)
     assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
 
 
-def test_beyond_its_region_a_map_is_learnt_as_the_store_has_it(recipe, case_store):
+def test_outside_its_region_a_map_can_be_trained_as_stored(recipe, case_store):
     """Right in the region and wrong outside costs something then; a record without map still nothing."""
     losses = []
     for beyond in (False, True):
@@ -170,7 +170,7 @@ def test_decoded_outputs_are_physical(recipe, case_store):
         ({"inputs": ("image", "segmentation")}, "segmentation is an input and a target"),
     ],
 )
-def test_what_cannot_be_learnt_is_said(recipe, keys, what):
+def test_recipes_that_cannot_be_trained_are_refused(recipe, keys, what):
     with pytest.raises(MedleyError, match=what):
         train(changed(recipe, **keys))
 

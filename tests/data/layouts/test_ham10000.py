@@ -146,7 +146,7 @@ def test_a_case_without_any_target_is_named(source, tmp_path):
         ("image_id,dx\nISIC_1,n\0vus\n".encode("latin-1"), "cannot be read as a CSV table"),
     ],
 )
-def test_a_wrong_table_is_said(source, tmp_path, table, message):
+def test_a_wrong_table_is_reported(source, tmp_path, table, message):
     (source / "HAM10000_metadata.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
     with pytest.raises(MedleyError, match=message):
         prepare("ham10000", source, tmp_path / "store")
@@ -164,7 +164,7 @@ def test_wrong_pictures_are_named(source, tmp_path):
         prepare("ham10000", source, tmp_path / "other")
 
 
-def test_names_that_do_not_fit_are_said(source, tmp_path):
+def test_names_that_do_not_match_are_reported(source, tmp_path):
     outline(source / "masks" / "ISIC_88.png")
     with pytest.raises(MedleyError, match=r"ISIC_88.png: is the mask of no image"):
         records(source)

@@ -257,7 +257,7 @@ def test_a_broken_csv_is_named(tmp_path, file, content, message):
         prepare("openkbp", tmp_path / "kbp", tmp_path / "store")
 
 
-def test_what_cannot_be_prepared_is_said(source, tmp_path):
+def test_data_that_cannot_be_prepared_is_reported(source, tmp_path):
     save(source / "test" / "pt_1.npz")
     with pytest.raises(MedleyError, match=r"subject pt_1 is in 't.*' and in 't.*'; a person belongs to one split"):
         prepare("openkbp", source, tmp_path / "store")

@@ -92,13 +92,13 @@ def test_the_size_is_64_and_the_split_by_name(source):
         ("PatientID,probCOVID,probSevere\n1,0,0\n2,1,0\n3,1,1\n", "4 has no target"),
     ],
 )
-def test_a_wrong_table_is_said(source, tmp_path, table, message):
+def test_a_wrong_table_is_reported(source, tmp_path, table, message):
     (source / "metadata" / "reference.csv").write_text(table)
     with pytest.raises(MedleyError, match=message):
         prepare("stoic", source, tmp_path / "store", size=4)
 
 
-def test_what_is_missing_or_broken_is_said(source, tmp_path):
+def test_missing_or_damaged_files_are_reported(source, tmp_path):
     file = source / "data" / "mha" / "2.mha"
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(MedleyError, match=r"2\.mha: has no DimSize"):

@@ -63,7 +63,7 @@ def test_an_element_that_changes_within_a_series_is_named(tmp_path, phantoms, mo
 
 
 @pytest.mark.parametrize("keyword", ["EchoTime", "DiffusionBValue"])
-def test_two_scans_at_the_same_places_are_told_by_what_differs(tmp_path, phantoms, keyword):
+def test_two_scans_at_the_same_position_are_reported_with_their_differences(tmp_path, phantoms, keyword):
     for which, value in enumerate((10.0, 80.0)):
 
         def change(ds, k, which=which, value=value):

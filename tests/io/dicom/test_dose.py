@@ -137,7 +137,7 @@ def test_another_frame_of_reference_is_refused(rt, ct, tmp_path):
         ({"PixelData": b"12345678"}, "its dose cannot be decoded"),
     ],
 )
-def test_what_is_refused(rt, ct, tmp_path, changes, sentence):
+def test_invalid_input_is_refused(rt, ct, tmp_path, changes, sentence):
     affine, _ = rt.coarser(ct)
     path = rt.write_dose(tmp_path / "rd.dcm", np.ones((4, 5, 6)), affine, change=set_to(**changes))
     with pytest.raises(MedleyError, match=sentence):

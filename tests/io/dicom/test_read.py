@@ -65,7 +65,7 @@ def test_values_and_points_agree_with_simpleitk(tmp_path, phantoms, orientation)
     np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ volume.affine, lps, atol=1e-5)
 
 
-def test_slices_are_decoded_one_at_a_time_and_anew_each_time(tmp_path, phantoms, monkeypatch):
+def test_slices_are_decoded_one_at_a_time_in_every_iteration(tmp_path, phantoms, monkeypatch):
     from medley.io.dicom import decode as dicom_decode
 
     phantoms.write_ct_series(tmp_path / "ct")

@@ -21,7 +21,7 @@ def headers(folder):
     return [dcmread(file) for file in sorted(folder.iterdir())]
 
 
-def test_values_and_place_come_back(tmp_path, phantoms):
+def test_values_and_position_are_read_back(tmp_path, phantoms):
     phantoms.write_ct_series(tmp_path / "ct", orientation=phantoms.OBLIQUE)
     volume = read(tmp_path / "ct")
     restored = volume.with_data(volume.data + np.float32(0.4))
