@@ -73,6 +73,17 @@ def test_a_share_of_scans_is_left_clean(name):
         assert {key: full[key] for key in degradation.none} == degradation.none
 
 
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_a_share_of_scans_has_the_default_parameters(name):
+    degradation = create_degradation(name, clean=0.2, defaults=0.5, **RANGES[name])
+    default = create_degradation(name).draw(np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    drawn = [degradation.draw(rng) for _ in range(400)]
+    equal = [one for one in drawn if {**one, "seed": 0} == {**default, "seed": 0}]
+    assert len(equal) / 400 == pytest.approx(0.5, abs=0.07)
+    assert sum(degradation.strength(one) == 1 for one in drawn) / 400 == pytest.approx(0.2, abs=0.06)
+
+
 def test_the_strength_is_one_number():
     strengths = {name: DEGRADATIONS[name].strength({"seed": 0, **record}) for name, record in RECORDS.items()}
     assert strengths == {"ct-low-dose": 0.25, "mr-truncation": 0.25, "pet-low-count": 10}
@@ -123,6 +134,8 @@ def test_the_noise_of_the_scan_counts_where_the_dose_reaches_the_full_one(option
         ("ct-low-dose", {"slice_mm": 0}, "slice_mm of ct-low-dose is 0, but it must be a number above 0"),
         ("ct-low-dose", {"scan_noise": "count"}, "it must be ignored or counted"),
         ("ct-low-dose", {"clean": 1.5}, "clean of ct-low-dose is 1.5, but it must be a number from 0 to 1"),
+        ("ct-low-dose", {"defaults": -1}, "defaults of ct-low-dose is -1, but it must be a number from 0 to 1"),
+        ("ct-low-dose", {"clean": 0.6, "defaults": 0.5}, "more than 1 together"),
         ("mr-truncation", {"partial_fourier": [0.3, 1]}, "partial_fourier of mr-truncation is .*from 0.5 to 1"),
         ("mr-truncation", {"noise": 3, "noise_percent": [1, 2]}, "one of the two"),
         ("mr-truncation", {"phase": "slices"}, "it must be rows or columns"),

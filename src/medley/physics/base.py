@@ -21,7 +21,7 @@ _Work = Callable[[torch.Tensor, int, Mapping[str, Any], Spacing], torch.Tensor]
 
 
 _SEED = Limits(None, 0, closed=True, whole=True)
-_CLEAN = Limits(0.0, 0, 1, closed=True)
+_SHARE = Limits(0.0, 0, 1, closed=True)
 
 
 class Degradation(ABC):
@@ -41,6 +41,8 @@ class Degradation(ABC):
     none: the parameters of no degradation.
     strength_name: what `strength` returns.
     clean: the share of scans that are not degraded; these are drawn with the parameters `none`. 0 by default.
+    defaults: the share of scans that are degraded with the default parameters, which are those of the papers, whatever
+        ranges are given. 0 by default.
     """
 
     name: ClassVar[str]
@@ -50,13 +52,17 @@ class Degradation(ABC):
     strength_name: ClassVar[str]
     _pixels_at_once: ClassVar[int] = 1 << 20  # limits the memory; the result does not depend on it
 
-    def __init__(self, *, clean: float = 0.0, **parameters: Any) -> None:
+    def __init__(self, *, clean: float = 0.0, defaults: float = 0.0, **parameters: Any) -> None:
         unknown = [name for name in parameters if name not in self.limits]
         if unknown:
-            known = f"{', '.join(self.limits)}, clean{did_you_mean(unknown[0], [*self.limits, 'clean'])}"
-            raise MedleyError(f"{self.name} has no parameter {unknown[0]!r}; it has {known}")
-        check_value(_CLEAN, f"clean of {self.name}", clean)
-        self.clean = clean
+            known = [*self.limits, "clean", "defaults"]
+            hint = did_you_mean(unknown[0], known)
+            raise MedleyError(f"{self.name} has no parameter {unknown[0]!r}; it has {', '.join(known)}{hint}")
+        for name, share in (("clean", clean), ("defaults", defaults)):
+            check_value(_SHARE, f"{name} of {self.name}", share)
+        if clean + defaults > 1:
+            raise MedleyError(f"clean and defaults of {self.name} are {clean:g} and {defaults:g}, more than 1 together")
+        self.clean, self.defaults = clean, defaults
         self.parameters = {name: parameters.get(name, limits.default) for name, limits in self.limits.items()}
         for name, value in self.parameters.items():
             self.limits[name].check(f"{name} of {self.name}", value)
@@ -66,8 +72,11 @@ class Degradation(ABC):
         """Parameters for one scan, as plain JSON values, including the random seed of the noise."""
         drawn: dict[str, Any] = {"seed": int(rng.integers(2**32))}
         drawn |= {name: self.limits[name].draw(value, rng) for name, value in self.parameters.items()}
-        if self.clean and rng.random() < self.clean:
+        kind = rng.random() if self.clean or self.defaults else 1.0
+        if kind < self.clean:
             drawn |= self.none
+        elif kind < self.clean + self.defaults:
+            drawn |= type(self)().parameters
         implied = {name: limits.default for name, limits in self.limits.items() if limits.implied}
         return {name: value for name, value in drawn.items() if name not in implied or value != implied[name]}
 
