@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -29,3 +31,20 @@ class Normalisation:
     def undo(self, values: Any) -> Any:
         """[0, 1] -> values in the physical unit."""
         return values * (self.high - self.low) + self.low
+
+    def compress(self, values: np.ndarray) -> np.ndarray:
+        """As `apply`, but values above the range are compressed instead of clipped: a scaled v > 1 becomes 1 + ln v.
+
+        So a network can restore hot spots and metal like their neighbours. Values below the range are clipped if `clip`
+        is set.
+        """
+        unit = (np.asarray(values, np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
+        unit = np.where(unit > 1, 1 + np.log(np.maximum(unit, 1)), unit)
+        return np.maximum(unit, 0) if self.clip else unit
+
+    def expand(self, values: np.ndarray) -> np.ndarray:
+        """Compressed values -> values in the physical unit; the inverse of `compress`."""
+        return self.undo(np.where(values > 1, np.exp(np.minimum(values, _LARGEST) - 1), values))
+
+
+_LARGEST = 20.0  # compressed; e^19 times the range, far above any scan

@@ -268,7 +268,7 @@ def test_ctrl_c_leaves_nothing_behind(medley, model, ct_nifti, tmp_path, monkeyp
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Restorer, "restore_slices", interrupted)
+    monkeypatch.setattr(Restorer, "restore_slabs", interrupted)
     out = tmp_path / "new" / "out.nii.gz"
     assert medley("restore", ct_nifti, "-o", out, "-m", model, "-t", "ct-denoise").code == 130
     assert not out.parent.exists()

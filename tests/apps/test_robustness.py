@@ -23,7 +23,7 @@ INTERRUPTED = """if True:
     import signal, sys
     from medley.apps.cli import main
     from medley.inference.restorer import Restorer
-    Restorer.restore_slices = lambda *_, **__: signal.raise_signal(int(sys.argv[1]))
+    Restorer.restore_slabs = lambda *_, **__: signal.raise_signal(int(sys.argv[1]))
     main(sys.argv[2:])
 """
 

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "medley"
 # A package imports only from packages in layers below its own, and from those that ALLOWED lists.
 LAYERS = {
     "runtime": -4, "normalisation": -3, "targets": -2, "tasks": -1,
-    "errors": 0, "volume": 0, "geometry": 0, "metrics": 0, "models": 0, "packaged": 0,
+    "errors": 0, "volume": 0, "slabs": 0, "geometry": 0, "metrics": 0, "models": 0, "packaged": 0,
     "io": 1, "physics": 1, "inference": 1,
     "data": 2,
     "scoring": 3,

@@ -14,6 +14,7 @@ from medley.plots.figures import picture, record_for_picture, write_pictures
 from medley.scoring.classical import Tuned
 from medley.scoring.methods import ClassicalMethod, Input
 from medley.scoring.rows import ScoreRow
+from medley.slabs import Slabs
 
 
 class Perfect(Input):
@@ -27,8 +28,10 @@ class Perfect(Input):
             (store.array(e, "input")[0], store.array(e, "image")[0]) for e in store.records("valid", "ct-denoise")
         ]
 
-    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
-        return next(y[k : k + 1] for x, y in self._pairs for k in range(len(x)) if np.array_equal(x[k : k + 1], slices))
+    def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
+        return next(
+            y[k : k + 1] for x, y in self._pairs for k in range(len(x)) if np.array_equal(x[k : k + 1], slabs.centre)
+        )
 
 
 def panel(strip: Image.Image, column: int, row: int, count: int) -> np.ndarray:

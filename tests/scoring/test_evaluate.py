@@ -12,6 +12,7 @@ from medley.scoring.classical import CLASSICAL, Classical
 from medley.scoring.evaluate import score_methods, tuned_classical
 from medley.scoring.methods import Input, Network
 from medley.scoring.summary import summary
+from medley.slabs import Slabs
 from medley.tasks import TASKS
 
 
@@ -24,9 +25,9 @@ class Shrunk(Input):
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
-        self.seen.append(len(slices))
-        return slices / 2
+    def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
+        self.seen.append(len(slabs))
+        return slabs.centre / 2
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -76,8 +77,8 @@ def test_a_record_is_scored_in_pieces(store: Store, monkeypatch: pytest.MonkeyPa
 
 def test_an_output_that_is_not_finite_is_an_error(store: Store) -> None:
     class Broken(Shrunk):
-        def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
-            return np.full_like(slices, np.nan)
+        def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
+            return np.full_like(slabs.centre, np.nan)
 
     with pytest.raises(MedleyError, match="output of shrunk for mr-sr-valid-0 contains values that are not finite"):
         score_methods([Broken()], store)
@@ -141,10 +142,11 @@ def test_a_network(store: Store) -> None:
 
     class Restorer:
         description = Description()
+        reach = 0
 
-        def restore_slices(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+        def restore_slabs(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
             assert (task, normalisation) == ("pet-denoise", Normalisation(0, 20))
-            return slices / 2
+            return slabs.centre / 2
 
     method = Network(Restorer())  # type: ignore[arg-type]
     assert (method.name, method.tasks, method.settings("pet-denoise")) == ("halving", ("pet-denoise",), "version 0.1.0")

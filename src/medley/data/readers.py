@@ -13,6 +13,8 @@ from medley.data.record import INPUT, Record
 from medley.data.sampling import Draw
 from medley.data.store import Store
 from medley.errors import MedleyError
+from medley.inference.conditions import conditions
+from medley.slabs import UNKNOWN, slabs_of
 from medley.targets import IMAGE, Target
 
 
@@ -38,16 +40,50 @@ class PatchReader:
 
     def __call__(self, draw: Draw) -> Sample:
         """The patch of a draw: input and target (1, size, size)."""
-        image, target = (self._patch(draw, name) for name in (INPUT, IMAGE))
-        return Sample(image, {IMAGE: target}, draw.record.task)
+        normalisation = draw.record.normalisation
+        image, target = (normalisation.apply(self._slice(draw, name)) for name in (INPUT, IMAGE))
+        return Sample(self._patch(draw, image), {IMAGE: self._patch(draw, target)}, draw.record.task)
 
-    def _patch(self, draw: Draw, name: str) -> np.ndarray:
-        image = self.store.array(draw.record, name)[:, draw.slice]
+    def _slice(self, draw: Draw, name: str) -> np.ndarray:
+        """The whole slice of an array, (1, row, column)."""
+        return self.store.array(draw.record, name)[:, draw.slice]
+
+    def _patch(self, draw: Draw, image: np.ndarray) -> np.ndarray:
+        """The patch of slices (n, row, column)."""
         corner = [int(at * max(n - self.size + 1, 1)) for at, n in zip(draw.at, image.shape[1:], strict=True)]
         patch = image[(slice(None), *(slice(k, k + self.size) for k in corner))]
         gaps = [self.size - side for side in patch.shape[1:]]
         patch = np.pad(patch, [(0, 0), *((gap // 2, gap - gap // 2) for gap in gaps)], mode="symmetric")
-        return turned(draw.record.normalisation.apply(patch), draw).astype(np.float32, copy=False)
+        return turned(patch, draw).astype(np.float32, copy=False)
+
+
+class SlabReader(PatchReader):
+    """Reads patches of slabs, the slice of a draw with its neighbours, and the conditions of the slice.
+
+    Values above the range are compressed, not clipped. The conditions are those of the whole slice.
+
+    Parameters
+    ----------
+    store, size: as in `PatchReader`.
+    reach: number of neighbours on each side.
+    tasks: names of the tasks, in the order of the network's conditions.
+    """
+
+    def __init__(self, store: Store, size: int, reach: int, tasks: Sequence[str]) -> None:
+        super().__init__(store, size)
+        self.reach, self.tasks = reach, tuple(tasks)
+
+    def __call__(self, draw: Draw) -> Sample:
+        """The patch of a draw: input (2 · reach + 1, size, size) and target (1, size, size)."""
+        record = draw.record
+        slabs = slabs_of(
+            self.store.array(record, INPUT), [draw.slice or 0], self.reach, record.spacing or UNKNOWN, alone=draw.alone
+        )
+        images = record.normalisation.compress(slabs.values[0])
+        target = record.normalisation.compress(self._slice(draw, IMAGE))
+        (stated,) = conditions(slabs, images[None, self.reach], self.tasks.index(record.task), len(self.tasks))
+        targets = {IMAGE: self._patch(draw, target)}
+        return Sample(self._patch(draw, images), targets, record.task, conditions=stated)
 
 
 class RecordReader:

@@ -31,6 +31,7 @@ class Draw:
         middle. (): no cropping.
     flips: spatial axes of the sample that are reversed. transposed: whether rows and columns are exchanged after that.
     change: rotation, scaling and change of intensity, before all this; None for none.
+    alone: the slice is repeated in place of its neighbours, for networks that use these.
     """
 
     record: Record
@@ -39,6 +40,7 @@ class Draw:
     flips: tuple[int, ...] = ()
     transposed: bool = False
     change: Change | None = None
+    alone: bool = False
 
 
 class Sampler(Protocol):
@@ -54,14 +56,16 @@ class PatchSampler:
 
     Task-uniform (TAT, sec. 4.1), a step has equally many patches of every task, in the order of the tasks. Mixed (AMIR,
     sec. 3.1), patches are drawn from the records of all tasks together. The probability of a record is proportional to
-    the square root of its number of voxels: large scans contain more to learn from, but one large scan must not
-    dominate sixty small ones. Within a record all slices, places and the eight orientations of a square are equally
-    likely.
+    a power of its number of voxels, by default the square root: large scans contain more to learn from, but one large
+    scan must not dominate sixty small ones. Within a record all slices, places and the eight orientations of a square
+    are equally likely.
 
     Parameters
     ----------
     store, split: where the records are. tasks: names of those to draw.
     patches: number in a step, of all tasks together. mixed: see above.
+    alone: share of the patches whose slice is repeated in place of its neighbours.
+    exponent: the power of the number of voxels.
     seed: random seed. rank: of this process among those that train together; each draws other patches.
 
     Raises
@@ -77,9 +81,12 @@ class PatchSampler:
         patches: int,
         seed: int,
         mixed: bool = False,
+        alone: float = 0.0,
+        exponent: float = 0.5,
         split: str = "train",
         rank: int = 0,
     ) -> None:
+        self.alone, self.exponent = alone, exponent
         self.seed = seed
         self.rank = rank
         pools = [store.records(split, task) for task in tasks]
@@ -97,9 +104,8 @@ class PatchSampler:
         rng = np.random.default_rng([self.seed, self.rank, step])
         return [self._one(pool, rng) for pool in self._pools for _ in range(self._each)]
 
-    @staticmethod
-    def _one(records: Sequence[Record], rng: np.random.Generator) -> Draw:
-        weights = np.sqrt([np.prod(record.shape, dtype=float) for record in records])
+    def _one(self, records: Sequence[Record], rng: np.random.Generator) -> Draw:
+        weights = np.array([np.prod(record.shape, dtype=float) for record in records]) ** self.exponent
         record = records[rng.choice(len(records), p=weights / weights.sum())]
         return Draw(
             record,
@@ -107,6 +113,7 @@ class PatchSampler:
             at=(float(rng.random()), float(rng.random())),
             flips=tuple(axis for axis in (0, 1) if rng.integers(2)),
             transposed=bool(rng.integers(2)),
+            alone=bool(self.alone) and bool(rng.random() < self.alone),
         )
 
 

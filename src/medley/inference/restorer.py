@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
@@ -12,6 +12,7 @@ import torch
 
 from medley.errors import MedleyError, MedleyNotice
 from medley.inference._source import measured_lines, notify_if_processed, refuse_implausible
+from medley.inference.conditions import conditions
 from medley.inference.windows import blend_windows
 from medley.models.precision import in_precision
 from medley.models.weights import Description
@@ -19,6 +20,7 @@ from medley.normalisation import Normalisation
 from medley.physics import mr
 from medley.runtime.memory import free_memory
 from medley.runtime.prefetch import made_ahead
+from medley.slabs import UNKNOWN, Slabs, slabs_of, stream_slabs
 from medley.targets import IMAGE
 from medley.tasks import TASKS, Task, task_for_modality, task_named
 from medley.volume import Slices, Volume
@@ -89,6 +91,7 @@ class Restorer:
     ----------
     description: that in the weights file.
     sha256: of the weights file; "" for a network that was not loaded from a file.
+    reach: the number of neighbours that the network uses on each side of a slice.
     precision: "float32" or "bfloat16", of the network. Scans are always float32.
 
     The number of slices in a batch follows from the memory that is free when the restorer is created. The result does
@@ -109,6 +112,9 @@ class Restorer:
         self._device = torch.device(device)
         self._model = in_precision(model, precision).to(self._device).eval()
         self._room = _pixels_that_fit(self._model, precision, self._device)
+        self.reach: int = getattr(model, "reach", 0)
+        # Networks of slabs state the order of their tasks; others have no second input.
+        self._order: tuple[str, ...] = getattr(model, "tasks", ()) if hasattr(model, "reach") else ()
 
     def __repr__(self) -> str:
         return (
@@ -173,45 +179,79 @@ class Restorer:
         """
 
         def make() -> Iterator[np.ndarray]:
-            k = 0
-            for batch in made_ahead(_batches(plan.before.data, self._batch(plan.before.shape)), 1):
+            k, before = 0, plan.before
+            size = self._batch(before.shape)
+            slabs = stream_slabs(before.data, before.shape[0], size, self.reach, before.spacing)
+            for batch in made_ahead(slabs, 1):
                 restored = self._restore_batch(batch, plan)
-                for before, after in zip(batch, restored, strict=True):
+                for old, after in zip(batch.centre, restored, strict=True):
                     if not np.isfinite(after).all():
                         raise MedleyError(f"the network's output for slice {k + 1} is not finite; nothing was written")
                     if tap is not None:
-                        tap(k, before, after)
+                        tap(k, old, after)
                     yield after
                     k += 1
 
         return plan.before.with_data(Slices(plan.before.shape, make))
 
     def restore_slices(
-        self, slices: np.ndarray, task: Task | str, normalisation: Normalisation, window: int | None = None
+        self,
+        slices: np.ndarray,
+        task: Task | str,
+        normalisation: Normalisation,
+        window: int | None = None,
+        spacing: Sequence[float] = UNKNOWN,
     ) -> np.ndarray:
-        """The restored slices (slice, row, column), float32 in the unit of the task, any number and size.
+        """The restored slices of a scan (slice, row, column), see `restore_slabs`.
 
-        Values outside of a range that clips are unchanged. Without clipping (MR), no new negative values appear.
-        `window` as in a `RestorationPlan`; by default, slices above LARGEST_SLICE are processed in windows.
+        Their neighbours are used if the network uses them and the distance of slices is given: `spacing` in mm.
+        """
+        slabs = slabs_of(np.asarray(slices, np.float32), range(len(slices)), self.reach, spacing)
+        return self.restore_slabs(slabs, task, normalisation, window)
+
+    def restore_slabs(
+        self, slabs: Slabs, task: Task | str, normalisation: Normalisation, window: int | None = None
+    ) -> np.ndarray:
+        """The restored slices (n, row, column) of slabs, float32 in the unit of the task, any number and size.
+
+        Values below a range that clips are unchanged; above it too, unless the network is trained for compressed values
+        (`medley.models.slab`). Without clipping (MR), no new negative values appear. `window` as in a
+        `RestorationPlan`; by default, slices above LARGEST_SLICE are processed in windows.
         """
         task = task_named(task) if isinstance(task, str) else task
         if task.name not in self.description.tasks:
             raise MedleyError(
                 f"{self.description.name} was not trained for {task.name}, only for {_listed(self.description.tasks)}"
             )
-        slices = np.asarray(slices, np.float32)
+        slices = slabs.centre
         if slices.shape[1] * slices.shape[2] > LARGEST_SLICE:
             window = window or WINDOWS[0]
         size = self._batch(slices.shape)
-        parts = [self._through_network(normalisation.apply(part), window) for part in _cut(slices, size)]
-        restored = task.target(IMAGE).decode(np.concatenate(parts), normalisation=normalisation).astype(np.float32)
+        run = self._compressed if self._order else self._clipped
+        parts = [run(slabs[k : k + size], task, normalisation, window) for k in range(0, len(slabs), size)]
+        restored = np.concatenate(parts).astype(np.float32)
         if not normalisation.clip:
             return np.maximum(restored, np.minimum(slices, 0))
-        outside = (slices < normalisation.low) | (slices > normalisation.high)
-        return np.where(outside, slices, restored.clip(normalisation.low, normalisation.high))
+        outside = slices < normalisation.low
+        if not self._order:
+            outside |= slices > normalisation.high
+            restored = np.minimum(restored, normalisation.high)
+        return np.where(outside, slices, np.maximum(restored, normalisation.low))
 
-    def _restore_batch(self, slices: np.ndarray, plan: RestorationPlan) -> np.ndarray:
-        restored = self.restore_slices(slices, plan.task, plan.normalisation, plan.window)
+    def _clipped(self, slabs: Slabs, task: Task, normalisation: Normalisation, window: int | None) -> np.ndarray:
+        """The output of a network of single slices with values in [0, 1], in the unit of the scan."""
+        output = self._through_network(normalisation.apply(slabs.centre)[:, None], window)
+        return task.target(IMAGE).decode(output, normalisation=normalisation)
+
+    def _compressed(self, slabs: Slabs, task: Task, normalisation: Normalisation, window: int | None) -> np.ndarray:
+        """The output of a network of slabs with compressed values and conditions, in the unit of the scan."""
+        images = normalisation.compress(slabs.values)
+        stated = conditions(slabs, images[:, self.reach], self._order.index(task.name), len(self._order))
+        return normalisation.expand(self._through_network(images, window, stated))
+
+    def _restore_batch(self, slabs: Slabs, plan: RestorationPlan) -> np.ndarray:
+        slices = slabs.centre
+        restored = self.restore_slabs(slabs, plan.task, plan.normalisation, plan.window)
         if plan.measured is not None:
             restored = mr.keep_measured(restored, slices, plan.measured)
         return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored
@@ -246,23 +286,29 @@ class Restorer:
         )
         return smaller
 
-    def _through_network(self, slices: np.ndarray, window: int | None) -> np.ndarray:
-        """(slice, row, column) in [0, 1] -> the same shape; padded, or in windows of a side where one is given."""
-        rows, columns = slices.shape[1:]
-        pad = [(0, 0), (0, max(0, SMALLEST_SIDE - rows)), (0, max(0, SMALLEST_SIDE - columns))]
-        padded = np.pad(slices, pad, mode="symmetric")
+    def _through_network(self, images: np.ndarray, window: int | None, *stated: np.ndarray) -> np.ndarray:
+        """(n, C, row, column) -> (n, row, column); padded, or in windows of a side where one is given.
+
+        `stated`: the conditions (n, K), for networks that use them.
+        """
+        rows, columns = images.shape[2:]
+        pad = [(0, 0), (0, 0), (0, max(0, SMALLEST_SIDE - rows)), (0, max(0, SMALLEST_SIDE - columns))]
+        padded = np.pad(images, pad, mode="symmetric")
         if window:
-            restored = np.stack(
-                [blend_windows(one, lambda part: self._forward(part[None])[0], window) for one in padded]
-            )
+            restored = np.stack([self._in_windows(k, padded, window, stated) for k in range(len(padded))])
         else:
-            restored = self._forward(padded)
+            restored = self._forward(padded, *stated)
         return restored[:, :rows, :columns]
 
+    def _in_windows(self, k: int, images: np.ndarray, window: int, stated: tuple[np.ndarray, ...]) -> np.ndarray:
+        one = [each[k : k + 1] for each in stated]
+        return blend_windows(images[k], lambda part: self._forward(part[None], *one)[0], window)
+
     @torch.inference_mode()
-    def _forward(self, slices: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(np.ascontiguousarray(slices, np.float32)).unsqueeze(1).to(self._device)
-        return self._model(batch).squeeze(1).float().cpu().numpy()
+    def _forward(self, *inputs: np.ndarray) -> np.ndarray:
+        """(n, C, row, column), and conditions if the network uses them -> (n, row, column)."""
+        tensors = [torch.from_numpy(np.ascontiguousarray(one, np.float32)).to(self._device) for one in inputs]
+        return self._model(*tensors).squeeze(1).float().cpu().numpy()
 
     def _choose_task(self, volume: Volume, name: str) -> Task:
         found = f"the scan's modality is {volume.modality}" if volume.modality else "the file does not say its modality"
@@ -347,22 +393,6 @@ def _pixels_that_fit(model: torch.nn.Module, precision: str, device: torch.devic
         free = torch.cuda.mem_get_info(device)[0] + kept
     width = getattr(model, "config", {}).get("dim", _WIDTH)
     return float("inf") if free is None else free / (_NUMBERS_PER_WIDTH * width * (4 if precision == "float32" else 2))
-
-
-def _batches(data: np.ndarray | Slices, size: int) -> Iterator[np.ndarray]:
-    """The slices in order, stacked so that a batch holds `size` of them."""
-    batch: list[np.ndarray] = []
-    for one in data:
-        batch.append(np.asarray(one, np.float32))
-        if len(batch) == size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
-
-
-def _cut(slices: np.ndarray, size: int) -> list[np.ndarray]:
-    return [slices[k : k + size] for k in range(0, len(slices), size)]
 
 
 def _listed(names: Iterable[str]) -> str:

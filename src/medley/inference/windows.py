@@ -13,17 +13,17 @@ OVERLAP = 64  # pixels that neighbouring windows share at least
 def blend_windows(
     image: np.ndarray, apply: Callable[[np.ndarray], np.ndarray], side: int = SIDE, overlap: int = OVERLAP
 ) -> np.ndarray:
-    """`apply` to overlapping windows of an image (row, column), and the results blended.
+    """`apply` to overlapping windows of an image (..., row, column), and the results (row, column) blended.
 
-    Every window is (side, side), or the length of the image where that is shorter. The weight of a result falls
+    Every window is (..., side, side), or the length of the image where that is shorter. The weight of a result falls
     linearly towards the window's border; the weights at each pixel sum to 1, so the
     result is exact if `apply` does not depend on the window; otherwise it changes smoothly across the overlap.
     """
-    total = np.zeros(image.shape, np.float32)
-    weight = np.zeros(image.shape, np.float32)
-    for rows in _spans(image.shape[0], side, overlap):
-        for columns in _spans(image.shape[1], side, overlap):
-            window = apply(image[rows, columns])
+    total = np.zeros(image.shape[-2:], np.float32)
+    weight = np.zeros(image.shape[-2:], np.float32)
+    for rows in _spans(image.shape[-2], side, overlap):
+        for columns in _spans(image.shape[-1], side, overlap):
+            window = apply(image[..., rows, columns])
             ramp = np.outer(_ramp(window.shape[0], overlap), _ramp(window.shape[1], overlap))
             total[rows, columns] += ramp * window
             weight[rows, columns] += ramp

@@ -17,6 +17,7 @@ __all__ = [
     "precision",
     "resnet",
     "restormer",
+    "slab",
     "tat",
     "unih3",
     "weights",

@@ -19,6 +19,7 @@ ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "amir": ("medley.models.amir", "AMIR"),
     "restormer": ("medley.models.restormer", "Restormer"),
     "unih3": ("medley.models.unih3", "UniH3"),
+    "slab": ("medley.models.slab", "SlabNet"),
     "stl": ("medley.models.multitask", "STL"),
     "hps": ("medley.models.multitask", "HPS"),
     "mtan": ("medley.models.multitask", "MTAN"),
@@ -34,6 +35,7 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "amir": ("amir", {}),
     "restormer": ("restormer", {}),
     "unih3": ("unih3", {}),
+    "slab": ("slab", {}),
     # Small enough to train on two CPU cores, under 6 MB. An expansion of 2.5 gives even hidden widths, on which the
     # convolutions are faster. No local attention: after training on patches of 64 it shows seams in large slices, and
     # attention over the whole slice is better by 1 dB in a CT of 512 x 512.
@@ -99,6 +101,15 @@ def create_model(name: str, **config: Any) -> ResidualNetwork | HPS | STL:
         return fast.optimise(network(**{**defaults, **config}))
     except (TypeError, ValueError) as error:
         raise MedleyError(f"the network {name!r} cannot be created with these arguments: {error}") from error
+
+
+def network_arguments(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a network that have a value: its defaults, those of its configuration, and `config`."""
+    architecture, changed = CONFIGURATIONS[name]
+    module, class_name = ARCHITECTURES[architecture]
+    known = inspect.signature(getattr(import_module(module), class_name)).parameters
+    defaults = {key: one.default for key, one in known.items() if one.default is not one.empty}
+    return {**defaults, **changed, **config}
 
 
 def is_multitask(name: str) -> bool:

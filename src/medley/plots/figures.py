@@ -18,6 +18,7 @@ from medley.runtime.atomic import replacing
 from medley.scoring.methods import ClassicalMethod, Method
 from medley.scoring.rows import ScoreRow
 from medley.scoring.summary import summary
+from medley.slabs import UNKNOWN, slabs_of
 from medley.targets import IMAGE
 from medley.tasks import TASKS, task_named
 
@@ -91,12 +92,13 @@ def picture(store: Store, record: Record, methods: Sequence[Method], *, slice_nu
     k = _middle(store, record) if slice_number is None else slice_number
     if not 0 <= k < record.shape[0]:
         raise MedleyError(f"{record.id} has the slices 0 to {record.shape[0] - 1}, but not {k}")
-    before, target = (store.array(record, name)[0, k : k + 1] for name in (INPUT, IMAGE))
+    scan, spacing = store.array(record, INPUT), record.spacing or UNKNOWN
+    target = store.array(record, IMAGE)[0, k : k + 1]
     low, high = _window(record)
     clipped = target[0].clip(low, high)
     panels = [Panel("target", clipped)]
     for method in methods:
-        restored = method.restore(before, record.task, record.normalisation)
+        restored = method.restore(slabs_of(scan, [k], method.reach, spacing), record.task, record.normalisation)
         found = score(restored, target, record.task, full_scale=record.normalisation.high)
         title = f"{method.name}\n{found['psnr']:.2f} dB   SSIM {found['ssim']:.3f}"
         image = restored[0].clip(low, high)

@@ -9,6 +9,7 @@ import numpy as np
 
 from medley.normalisation import Normalisation
 from medley.scoring.classical import Tuned
+from medley.slabs import Slabs
 from medley.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ class Method(Protocol):
     Attributes
     ----------
     name: as shown in tables. tasks: the names of the tasks that it supports.
+    reach: the number of neighbours that it uses on each side of a slice.
     """
+
+    @property
+    def reach(self) -> int:  # noqa: D102
+        ...
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -31,8 +37,8 @@ class Method(Protocol):
     def tasks(self) -> tuple[str, ...]:  # noqa: D102
         ...
 
-    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
-        """(slice, row, column) float32 in the unit of the task -> restored, same shape; each slice separately."""
+    def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
+        """The restored slices of slabs: (n, row, column) float32 in the unit of the task; each slice separately."""
         ...
 
     def settings(self, task: str) -> str:
@@ -45,10 +51,11 @@ class Input:
 
     name = "input"
     tasks = tuple(TASKS)
+    reach = 0
 
-    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+    def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
         """The slices themselves."""
-        return slices
+        return slabs.centre
 
     def settings(self, task: str) -> str:
         """Nothing."""
@@ -58,14 +65,16 @@ class Input:
 class ClassicalMethod:
     """One classical method with the parameters tuned for each task."""
 
+    reach = 0
+
     def __init__(self, tuned: Sequence[Tuned]) -> None:
         (self.name,) = {one.name for one in tuned}
         self._tuned = {one.task: one for one in tuned}
         self.tasks = tuple(self._tuned)
 
-    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+    def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
         """The method with the parameters of that task."""
-        return self._tuned[task].restore(slices, normalisation)
+        return self._tuned[task].restore(slabs.centre, normalisation)
 
     def settings(self, task: str) -> str:
         """The parameters as JSON."""
@@ -79,10 +88,11 @@ class Network:
         self._restorer = restorer
         self.name = restorer.description.name
         self.tasks = tuple(restorer.description.tasks)
+        self.reach = restorer.reach
 
-    def restore(self, slices: np.ndarray, task: str, normalisation: Normalisation) -> np.ndarray:
+    def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
         """The output of the network at full strength."""
-        return self._restorer.restore_slices(slices, task, normalisation)
+        return self._restorer.restore_slabs(slabs, task, normalisation)
 
     def settings(self, task: str) -> str:
         """The version of medley that trained it."""

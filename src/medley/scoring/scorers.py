@@ -19,6 +19,7 @@ from medley.metrics.targets import score_output
 from medley.physics import DEGRADATIONS
 from medley.scoring.methods import Method
 from medley.scoring.rows import ScoreRow
+from medley.slabs import UNKNOWN, slabs_of
 from medley.targets import IMAGE, Target
 from medley.tasks import Task
 
@@ -69,12 +70,13 @@ class RestorationScorer:
         arrays = [store.array(record, name) for name in (INPUT, IMAGE)]
         parts, done = [], 0
         for indices in _chunks(self._slices(record), record.shape):
-            before, target = (array[0, indices] for array in arrays)
-            restored = self.method.restore(before, record.task, record.normalisation)
+            slabs = slabs_of(arrays[0], indices, self.method.reach, record.spacing or UNKNOWN)
+            target = arrays[1][0, indices]
+            restored = self.method.restore(slabs, record.task, record.normalisation)
             if not np.isfinite(restored).all():
                 raise MedleyError(f"the output of {self.name} for {record.id} contains values that are not finite")
             parts.append(score_slices(restored, target, record.task, full_scale=record.normalisation.high))
-            done += len(before)
+            done += len(slabs)
             advance(done)
         scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         kept = ~scores["blank"]
@@ -179,12 +181,10 @@ def some_slices(count: int, wanted: int) -> list[int]:
     return [first + k * length // wanted for k in range(wanted)]
 
 
-def _chunks(slices: range | Sequence[int], shape: tuple[int, ...]) -> Iterator[Any]:
-    """Slices that are processed together, as an index: a range of neighbours if all slices are scored."""
+def _chunks(slices: range | Sequence[int], shape: tuple[int, ...]) -> Iterator[list[int]]:
+    """Slices that are processed together."""
     step = max(1, PIXELS_AT_ONCE // (shape[1] * shape[2]))
-    for first in range(0, len(slices), step):
-        part = slices[first : first + step]
-        yield slice(part.start, part.stop) if isinstance(part, range) else part
+    return (list(slices[first : first + step]) for first in range(0, len(slices), step))
 
 
 def _strength(record: Record) -> dict[str, float]:

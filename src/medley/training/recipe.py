@@ -102,6 +102,11 @@ class RestorationRecipe(Recipe):
     tasks: names of the tasks that are trained together.
     patch: side of a patch, in pixels.
     patches: number of patches in a step, of all tasks together.
+    drop_neighbours: share of the patches whose slice is repeated in place of its neighbours, for networks that use
+        these.
+    voxel_exponent: the probability of a record is proportional to this power of its number of voxels.
+    loss: "l1", the mean absolute error, or "psnr", the logarithm of the root mean squared error of every sample, by
+        which samples of weak and of strong degradation have the same influence.
     sampling: "uniform", the same number of patches of each task in every step, or "mixed", in proportion to the data.
     identity_start: initialise the last convolution with zeros, so that the network starts as the identity. Not in the
         papers; short runs need it, since the noise of a CT is half a percent of its range.
@@ -115,6 +120,9 @@ class RestorationRecipe(Recipe):
     tasks: tuple[str, ...] = tuple(TASKS)
     patch: int = Field(128, ge=16)
     patches: int = Field(12, gt=0)
+    drop_neighbours: float = Field(0.2, ge=0, le=1)
+    voxel_exponent: float = Field(0.5, ge=0, le=1)
+    loss: Literal["l1", "psnr"] = "l1"
     sampling: Literal["uniform", "mixed"] = "uniform"
     identity_start: bool = False
     micro_batch: int | None = Field(None, gt=0)

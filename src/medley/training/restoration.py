@@ -11,21 +11,22 @@ from torch import Tensor, nn
 
 import medley
 from medley.data.batch import Batch
-from medley.data.readers import PatchReader
+from medley.data.readers import PatchReader, SlabReader
 from medley.data.record import Record
 from medley.data.sampling import PatchSampler
 from medley.data.store import Store
+from medley.errors import MedleyError
 from medley.inference.restorer import Restorer
 from medley.models import weights
 from medley.models.blocks import ResidualNetwork
 from medley.models.unih3 import UniH3
-from medley.models.zoo import CONFIGURATIONS, create_model
+from medley.models.zoo import CONFIGURATIONS, create_model, network_arguments
 from medley.scoring.evaluate import evaluate
 from medley.scoring.methods import Network
 from medley.scoring.rows import ScoreRow
 from medley.scoring.scorers import RestorationScorer
 from medley.targets import IMAGE
-from medley.training.balance import Losses, TatBalance, UniH3Balance, distance
+from medley.training.balance import Losses, TatBalance, UniH3Balance, distance, log_distance
 from medley.training.objective import Objective
 from medley.training.recipe import RestorationRecipe
 
@@ -46,10 +47,23 @@ class RestorationObjective(Objective):
         name = recipe.balance.name
         self.auxiliary = nn.ModuleDict({name: balances[name]()} if recipe.balance.by_sample else {})
         self.validate_every = recipe.validation.every
-        mixed = recipe.sampling == "mixed"
-        draw = partial(PatchSampler, store, recipe.tasks, patches=recipe.patches, mixed=mixed, seed=recipe.seed)
-        self._sampler = draw(rank=rank)
-        self._reader = PatchReader(store, recipe.patch)
+        arguments = network_arguments(recipe.model, recipe.config)
+        order = arguments["tasks"] if "reach" in arguments else ()
+        if unknown := ", ".join(set(recipe.tasks) - set(order or recipe.tasks)):
+            raise MedleyError(f"the network {recipe.model} has no task {unknown}; add it to config.tasks")
+        self._reader = (
+            SlabReader(store, recipe.patch, arguments["reach"], order) if order else PatchReader(store, recipe.patch)
+        )
+        self._sampler = PatchSampler(
+            store,
+            recipe.tasks,
+            patches=recipe.patches,
+            mixed=recipe.sampling == "mixed",
+            alone=recipe.drop_neighbours if order else 0.0,
+            exponent=recipe.voxel_exponent,
+            seed=recipe.seed,
+            rank=rank,
+        )
 
     def create_network(self) -> nn.Module:
         """The restorer; with `identity_start` its output is initially its input."""
@@ -73,13 +87,14 @@ class RestorationObjective(Objective):
         """
         target = batch.targets[IMAGE]
         collects = isinstance(getattr(network, "module", network), UniH3)
-        restored = (network(batch.input, target, batch.tasks) if collects else network(batch.input)).float()
+        restored = (network(batch.input, target, batch.tasks) if collects else network(*batch.inputs)).float()
         if "tat" in self.auxiliary:
             losses = {IMAGE: self.auxiliary["tat"](batch.input, restored, target)}
         elif "unih3" in self.auxiliary:
             losses = {IMAGE: self.auxiliary["unih3"](batch.input, restored, target, batch.tasks)}
         else:
-            losses = _by_task(distance(restored, target), batch.tasks)
+            error = {"l1": distance, "psnr": log_distance}[self.recipe.loss]
+            losses = _by_task(error(restored, target), batch.tasks)
         auxiliary = getattr(getattr(network, "module", network), "auxiliary_loss", None)
         return losses if auxiliary is None else {**losses, "auxiliary": auxiliary}
 

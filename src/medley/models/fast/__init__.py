@@ -1,4 +1,4 @@
-"""The fast forms of Restormer, TAT and AMIR, equal to the textbook forms up to rounding, with the same parameters.
+"""The fast forms of the restorers, equal to the textbook forms up to rounding, with the same parameters.
 
 `optimise` replaces the class of every layer of a network by a fast one; `textbook` undoes that. Between fast layers a
 map (B, C, H, W) lies in memory as (H, W, B, C): the channels last, and the samples of a batch next to them. On a CPU a
@@ -18,6 +18,7 @@ from medley.models.amir import SpatialRouter
 from medley.models.attention import Attention
 from medley.models.blocks import Block, FeedForward, Stage
 from medley.models.fast._attention import FastAttention
+from medley.models.fast._gated import FastDouble, FastGatedBlock, FastHalve
 from medley.models.fast._layers import (
     FastBlock,
     FastConv,
@@ -31,6 +32,7 @@ from medley.models.fast._layers import (
     FastUp,
 )
 from medley.models.layers import Conv, Down, Fusion, PointwiseConv, Skip, Up
+from medley.models.slab import Double, GatedBlock, Halve
 from medley.models.tat import TAT
 
 __all__ = ["FORMS", "optimise", "textbook"]
@@ -42,9 +44,12 @@ FORMS: dict[type[nn.Module], type[nn.Module]] = {
     Attention: FastAttention,
     Block: FastBlock,
     Conv: FastConv,
+    Double: FastDouble,
     Down: FastDown,
     FeedForward: FastFeedForward,
     Fusion: FastFusion,
+    GatedBlock: FastGatedBlock,
+    Halve: FastHalve,
     PointwiseConv: FastPointwiseConv,
     Skip: FastSkip,
     SpatialRouter: FastSpatialRouter,

@@ -1,0 +1,54 @@
+"""The conditions of a slice: what a restorer is told about it beside its values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medley.slabs import Slabs
+
+_CURVATURE = 6.0  # L2 norm of the second differences below
+_MEDIAN = 0.6745  # of the absolute value of a standard normal variable
+_SMALLEST = 1e-4  # noise of a normalised slice that is not distinguished from none
+
+
+def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int) -> np.ndarray:
+    """The conditions of slices, the second input of `medley.models.slab.SlabNet`.
+
+    Parameters
+    ----------
+    slabs: for the distances and the size of a pixel.
+    images: (n, row, column), the slices as the network sees them (`Normalisation.compress`), whole, since the noise is
+        estimated from them.
+    task: index of the task of these slices among the `tasks` tasks of the network.
+
+    Returns
+    -------
+    (n, tasks + 5) float32: 1 for the task, 0 for others; the logarithms of two estimates of the noise, see
+    `noise_levels`; log2(1 + mm) of the distances to the previous and to the next slice; log2 of the pixel size in mm.
+    """
+    named = np.zeros((len(images), tasks))
+    named[:, task] = 1
+    noise = np.array([noise_levels(one) for one in images]).reshape(-1, 2)
+    pixel = np.full((len(images), 1), np.log2(max(slabs.pixel_mm, 1e-3)))
+    parts = [named, np.log10(np.maximum(noise, _SMALLEST)) + 2, np.log2(1 + slabs.distances), pixel]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def noise_levels(image: np.ndarray) -> tuple[float, float]:
+    """Two estimates of the standard deviation of the noise of an image, as it is and averaged over 2 x 2 pixels.
+
+    Their ratio tells correlated from white noise (for which it is 2), and a blurred image from a sharp one. The
+    estimate is the median of the second differences along both axes, within the foreground, the pixels above the mean;
+    the operator is that of Immerkaer, Comput. Vis. Image Underst. 64 (1996) 300.
+    """
+    rows, columns = (side // 2 * 2 for side in image.shape)
+    pairs = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2)
+    return _noise(image), _noise(pairs.mean(axis=(1, 3)))
+
+
+def _noise(image: np.ndarray) -> float:
+    """The estimate for one image; 0 for an image without a foreground."""
+    curved = image[:-2] - 2 * image[1:-1] + image[2:]
+    curved = curved[:, :-2] - 2 * curved[:, 1:-1] + curved[:, 2:]
+    inside = np.abs(curved[image[1:-1, 1:-1] > image.mean()])
+    return float(np.median(inside)) / (_MEDIAN * _CURVATURE) if inside.size else 0.0

@@ -1,0 +1,203 @@
+"""SlabNet: medley's own restorer. A gated convolutional U-Net that uses neighbouring slices and acquisition data.
+
+Ideas it builds on: gating by a product instead of an activation, and a U-Net of such blocks (NAFNet, Chen et al., ECCV
+2022, arXiv 2204.04676); scale and shift of features by a conditioning vector, whose effect starts at zero (FiLM, Perez
+et al., AAAI 2018, arXiv 1709.07871; adaLN-Zero, Peebles and Xie, ICCV 2023, arXiv 2212.09748).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from medley.models.layers import ChannelNorm, Conv, DepthwiseConv, PointwiseConv
+
+LEVELS = 4
+STRIDE = 8  # an image is halved three times
+SMALLEST_SIDE = 16  # pixels
+_CONDITION = 32  # width of the conditioning features
+
+# Numbers of the acquisition that the network gets beside the name of the task, see `medley.inference.conditions`.
+MEASURED = ("noise", "coarse noise", "distance before", "distance after", "pixel size")
+
+
+class GatedBlock(nn.Module):
+    """Two gated residual steps, whose scale, shift and strength depend on the condition.
+
+    With `m` = four vectors of length C, a linear function of the condition that starts at zero:
+
+        y = norm1(x) · (1 + m1) + m2;    x = x + m3 · project1(product of the halves of depthwise3x3(expand1(y)))
+                                         x = x + m4 · project2(product of the halves of expand2(norm2(x)))
+
+    The block therefore starts as the identity.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1 = ChannelNorm(channels)
+        self.expand1 = PointwiseConv(channels, 2 * channels, bias=False)
+        self.kernel = DepthwiseConv(2 * channels)
+        self.project1 = PointwiseConv(channels, channels, bias=False)
+        self.norm2 = ChannelNorm(channels)
+        self.expand2 = PointwiseConv(channels, 2 * channels, bias=False)
+        self.project2 = PointwiseConv(channels, channels, bias=False)
+        self.modulate = nn.Linear(_CONDITION, 4 * channels)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x (B, C, H, W), condition (B, width) -> (B, C, H, W)."""
+        scale, shift, first, second = self.modulate(condition)[:, :, None, None].chunk(4, dim=1)
+        value, gate = self.kernel(self.expand1(self.norm1(x) * (1 + scale) + shift)).chunk(2, dim=1)
+        x = x + first * self.project1(value * gate)
+        value, gate = self.expand2(self.norm2(x)).chunk(2, dim=1)
+        return x + second * self.project2(value * gate)
+
+
+class GatedStage(nn.ModuleList):
+    """Blocks in sequence. `recompute`: gradient checkpointing, as in `medley.models.blocks.Stage`."""
+
+    recompute = False
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x (B, C, H, W), condition (B, width) -> (B, C, H, W)."""
+        for block in self:
+            if self.recompute and x.requires_grad:
+                x = checkpoint(block, x, condition, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, condition)
+        return x
+
+
+class Halve(nn.Module):
+    """Pixel-unshuffle by 2, then a 1x1 convolution: (B, C, H, W) -> (B, 2C, H/2, W/2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = PointwiseConv(4 * channels, 2 * channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 2C, H/2, W/2)."""
+        return self.mix(F.pixel_unshuffle(x, 2))
+
+
+class Double(nn.Module):
+    """A 1x1 convolution, then pixel-shuffle by 2: (B, C, H, W) -> (B, C/2, 2H, 2W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = PointwiseConv(channels, 2 * channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C/2, 2H, 2W)."""
+        return F.pixel_shuffle(self.mix(x), 2)
+
+
+class SlabNet(nn.Module):
+    """A restorer of slices with their neighbours.
+
+    Parameters
+    ----------
+    dim: width of level 1; level l has width dim · 2^(l-1) at 1 / 2^(l-1) of the image size.
+    blocks: number of blocks of the encoder on levels 1 to 3 and of the latent level 4.
+    decoder: number of blocks of the decoder on levels 1 to 3.
+    reach: number of neighbouring slices on each side of the slice that is restored.
+    tasks: names of the tasks, in the order of the network's input.
+
+    Attributes
+    ----------
+    config: the arguments that create the same network again.
+
+    Raises
+    ------
+    ValueError: the arguments contradict each other.
+    """
+
+    def __init__(
+        self,
+        dim: int = 24,
+        blocks: Sequence[int] = (1, 1, 2, 4),
+        decoder: Sequence[int] = (1, 1, 1),
+        reach: int = 1,
+        tasks: Sequence[str] = ("mr-sr", "ct-denoise", "pet-denoise"),
+    ) -> None:
+        super().__init__()
+        if len(blocks) != LEVELS or len(decoder) != LEVELS - 1:
+            raise ValueError(f"there are {LEVELS} levels: blocks is {tuple(blocks)} and decoder is {tuple(decoder)}")
+        if reach < 0 or dim < 1 or not tasks:
+            raise ValueError(f"expected reach >= 0, dim >= 1 and a task, got {reach}, {dim} and {tuple(tasks)}")
+        self.config: dict[str, Any] = {
+            "dim": dim,
+            "blocks": list(blocks),
+            "decoder": list(decoder),
+            "reach": reach,
+            "tasks": list(tasks),
+        }
+        self.reach, self.tasks = reach, tuple(tasks)
+        widths = [dim * 2**level for level in range(LEVELS)]
+        self.condition = nn.Sequential(
+            nn.Linear(len(tasks) + len(MEASURED), _CONDITION), nn.GELU(), nn.Linear(_CONDITION, _CONDITION), nn.GELU()
+        )
+        self.embed = Conv(2 * reach + 1, dim, bias=True)
+        self.encoder = nn.ModuleList(
+            GatedStage(GatedBlock(width) for _ in range(count)) for width, count in zip(widths, blocks, strict=True)
+        )
+        self.down = nn.ModuleList(Halve(width) for width in widths[:-1])
+        self.up = nn.ModuleList(Double(width) for width in widths[1:])
+        self.decoder = nn.ModuleList(
+            GatedStage(GatedBlock(width) for _ in range(count))
+            for width, count in zip(widths[:-1], decoder, strict=True)
+        )
+        self.output = Conv(dim, 1)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(self, slabs: Tensor, conditions: Tensor) -> Tensor:
+        """The restored slices.
+
+        Parameters
+        ----------
+        slabs: (B, 2 · reach + 1, H, W), values as of `Normalisation.compress`; any B, H and W from 16 up. Sides that
+            are not multiples of 8 are padded by reflection, below and to the right, and cropped afterwards.
+        conditions: (B, tasks + 5), see `medley.inference.conditions`.
+
+        Returns
+        -------
+        (B, 1, H, W), in the same scale.
+
+        Raises
+        ------
+        ValueError: another shape.
+        """
+        height, width = slabs.shape[2:]
+        if slabs.shape[1] != 2 * self.reach + 1 or min(height, width) < SMALLEST_SIDE:
+            raise ValueError(
+                f"expected slabs (B, {2 * self.reach + 1}, H, W) of at least {SMALLEST_SIDE} pixels a side, got "
+                f"{tuple(slabs.shape)}"
+            )
+        padded = F.pad(slabs, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
+        restored = padded[:, self.reach : self.reach + 1] + self.residual(padded, conditions)
+        return restored[:, :, :height, :width]
+
+    def residual(self, slabs: Tensor, conditions: Tensor) -> Tensor:
+        """What is added to the slices in the middle: (B, 2 · reach + 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
+        condition = self.condition(conditions)
+        x = self.embed(slabs)
+        skips = []
+        for stage, down in zip(self.encoder, [*self.down, None], strict=True):
+            x = stage(x, condition)
+            if down is not None:
+                skips.append(x)
+                x = down(x)
+        for stage, up, skip in reversed([*zip(self.decoder, self.up, skips, strict=True)]):
+            x = stage(up(x) + skip, condition)
+        return self.output(x)
+
+    def recompute(self) -> None:
+        """Save memory in training: compute the inside of all blocks a second time in the backward pass."""
+        for module in self.modules():
+            if isinstance(module, GatedStage):
+                module.recompute = True
