@@ -112,9 +112,10 @@ class Restorer:
         self._device = torch.device(device)
         self._model = in_precision(model, precision).to(self._device).eval()
         self._room = _pixels_that_fit(self._model, precision, self._device)
-        self.reach: int = getattr(model, "reach", 0)
-        # Networks of slabs state the order of their tasks; others have no second input.
-        self._order: tuple[str, ...] = getattr(model, "tasks", ()) if hasattr(model, "reach") else ()
+        config = getattr(model, "config", {})
+        self.reach: int = config.get("reach", 0)
+        # Networks of slabs have a second input, in which the tasks have this order.
+        self._order: tuple[str, ...] = tuple(config["tasks"]) if "reach" in config else ()
 
     def __repr__(self) -> str:
         return (

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from medley.models._onnx_depthwise import DepthwisePerSample
 from medley.models.attention import Attention
-from medley.models.blocks import STRIDE, ResidualNetwork
+from medley.models.blocks import STRIDE, RestorationNetwork
 from medley.models.fast import textbook
 from medley.models.layers import AdaptiveDepthwiseConv
 from medley.models.memory import HomogeneityMemory
 
 
-def traceable(network: ResidualNetwork) -> nn.Module:
-    """A restorer (B, 1, H, W) -> (B, 1, H, W) with the output of `network`, which shares its parameters.
+def traceable(network: RestorationNetwork) -> nn.Module:
+    """A restorer (B, C, H, W) -> (B, 1, H, W) with the output of `network`, which shares its parameters.
 
     It is in evaluation mode and can be traced with any B, and any H and W of at least `blocks.SMALLEST_SIDE`.
     """
@@ -34,18 +34,18 @@ def traceable(network: ResidualNetwork) -> nn.Module:
 
 
 class TraceableNetwork(nn.Module):
-    """`ResidualNetwork.forward`: pads to multiples of 8 by reflection, adds the residual, crops."""
+    """The forward pass of a restorer: pads to multiples of 8 by reflection, adds the residual, crops."""
 
-    def __init__(self, network: ResidualNetwork) -> None:
+    def __init__(self, network: RestorationNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, 1, H, W)."""
+    def forward(self, image: Tensor, *conditions: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 1, H, W)."""
         height, width = image.shape[2:]
         rows, columns = (_reflected(side, image.device) for side in (height, width))
-        padded = image.index_select(2, rows).index_select(3, columns)  # (B, 1, H', W')
-        restored = padded + self.network.residual(padded)
+        padded = image.index_select(2, rows).index_select(3, columns)  # (B, C, H', W')
+        restored = self.network.centre(padded) + self.network.residual(padded, *conditions)
         inside = (torch.arange(side, device=image.device) for side in (height, width))
         return restored.index_select(2, next(inside)).index_select(3, next(inside))
 

@@ -62,6 +62,10 @@ class AMIR(Trunk):
         )
         self.output = Conv(2 * dim, 1)
 
+    def first_level(self) -> list[nn.Module]:
+        """With the first router."""
+        return [self.spatial1, *super().first_level()]
+
     def residual(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
         instruction = self.instruction(image)

@@ -5,8 +5,8 @@ Feature maps are (B, C, H, W). This is the textbook form; `medley.models.fast` s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -87,8 +87,50 @@ class Stage(nn.ModuleList):
         return x
 
 
-class ResidualNetwork(nn.Module):
-    """A network on four levels that computes what is added to an image; subclasses define `residual`.
+class RestorationNetwork(nn.Module):
+    """A network that computes what is added to an image; subclasses define `residual`.
+
+    Attributes
+    ----------
+    config: the arguments that create the same network again.
+    inputs: names of the inputs. The first is the image; others are one vector for each sample.
+    output: the last layers, from features to the residual.
+    residual: what is added to the image, from the inputs: (B, C, H, W), sides multiples of 8, and the conditions
+        -> (B, 1, H, W).
+    """
+
+    config: dict[str, Any]
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    output: nn.Module
+    residual: Callable[..., Tensor]
+
+    def first_level(self) -> list[nn.Module]:
+        """The modules up to the first downsampling; the last one gives the features of level 1."""
+        raise NotImplementedError
+
+    def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
+        """Random inputs of a size, values from 0 to 1."""
+        return (torch.rand(batch, 1, height, width),)
+
+    def centre(self, image: Tensor) -> Tensor:
+        """The slice that is restored, (B, 1, H, W): here the image itself."""
+        return image
+
+    @staticmethod
+    def padded(image: Tensor) -> Tensor:
+        """(B, C, H, W), padded by reflection, below and to the right, to multiples of 8."""
+        height, width = image.shape[2:]
+        return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
+
+    def recompute(self) -> None:
+        """Save memory in training: compute the inside of all blocks a second time in the backward pass."""
+        for module in self.modules():
+            if hasattr(module, "recompute") and module is not self:
+                module.recompute = True  # type: ignore[assignment]
+
+
+class ResidualNetwork(RestorationNetwork):
+    """A restoration network of single slices on four levels.
 
     Parameters
     ----------
@@ -100,18 +142,16 @@ class ResidualNetwork(nn.Module):
 
     Attributes
     ----------
-    config: the arguments that create the same network again; subclasses add their own.
-    embed, encoder1: the first layers. output: from features to the residual of the image.
+    config: subclasses add their own arguments.
+    embed, encoder1: the first layers.
 
     Raises
     ------
     ValueError: the arguments contradict each other.
     """
 
-    config: dict[str, Any]
     embed: nn.Module
     encoder1: nn.Module
-    output: nn.Module
 
     def __init__(
         self, dim: int, blocks: Sequence[int], refinement: int, heads: Sequence[int], expansion: float
@@ -145,21 +185,9 @@ class ResidualNetwork(nn.Module):
         padded = self.padded(image)
         return (padded + self.residual(padded))[:, :, : image.shape[2], : image.shape[3]]
 
-    @staticmethod
-    def padded(image: Tensor) -> Tensor:
-        """(B, 1, H, W), padded by reflection, below and to the right, to multiples of 8."""
-        height, width = image.shape[2:]
-        return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-
-    def recompute(self) -> None:
-        """Save memory in training: compute the inside of all blocks a second time in the backward pass."""
-        for module in self.modules():
-            if isinstance(module, Stage):
-                module.recompute = True
-
-    def residual(self, image: Tensor) -> Tensor:
-        """What is added to the image: (B, 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
-        raise NotImplementedError
+    def first_level(self) -> list[nn.Module]:
+        """The embedding and the first stage of the encoder."""
+        return [self.embed, self.encoder1]
 
 
 class Trunk(ResidualNetwork):

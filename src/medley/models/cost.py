@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from medley.models.blocks import RestorationNetwork
+
 
 def parameters(model: nn.Module) -> int:
     """The number of trainable parameters."""
@@ -24,9 +26,11 @@ def flops(model: nn.Module, shape: Sequence[int]) -> int:
     """
     first = next(model.parameters())
     was_training = model.training
-    x = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
+    inputs = [torch.zeros(1, *shape, dtype=first.dtype, device=first.device)]
+    if isinstance(model, RestorationNetwork):  # some have a second input
+        inputs = [one.to(first) for one in model.example(1, *shape[1:])]
     # The unfused form of attention: the counter does not know all fused ones.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.eval()(x)
+        model.eval()(*inputs)
     model.train(was_training)
     return counter.get_total_flops()

@@ -50,9 +50,11 @@ class OnnxNetwork(nn.Module):
             reason = str(error).splitlines()[0]
             raise MedleyError(f"{path}: onnxruntime {runtime.__version__} cannot run it: {reason}") from error
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, 1, H, W), float32 on the CPU."""
-        (restored,) = self._session.run(None, {"image": image.float().numpy(force=True)})
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The inputs of the network -> (B, 1, H, W), float32 on the CPU."""
+        names = [one.name for one in self._session.get_inputs()]
+        values = {name: one.float().numpy(force=True) for name, one in zip(names, inputs, strict=True)}
+        (restored,) = self._session.run(None, values)
         return torch.from_numpy(restored)
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from medley.errors import MedleyError
-from medley.models.amir import AMIR, ChannelRouter, RoutingInstruction, SpatialRouter
+from medley.models.amir import ChannelRouter, RoutingInstruction, SpatialRouter
 from medley.models.attention import Attention
-from medley.models.blocks import ResidualNetwork
-from medley.models.unih3 import UniH3
+from medley.models.blocks import RestorationNetwork
+from medley.models.slab import GatedBlock
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -27,12 +27,12 @@ def in_precision(model: nn.Module, precision: str) -> nn.Module:
         raise MedleyError(f"the precision must be {' or '.join(PRECISIONS)}, but is {precision!r}")
     if precision == "float32":
         return model
-    if not isinstance(model, ResidualNetwork):
+    if not isinstance(model, RestorationNetwork):
         raise MedleyError(f"restorers can work in {precision}, but this network is {type(model).__name__}")
     return to_bfloat16(model)
 
 
-def to_bfloat16(model: ResidualNetwork) -> ResidualNetwork:
+def to_bfloat16(model: RestorationNetwork) -> RestorationNetwork:
     """Convert a restorer to bfloat16 for inference, in place, and return it. Weights are rounded only once.
 
     Three parts stay in float32. The first level up to the first downsampling: bfloat16 has a precision of 8 bits,
@@ -42,17 +42,15 @@ def to_bfloat16(model: ResidualNetwork) -> ResidualNetwork:
     in float32, and the residual is added in float32.
     """
     kept = {id(parameter) for module in model.modules() for parameter in _kept(module)}
-    first = [model.embed, model.encoder1, *([model.spatial1] if isinstance(model, AMIR) else [])]
-    if isinstance(model, UniH3):
-        first += [model.guides, model.memories]  # they start from the image, and the first block uses them
+    first = model.first_level()
     kept |= {id(parameter) for module in first for parameter in module.parameters()}
     for parameter in model.parameters():
         if id(parameter) not in kept:
             parameter.data = parameter.data.to(torch.bfloat16)
-    model.encoder1.register_forward_hook(_round_output)
+    first[-1].register_forward_hook(_round_output)
     for module in model.modules():
-        if isinstance(module, ChannelRouter):
-            module.register_forward_pre_hook(_round_inputs)  # the instruction is in float32
+        if isinstance(module, ChannelRouter | GatedBlock) and not kept.issuperset(map(id, module.parameters())):
+            module.register_forward_pre_hook(_round_inputs)  # the instruction or condition is in float32
     return model
 
 

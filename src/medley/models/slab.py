@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from medley.models.blocks import LEVELS, SMALLEST_SIDE, RestorationNetwork
 from medley.models.layers import ChannelNorm, Conv, DepthwiseConv, PointwiseConv
 
-LEVELS = 4
-STRIDE = 8  # an image is halved three times
-SMALLEST_SIDE = 16  # pixels
 _CONDITION = 32  # width of the conditioning features
 
 # Numbers of the acquisition that the network gets beside the name of the task, see `medley.inference.conditions`.
@@ -97,7 +96,7 @@ class Double(nn.Module):
         return F.pixel_shuffle(self.mix(x), 2)
 
 
-class SlabNet(nn.Module):
+class SlabNet(RestorationNetwork):
     """A restorer of slices with their neighbours.
 
     Parameters
@@ -108,14 +107,12 @@ class SlabNet(nn.Module):
     reach: number of neighbouring slices on each side of the slice that is restored.
     tasks: names of the tasks, in the order of the network's input.
 
-    Attributes
-    ----------
-    config: the arguments that create the same network again.
-
     Raises
     ------
     ValueError: the arguments contradict each other.
     """
+
+    inputs = ("slabs", "conditions")
 
     def __init__(
         self,
@@ -137,10 +134,11 @@ class SlabNet(nn.Module):
             "reach": reach,
             "tasks": list(tasks),
         }
-        self.reach, self.tasks = reach, tuple(tasks)
+        self.reach = reach
+        self.conditions = len(tasks) + len(MEASURED)
         widths = [dim * 2**level for level in range(LEVELS)]
         self.condition = nn.Sequential(
-            nn.Linear(len(tasks) + len(MEASURED), _CONDITION), nn.GELU(), nn.Linear(_CONDITION, _CONDITION), nn.GELU()
+            nn.Linear(self.conditions, _CONDITION), nn.GELU(), nn.Linear(_CONDITION, _CONDITION), nn.GELU()
         )
         self.embed = Conv(2 * reach + 1, dim, bias=True)
         self.encoder = nn.ModuleList(
@@ -178,9 +176,20 @@ class SlabNet(nn.Module):
                 f"expected slabs (B, {2 * self.reach + 1}, H, W) of at least {SMALLEST_SIDE} pixels a side, got "
                 f"{tuple(slabs.shape)}"
             )
-        padded = F.pad(slabs, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-        restored = padded[:, self.reach : self.reach + 1] + self.residual(padded, conditions)
-        return restored[:, :, :height, :width]
+        padded = self.padded(slabs)
+        return (self.centre(padded) + self.residual(padded, conditions))[:, :, :height, :width]
+
+    def centre(self, image: Tensor) -> Tensor:
+        """The slices in the middle of slabs, (B, 1, H, W)."""
+        return image[:, self.reach : self.reach + 1]
+
+    def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
+        """Random slabs and conditions."""
+        return torch.rand(batch, 2 * self.reach + 1, height, width), torch.rand(batch, self.conditions)
+
+    def first_level(self) -> list[nn.Module]:
+        """The embedding, what is computed from the conditions, and the first stage of the encoder."""
+        return [self.condition, self.embed, self.encoder[0]]
 
     def residual(self, slabs: Tensor, conditions: Tensor) -> Tensor:
         """What is added to the slices in the middle: (B, 2 · reach + 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
@@ -195,9 +204,3 @@ class SlabNet(nn.Module):
         for stage, up, skip in reversed([*zip(self.decoder, self.up, skips, strict=True)]):
             x = stage(up(x) + skip, condition)
         return self.output(x)
-
-    def recompute(self) -> None:
-        """Save memory in training: compute the inside of all blocks a second time in the backward pass."""
-        for module in self.modules():
-            if isinstance(module, GatedStage):
-                module.recompute = True

@@ -105,11 +105,9 @@ class UniH3(ResidualNetwork):
         refined = self.refinement(decoded, guides[0])
         return self.output(level1, decoded, refined)
 
-    def recompute(self) -> None:
-        """As `ResidualNetwork.recompute`, and the inside of the memories."""
-        super().recompute()
-        for memory in self.memories:
-            cast(HomogeneityMemory, memory).recompute = True
+    def first_level(self) -> list[nn.Module]:
+        """The guides and memories too: they start from the image, and the first block uses them."""
+        return [self.guides, self.memories, *super().first_level()]
 
     @torch.no_grad()
     def _collect(self, image: Tensor, target: Tensor, tasks: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medley.errors import MedleyError
 
 if TYPE_CHECKING:
-    from medley.models.blocks import ResidualNetwork
+    from medley.models.blocks import RestorationNetwork
     from medley.models.multitask import HPS, STL
 
 # Architecture -> (module, class).
@@ -68,17 +68,18 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-def create_model(name: str, **config: Any) -> ResidualNetwork | HPS | STL:
+def create_model(name: str, **config: Any) -> RestorationNetwork | HPS | STL:
     """A network with initial weights.
 
-    A restorer is `forward(x (B, 1, H, W)) -> (B, 1, H, W)`. A multi-task network is `forward(x (B, channels, *spatial))
+    A restorer is `forward(x (B, 1, H, W)) -> (B, 1, H, W)`; "slab" also takes the neighbouring slices and conditions,
+    see `medley.models.slab`. A multi-task network is `forward(x (B, channels, *spatial))
     -> {name of the target: (B, k, *spatial) or (B, k)}`, logits or a scaled map; its targets are required:
     `create_model("ctan", targets={"dose": ("pixel", 1), "diagnosis": ("image", 3)}, dimension=3, channels=1)`.
 
     Parameters
     ----------
-    name: one of `CONFIGURATIONS`; "tat", "amir", "restormer", "unih3" and "ctan" are those of the papers, "stl",
-        "hps" and "mtan" the networks that CTAN is compared with.
+    name: one of `CONFIGURATIONS`; "tat", "amir", "restormer", "unih3" and "ctan" are those of the papers, "slab" is
+        medley's own, "stl", "hps" and "mtan" are the networks that CTAN is compared with.
     config: arguments of the network's class that differ from the configuration; `.config` of the network has all.
 
     Raises

@@ -18,7 +18,7 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.inference.restorer import Restorer
 from medley.models import weights
-from medley.models.blocks import ResidualNetwork
+from medley.models.blocks import RestorationNetwork
 from medley.models.unih3 import UniH3
 from medley.models.zoo import CONFIGURATIONS, create_model, network_arguments
 from medley.scoring.evaluate import evaluate
@@ -67,7 +67,7 @@ class RestorationObjective(Objective):
 
     def create_network(self) -> nn.Module:
         """The restorer; with `identity_start` its output is initially its input."""
-        network = cast(ResidualNetwork, create_model(self.recipe.model, **self.recipe.config))
+        network = cast(RestorationNetwork, create_model(self.recipe.model, **self.recipe.config))
         if self.recipe.identity_start:
             last = [part for part in network.output.modules() if isinstance(part, nn.Conv2d)][-1]
             nn.init.zeros_(last.weight)
