@@ -38,9 +38,11 @@ class Normalisation:
         So a network can restore hot spots and metal like their neighbours. Values below the range are clipped if `clip`
         is set.
         """
-        unit = (np.asarray(values, np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
-        unit = np.where(unit > 1, 1 + np.log(np.maximum(unit, 1)), unit)
-        return np.maximum(unit, 0) if self.clip else unit
+        unit = np.asarray(values, np.float32) - np.float32(self.low)
+        unit /= np.float32(self.high - self.low)
+        above = unit > 1
+        unit[above] = 1 + np.log(unit[above])
+        return np.maximum(unit, 0, out=unit) if self.clip else unit
 
     def expand(self, values: np.ndarray) -> np.ndarray:
         """Compressed values -> values in the physical unit; the inverse of `compress`."""

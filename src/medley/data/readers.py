@@ -79,11 +79,10 @@ class SlabReader(PatchReader):
         slabs = slabs_of(
             self.store.array(record, INPUT), [draw.slice or 0], self.reach, record.spacing or UNKNOWN, alone=draw.alone
         )
-        images = record.normalisation.compress(slabs.values[0])
-        target = record.normalisation.compress(self._slice(draw, IMAGE))
-        (stated,) = conditions(slabs, images[None, self.reach], self.tasks.index(record.task), len(self.tasks))
-        targets = {IMAGE: self._patch(draw, target)}
-        return Sample(self._patch(draw, images), targets, record.task, conditions=stated)
+        compress = record.normalisation.compress
+        (stated,) = conditions(slabs, compress(slabs.centre), self.tasks.index(record.task), len(self.tasks))
+        images, target = self._patch(draw, slabs.values[0]), self._patch(draw, self._slice(draw, IMAGE))
+        return Sample(compress(images), {IMAGE: compress(target)}, record.task, conditions=stated)
 
 
 class RecordReader:

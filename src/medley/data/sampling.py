@@ -95,6 +95,7 @@ class PatchSampler:
                 f"{store.path} has no {split} record of {missing}; prepare one, or remove the task from the recipe"
             )
         self._pools = [[record for pool in pools for record in pool]] if mixed else pools
+        self._shares = [self._probabilities(pool) for pool in self._pools]
         self._each, rest = divmod(patches, len(self._pools))
         if rest:
             raise MedleyError(f"{patches} patches cannot be divided evenly among {len(pools)} tasks; use a multiple")
@@ -102,11 +103,15 @@ class PatchSampler:
     def draw(self, step: int) -> list[Draw]:
         """The patches of a step."""
         rng = np.random.default_rng([self.seed, self.rank, step])
-        return [self._one(pool, rng) for pool in self._pools for _ in range(self._each)]
+        pools = zip(self._pools, self._shares, strict=True)
+        return [self._one(pool, shares, rng) for pool, shares in pools for _ in range(self._each)]
 
-    def _one(self, records: Sequence[Record], rng: np.random.Generator) -> Draw:
+    def _probabilities(self, records: Sequence[Record]) -> np.ndarray:
         weights = np.array([np.prod(record.shape, dtype=float) for record in records]) ** self.exponent
-        record = records[rng.choice(len(records), p=weights / weights.sum())]
+        return weights / weights.sum()
+
+    def _one(self, records: Sequence[Record], shares: np.ndarray, rng: np.random.Generator) -> Draw:
+        record = records[rng.choice(len(records), p=shares)]
         return Draw(
             record,
             slice=int(rng.integers(record.shape[0])),
