@@ -129,6 +129,21 @@ def test_a_checkpoint_becomes_a_weights_file(medley, tmp_path, monkeypatch: pyte
     assert "does not fit restormer with this configuration" in done.err
 
 
+def test_the_tasks_and_slots_of_unih3_are_those_of_the_checkpoint(medley, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(convert_app, "convert_original", lambda name, state: dict(state))
+    smaller = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1, "heads": (1, 1, 1, 1)}
+    model = create_model("unih3", **smaller, tasks=("pet-denoise", "ct-denoise", "mr-sr"), slots=5)
+    torch.save(model.state_dict(), tmp_path / "ema.pt")
+    settings = [f"--set={key}={list(one) if isinstance(one, tuple) else one}" for key, one in smaller.items()]
+    out = tmp_path / "ours.safetensors"
+    done = medley("convert", tmp_path / "ema.pt", "-o", out, "--network", "unih3", "-t", "ct-denoise", *settings)
+    assert done.code == 0, done.err
+    loaded, description = weights.load(out)
+    assert (description.config["slots"], len(description.config["tasks"])) == (5, 3)
+    x = torch.rand(1, 1, 16, 16)
+    torch.testing.assert_close(loaded(x), model.eval()(x))
+
+
 def test_other_files_are_refused_as_checkpoints(tmp_path) -> None:
     (tmp_path / "words.pth").write_text("these are words")
     torch.save({"epoch": 3, "name": "x"}, tmp_path / "empty.pth")

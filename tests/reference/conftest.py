@@ -12,11 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from medley.models.blocks import Trunk
+from medley.models.blocks import ResidualNetwork
 from medley.models.convert import convert_original
 from medley.models.zoo import create_model
-
-NETWORKS = ("restormer", "tat", "amir")
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +26,13 @@ def original(shared: Path) -> Callable[[str], dict[str, Tensor]]:
 
 def _weight(name: str, shape: list[int]) -> Tensor:
     r = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    if name.endswith("moe.mean"):
+    if name.endswith("memory_hq_initialized"):
+        return torch.from_numpy(r > 0)
+    if name.endswith(("memory", "memory_hq")):
+        pass
+    elif name.endswith("task_embed"):
+        r = 1 + 0.1 * r
+    elif name.endswith("moe.mean"):
         r = np.zeros(shape)
     elif name.endswith("moe.std"):
         r = np.ones(shape)
@@ -48,11 +52,11 @@ def _weight(name: str, shape: list[int]) -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def network(original: Callable[[str], dict[str, Tensor]]) -> Callable[[str, torch.dtype], Trunk]:
+def network(original: Callable[[str], dict[str, Tensor]]) -> Callable[[str, torch.dtype], ResidualNetwork]:
     """(name, dtype) -> the full-size network with those weights, in evaluation mode; made once."""
 
     @cache
-    def make(name: str, dtype: torch.dtype) -> Trunk:
+    def make(name: str, dtype: torch.dtype) -> ResidualNetwork:
         with torch.device("meta"):
             model = create_model(name)
         model.load_state_dict(convert_original(name, original(name)), assign=True)

@@ -1,14 +1,19 @@
-"""Restormer, TAT and AMIR, in both forms, compute what the original programs computed."""
+"""Restormer, TAT, AMIR and UniH3, in both forms, compute what the original programs computed."""
+
+from copy import deepcopy
 
 import pytest
 import torch
 from torch import Tensor
 
 from medley.models.amir import AMIR
-from medley.models.blocks import Trunk
+from medley.models.blocks import ResidualNetwork
 from medley.models.convert import convert_original
 from medley.models.fast import textbook
 from medley.models.tat import TAT
+from medley.models.unih3 import TASKS, UniH3
+from medley.training.balance import UniH3Balance
+from medley.training.muon import Muon
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 SINGLE, DOUBLE = torch.float32, torch.float64
@@ -20,23 +25,25 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return ((ours.detach().double() - theirs).norm() / theirs.norm()).item()
 
 
-def gradients(name: str, model: Trunk, reference: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Original name -> (our gradient, theirs); of some weights only the first channels are stored."""
+def gradients(name: str, model: ResidualNetwork, reference: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Our name -> (our gradient, theirs); of some weights only the first channels are stored."""
     ours = {key: parameter.grad for key, parameter in model.named_parameters()}
-    pairs = {}
-    for key, tensor in reference.items():
-        if key.startswith("gradient."):
-            ((renamed, theirs),) = convert_original(name, {key.removeprefix("gradient."): tensor}).items()
-            pairs[key] = (ours[renamed][: len(theirs)], theirs)
-    return pairs
+    original = {key.removeprefix("gradient."): one for key, one in reference.items() if key.startswith("gradient.")}
+    theirs = convert_original(name, original)
+    return {key: (ours[key][: len(tensor)], tensor) for key, tensor in theirs.items()}
 
 
 @FORMS
 @pytest.mark.parametrize("dtype", [SINGLE, pytest.param(DOUBLE, marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize(
     ("name", "case"),
-    [("restormer", 0), ("restormer", 1), ("tat", 0), ("tat", 1), ("tat", 2), ("amir", 0), ("amir", 1)],
-)
+    [
+        ("restormer", 0), ("restormer", 1),
+        ("tat", 0), ("tat", 1), ("tat", 2),
+        ("amir", 0), ("amir", 1),
+        ("unih3", 0), ("unih3", 1), ("unih3", 2),
+    ],
+)  # fmt: skip
 def test_output(name, case, dtype, form, network, reference):
     model, tensors = form(network(name, dtype)), reference(name)
     with torch.inference_mode():
@@ -99,7 +106,88 @@ def test_amir_training(form, network, reference, monkeypatch):
         assert difference(ours, theirs) < 1e-7, name
 
 
-@pytest.mark.parametrize("name", ["restormer", "tat", "amir"])
+@FORMS
+@pytest.mark.parametrize("dtype", [SINGLE, pytest.param(DOUBLE, marks=pytest.mark.slow)], ids=str)
+def test_unih3_finds_the_same_in_its_memory(dtype, form, network, reference):
+    model, tensors = form(network("unih3", dtype)), reference("unih3")
+    assert isinstance(model, UniH3)
+    found = []
+    handles = [one.register_forward_hook(lambda _, __, output: found.append(output)) for one in model.memories]
+    with torch.inference_mode():
+        model(tensors["input_1"].to(dtype))
+    for handle in handles:
+        handle.remove()
+    for level, ours in enumerate(found, start=1):
+        assert difference(ours, tensors[f"prior_{level}"]) < TOLERANCE[dtype]
+
+
+@FORMS
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(SINGLE, 1e-5), pytest.param(DOUBLE, 1e-8, marks=pytest.mark.slow)], ids=str
+)
+def test_unih3_training(dtype, tolerance, form, network, original, reference):
+    """A step of training: the memory before and after it, output, uncertainty, loss and gradients."""
+    model, tensors = form(deepcopy(network("unih3", dtype))).train(), reference("unih3")
+    assert isinstance(model, UniH3)
+    balance = UniH3Balance(TASKS)
+    balance.load_state_dict(balance_of_unih3(original("unih3")))
+    balance.to(dtype)
+    image, target = (tensors[f"training_{one}"].to(dtype) for one in ("input", "target"))
+    tasks = [TASKS[slot] for slot in tensors["training_tasks"]]
+
+    def flags(when: str) -> bool:
+        wanted = [tensors[f"memory_hq_initialized_{when}_{level}"] for level in (1, 2, 3, 4)]
+        return all(torch.equal(one.filled, flag) for one, flag in zip(model.memories, wanted, strict=True))
+
+    assert flags("before")
+    output = model(image, target, tasks)
+    loss = balance(image, output, target, tasks)
+    loss.backward()
+    assert flags("after")
+    uncertainty = balance.uncertainty(image, output, target, tasks)
+    for ours, name in ((output, "output"), (uncertainty, "uncertainty"), (loss, "loss")):
+        assert difference(ours, tensors[f"training_{name}"]) < tolerance, name
+    for level, memory in enumerate(model.memories, start=1):
+        assert difference(memory.store[:, :16], tensors[f"memory_hq_after_{level}"]) < tolerance, level
+    pairs = gradients("unih3", model, tensors)
+    assert len(pairs) == 23
+    for name, theirs in balance_of_unih3(tensors, "gradient.").items():
+        pairs[name] = (balance.get_parameter(name).grad, theirs)
+    assert len(pairs) == 26
+    for name, (ours, theirs) in pairs.items():
+        assert difference(ours, theirs) < tolerance, name
+    with torch.inference_mode():  # the memory is written before it is read
+        assert difference(model.eval()(image), tensors["training_output"]) < tolerance
+
+
+def balance_of_unih3(tensors: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """Those of the loss balancing among tensors with original names, with our names."""
+    prefix = f"{prefix}UW_loss.uw_estimator."
+    names = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
+    return {
+        name.replace("un_conv", "estimate").replace("task_embed", "of_task"): tensors[prefix + name] for name in names
+    }
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("exact", 1e-9), ("bf16", 1e-2)])
+def test_steps_of_the_optimizer_of_unih3(kind, tolerance, reference):
+    """The program orthogonalises in bfloat16; here that is done at least in single precision."""
+    tensors = reference("unih3")
+    parameters = [torch.nn.Parameter(tensors[f"optimizer_start_{j}"].clone()) for j in range(3)]
+    muon = {"muon": True, "scaled": False, "lr": 0.05}
+    groups = [{"params": parameters[:2], **muon}, {"params": parameters[2:]}]
+    optimizer = Muon(
+        [{**group, "weight_decay": 0.1} for group in groups], lr=0.01, betas=(0.9, 0.999), momentum=0.95, eps=1e-10
+    )
+    for step in range(3):
+        for j, parameter in enumerate(parameters):
+            parameter.grad = tensors[f"optimizer_gradient_{j}_{step}"].clone()
+        optimizer.step()
+    for j, parameter in enumerate(parameters):
+        assert difference(parameter, tensors[f"optimizer_{kind}_after_{j}"]) < tolerance, j
+
+
+@pytest.mark.parametrize("name", ["restormer", "tat", "amir", "unih3"])
 def test_every_original_weight_has_a_place(name, original, network):
     converted = convert_original(name, {f"module.{key}": value for key, value in original(name).items()})
     ours = network(name, SINGLE).state_dict()

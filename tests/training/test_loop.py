@@ -297,13 +297,23 @@ def test_muon_steps_the_decayed_weights_and_adamw_the_others(muon_recipe):
 def test_muon_of_unih3_steps_large_kernels_with_a_learning_rate_of_their_own(unih3_recipe):
     run = loop.Run(unih3_recipe, loop.Fabric(accelerator="cpu"))
     run.advance(run.objective.batch(0))
-    kernels, *others = run.optimizer.param_groups
-    assert kernels["params"]
-    assert all(one.shape[2:] == (3, 3) for one in kernels["params"])
-    assert not any(one.shape[2:] == (3, 3) and one.ndim == 4 for group in others for one in group["params"][:5])
-    assert (kernels["muon"], kernels["scaled"]) == (True, False)
-    assert not any(group["muon"] for group in others)
-    assert kernels["lr"] == pytest.approx(5 * others[0]["lr"])  # in the warm-up
+    groups = run.optimizer.param_groups
+    of_muon = {id(one) for group in groups if group["muon"] for one in group["params"]}
+    modules = [*run.network.modules(), *run.auxiliary.modules()]
+    convolutions = [one.weight for one in modules if isinstance(one, nn.Conv2d)]
+    assert all(one.shape[2:] == (3, 3) for one in convolutions)
+    assert of_muon == {id(one) for one in convolutions}
+    assert sum(len(group["params"]) for group in groups) == len(run.parameters)
+    assert {group["scaled"] for group in groups if group["muon"]} == {False}
+    (fast,), (slow,) = ({group["lr"] for group in groups if group["muon"] == muon} for muon in (True, False))
+    assert fast == pytest.approx(5 * slow)  # in the warm-up
+
+
+def test_weight_decay_can_apply_to_all_parameters(unih3_recipe):
+    optimizer = unih3_recipe.optimizer.model_copy(update={"decay_all": True})
+    run = loop.Run(unih3_recipe.model_copy(update={"optimizer": optimizer}), loop.Fabric(accelerator="cpu"))
+    assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.01}
+    assert {id(one) for group in run.optimizer.param_groups for one in group["params"]} == set(map(id, run.parameters))
 
 
 def test_the_memory_collects_targets_during_training(unih3_recipe):

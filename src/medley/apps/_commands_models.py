@@ -37,7 +37,8 @@ def convert(
         Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="The weights file to write.")
     ],
     network: Annotated[
-        str, typer.Option("--network", callback=options.one_of(options.ORIGINALS), help="tat, amir or restormer.")
+        str,
+        typer.Option("--network", callback=options.one_of(options.ORIGINALS), help="tat, amir, restormer or unih3."),
     ],
     task: Annotated[
         list[str],

@@ -14,7 +14,7 @@ from medley.tasks import TASKS
 FORMATS = ("dicom", "nifti", "mha", "nrrd")
 PRECISIONS = ("float32", "bfloat16")
 BACKENDS = ("torch", "onnx")
-ORIGINALS = ("tat", "amir", "restormer")  # networks whose authors published checkpoints
+ORIGINALS = ("tat", "amir", "restormer", "unih3")  # networks whose authors published checkpoints
 SPLITS = ("train", "valid", "test")
 
 

@@ -16,7 +16,7 @@ from medley.apps._settings import parse_settings
 from medley.apps._terminal import say
 from medley.errors import MedleyError
 from medley.models import weights
-from medley.models.convert import convert_original
+from medley.models.convert import config_of, convert_original
 from medley.models.zoo import create_model
 
 # The keys under which training programs store the state dict; they publish the running mean of the weights.
@@ -36,7 +36,8 @@ def convert(
 
     Parameters
     ----------
-    network: "tat", "amir" or "restormer"; `settings` change its configuration, by default that of the paper.
+    network: "tat", "amir", "restormer" or "unih3"; `settings` change its configuration, by default that of the paper.
+        The numbers of tasks and slots of UniH3 are those of the checkpoint.
     tasks: of the network, because a checkpoint does not contain them.
 
     Raises
@@ -44,8 +45,8 @@ def convert(
     MedleyError: the file has no state dict, or one of another network or configuration.
     """
     check_outputs(checkpoint, [output], overwrite=overwrite)
-    model = create_model(network, **parse_settings(settings))
     state = convert_original(network, state_dict_in(checkpoint))
+    model = create_model(network, **config_of(network, state) | parse_settings(settings))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

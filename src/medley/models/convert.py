@@ -1,20 +1,23 @@
-"""Converts state dicts of the original programs. Tensors are only renamed and reshaped."""
+"""Converts state dicts of the original programs. Tensors are only selected, renamed and reshaped."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from medley.errors import MedleyError
+from medley.models.blocks import LEVELS
+from medley.models.unih3 import TASKS
 
 _BLOCK = (
     (r"^encoder_level(\d)\.", r"encoder\1."),
     (r"^decoder_level(\d)\.", r"decoder\1."),
     (r"\.(norm\d)\.body\.", r".\1."),
     (r"\.attn\.", r".attention."),
-    (r"\.ffn\.", r".feed_forward."),
+    (r"\.ffn(\d?)\.", r".feed_forward\1."),
     (r"\.(qkv_)?dwconv\.", r".kernel."),
     (r"\.dw_kernel$", r".kernel.weight"),
     (r"\.lambda_dw$", r".kernel.strength"),
@@ -52,11 +55,42 @@ _RULES = {
         (r"\.moe\.(experts\.\d+)\.fc2\.", r".\1.2."),
         *_TRUNK,
     ),
+    "unih3": (
+        *((rf"^patch_embed_{level}\.body\.1\.", f"guides.{level - 1}.conv.") for level in range(1, LEVELS + 1)),
+        *((rf"^hq_prompt_{level}\.", f"memories.{level - 1}.") for level in range(1, LEVELS + 1)),
+        (r"\.memory$", r".prototypes"),
+        (r"\.memory_hq$", r".store"),
+        (r"\.memory_hq_initialized$", r".filled"),
+        (r"\.norm_q\.body\.", r".norm_query."),
+        (r"\.norm_k\.", r".norm_key."),
+        (r"\.norm_v\.", r".norm_value."),
+        (r"\.q_project\.", r".query.0."),
+        (r"\.q_dwconv\.", r".query.1."),
+        (r"\.k_project\.", r".key."),
+        (r"\.v_project\.", r".value."),
+        (r"\.proj_out\.", r".output."),
+        (r"^input_embed\.", r"embed."),
+        (r"\.block_list\.", r"."),
+        (r"\.global_att\.", r".attention."),
+        (r"\.local_conv\.conv\.", r".local.body."),
+        (r"\.local_conv\.ca\.1\.", r".local.gate.0."),
+        (r"\.local_conv\.ca\.3\.", r".local.gate.2."),
+        (r"^reduce_chan_decoder_level(\d)\.", r"reduce\1."),
+        (r"^reduce_refinement\.", r"output.0."),
+        (r"^output\.weight$", r"output.1.weight"),
+        *_TRUNK,
+    ),
 }
-# Constants of the normal distribution, which the original AMIR stores with its weights.
-_IGNORED = re.compile(r"\.moe\.(mean|std)$")
+# Constants of the normal distribution, which the original AMIR stores with its weights, and UniH3's loss balancing.
+_IGNORED = re.compile(r"\.moe\.(mean|std)$|^UW_loss\.")
+# "module" is added by parallel training, "IR_Model" is the network among what UniH3's program trains.
+_PREFIXES = ("module.", "IR_Model.")
+# Of the two networks in a state of ema_pytorch, whose other entries count its steps.
+_AVERAGED, _TRAINED = "ema_model.", "online_model."
 # The only name that is the same here.
 _UNCHANGED = "output.weight"
+# Parameters of UniH3 that are stored with an axis for the samples.
+_FOR_SAMPLES = (".temperature", ".attention.gamma", ".attention.beta")
 
 
 def convert_original(name: str, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,8 +98,9 @@ def convert_original(name: str, state_dict: Mapping[str, Tensor]) -> dict[str, T
 
     Parameters
     ----------
-    name: "tat", "amir" or "restormer".
-    state_dict: as the authors saved it; a leading "module." (from parallel training) is removed.
+    name: "tat", "amir", "restormer" or "unih3".
+    state_dict: as the authors saved it; a leading "module." (from parallel training) is removed. Of a state of
+        ema_pytorch, the averaged weights are used. Weights of a loss balancing are left out.
 
     Raises
     ------
@@ -74,8 +109,10 @@ def convert_original(name: str, state_dict: Mapping[str, Tensor]) -> dict[str, T
     if name not in _RULES:
         raise MedleyError(f"state dicts can be converted for {', '.join(_RULES)}, not for {name!r}")
     converted = {}
-    for original, tensor in state_dict.items():
-        key = original.removeprefix("module.")
+    for original, tensor in _averaged(state_dict).items():
+        key = original
+        for prefix in _PREFIXES:
+            key = key.removeprefix(prefix)
         if _IGNORED.search(key):
             continue
         renamed = _renamed(key, _RULES[name])
@@ -87,6 +124,30 @@ def convert_original(name: str, state_dict: Mapping[str, Tensor]) -> dict[str, T
     return converted
 
 
+def config_of(name: str, converted: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The arguments of `create_model` that the shapes in a state dict of `convert_original` determine.
+
+    For UniH3 the numbers of slots and of tasks; the tasks are named in the order of the authors' program. For other
+    networks there are none.
+    """
+    prototypes = converted.get("memories.0.prototypes") if name == "unih3" else None
+    if prototypes is None or prototypes.ndim != 3:
+        return {}
+    groups, slots, _ = prototypes.shape
+    return {"tasks": list(TASKS[: groups - 1]), "slots": slots}
+
+
+def _averaged(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Of a state of ema_pytorch, the averaged weights, with the flags of UniH3's memory, which it does not copy."""
+    averaged = {key.removeprefix(_AVERAGED): one for key, one in state_dict.items() if key.startswith(_AVERAGED)}
+    flags = {
+        key.removeprefix(_TRAINED): one
+        for key, one in state_dict.items()
+        if key.startswith(_TRAINED) and key.endswith("memory_hq_initialized")
+    }
+    return averaged | flags if averaged else state_dict
+
+
 def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
@@ -95,7 +156,7 @@ def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 def _reshaped(name: str, tensor: Tensor) -> Tensor:
     """1x1 convolutions are matrices here, and parameters have no axes of length 1 for broadcasting."""
-    if tensor.ndim == 5:
+    if tensor.ndim == 5 or (tensor.ndim == 4 and name.endswith(_FOR_SAMPLES)):
         return tensor[0]
     if name.endswith((".gamma", ".beta")):
         return tensor.flatten()

@@ -263,11 +263,14 @@ class UniH3Balance(nn.Module):
 
     def forward(self, low: Tensor, restored: Tensor, target: Tensor, tasks: Sequence[str]) -> Tensor:
         """The loss of a batch, a scalar. All (B, 1, H, W): the network's input, its output, and the target."""
-        fixed = restored.detach()
-        differences = torch.cat([(low - target).abs(), (low - fixed).abs(), (fixed - target).abs()], dim=1)
-        of_task = self.of_task[[self.tasks.index(task) for task in tasks]]
-        square = (self.estimate(differences).mean(dim=(1, 2, 3)) + of_task) ** 2  # (B,)
+        square = self.uncertainty(low, restored.detach(), target, tasks) ** 2
         return (distance(restored, target) / (square + 1e-8) + torch.log1p(square)).mean()
+
+    def uncertainty(self, low: Tensor, restored: Tensor, target: Tensor, tasks: Sequence[str]) -> Tensor:
+        """w of each sample, (B,)."""
+        differences = torch.cat([(low - target).abs(), (low - restored).abs(), (restored - target).abs()], dim=1)
+        of_task = self.of_task[[self.tasks.index(task) for task in tasks]]
+        return self.estimate(differences).mean(dim=(1, 2, 3)) + of_task
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 import medley
@@ -30,6 +29,7 @@ from medley.runtime.atomic import one_line, writing
 from medley.runtime.locks import locked
 from medley.runtime.signals import deferred_interrupts
 from medley.scoring.summary import main_scores
+from medley.training.average import averaged
 from medley.training.balance import backward_aggregated, create_aggregator, create_weighting
 from medley.training.checkpoint import Checkpoints
 from medley.training.muon import Muon
@@ -162,7 +162,7 @@ class Run:
         if recipe.start:
             _start_from(recipe.start, network)
         self.config = cast(dict[str, Any], network.config)
-        self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema)).to(fabric.device)
+        self.averaged = averaged(network, recipe.ema, warmup=recipe.ema_warmup).to(fabric.device)
         self.network = fabric.setup_module(network)
         self.weighting = create_weighting(recipe.balance, self.objective.tasks, self.objective.continuous)
         self.auxiliary = nn.ModuleDict({"weighting": self.weighting, **self.objective.auxiliary}).to(fabric.device)
@@ -173,11 +173,15 @@ class Run:
     def _create_optimizer(self) -> torch.optim.Optimizer:
         settings = self.recipe.optimizer
         decayed, others = split_by_weight_decay(self.network, self.auxiliary)
-        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": settings.weight_decay if settings.decay_all else 0.0},
+        ]
+        common: dict[str, Any] = {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.epsilon}
         if settings.name == "muon":
             groups = muon_groups(groups, settings.muon_learning_rate)
-            return Muon(groups, lr=settings.learning_rate, betas=settings.betas, momentum=settings.momentum)
-        return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+            return Muon(groups, momentum=settings.momentum, **common)
+        return torch.optim.AdamW(groups, **common)
 
     def advance(self, batch: Batch) -> float:
         """Take one step on `batch` and return its loss, the weighted sum over tasks.
@@ -312,7 +316,7 @@ class Run:
 
 
 def split_by_weight_decay(network: nn.Module, auxiliary: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters that weight decay applies to, and all others.
+    """Parameters that weight decay applies to, and all others (to which it applies with `decay_all`).
 
     Decay applies to the weights of convolutions and linear layers of the network. It does not apply to biases,
     normalisation layers, attention temperatures, routers, nor to auxiliary modules (loss balancing), for which zero is
@@ -331,14 +335,16 @@ def muon_groups(groups: list[dict[str, Any]], rate: float | None) -> list[dict[s
     decayed, others = groups
     if rate is None:
         return [{**decayed, "muon": True}, others]
-    kernels = [one for one in decayed["params"] if one.ndim > 2 and one[0, 0].numel() > 1]
-    chosen = {id(one) for one in kernels}
-    rest = [one for one in decayed["params"] if id(one) not in chosen]
-    return [
-        {**decayed, "params": kernels, "muon": True, "scaled": False, "highest": rate},
-        {**decayed, "params": rest},
-        others,
-    ]
+
+    def is_kernel(one: nn.Parameter) -> bool:
+        return one.ndim > 3 and one[0, 0].numel() > 1
+
+    of_muon, of_adamw = [], []
+    for group in groups:
+        kernels = [one for one in group["params"] if is_kernel(one)]
+        of_muon.append({**group, "params": kernels, "muon": True, "scaled": False, "highest": rate})
+        of_adamw.append({**group, "params": [one for one in group["params"] if not is_kernel(one)]})
+    return [group for group in (*of_muon, *of_adamw) if group["params"]]
 
 
 def learning_rate(step: int, steps: int, optimizer: Optimizer, highest: float | None = None) -> float:

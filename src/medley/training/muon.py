@@ -32,6 +32,7 @@ class Muon(torch.optim.Optimizer):
     lr: learning rate.
     betas: decay rates of AdamW's moments.
     momentum: μ.
+    eps: of AdamW.
 
     Raises
     ------
@@ -44,8 +45,9 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         betas: tuple[float, float] = (0.9, 0.99),
         momentum: float = 0.95,
+        eps: float = 1e-8,
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "momentum": momentum, "weight_decay": 0.0, "eps": 1e-8}
+        defaults = {"lr": lr, "betas": betas, "momentum": momentum, "weight_decay": 0.0, "eps": eps}
         defaults |= {"muon": False, "scaled": True}
         super().__init__(groups, defaults)
         for group in self.param_groups:
@@ -92,10 +94,12 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: Tensor) -> Tensor:
     """(M, N) -> (M, N) with the same singular vectors and singular values of about 0.7 to 1.2.
 
-    Five Newton-Schulz iterations, in single precision. Singular values far below the norm stay smaller; 0 stays 0.
+    Five Newton-Schulz iterations, at least in single precision. Singular values far below the norm stay smaller; 0
+    stays 0.
     """
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide.float() / wide.float().norm().clamp(min=1e-7)
+    x = wide.to(torch.promote_types(wide.dtype, torch.float32))
+    x = x / (x.norm() + 1e-7)
     a, b, c = _COEFFICIENTS
     for _ in range(_ITERATIONS):
         gram = x @ x.T

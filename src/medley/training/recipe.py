@@ -56,6 +56,7 @@ class Recipe(Strict):
         parameters that several tasks share.
     optimizer: settings of the optimizer and the learning rate.
     ema: decay of the exponential moving average of the weights, which is validated and saved.
+    ema_warmup: a smaller decay at first: in step k at most 1 - k^(-2/3), as in UniH3's program.
     precision: "32-true" or "bf16-mixed", as in Lightning Fabric.
     accelerator: as in Lightning Fabric, such as "auto", "cpu" or "cuda".
     devices: number of devices.
@@ -74,6 +75,7 @@ class Recipe(Strict):
     aggregation: Literal["sum", "pcgrad", "mgda", "aligned-mtl", "imtl-g"] = "sum"
     optimizer: Optimizer = Optimizer()
     ema: float = Field(0.999, ge=0, lt=1)
+    ema_warmup: bool = False
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"
     devices: int = Field(1, gt=0)

@@ -21,13 +21,16 @@ class Optimizer(Strict):
     name: "adamw", or "muon": Muon for the weights of convolutions and linear layers of the network, AdamW for all other
         parameters, with one learning rate.
     learning_rate: the highest learning rate.
-    muon_learning_rate: Muon as for UniH3 (arXiv 2609.11156): only for kernels of convolutions larger than 1x1, with
-        this highest learning rate and updates that are not scaled; AdamW for all else. None: see `name`.
+    muon_learning_rate: Muon as for UniH3 (arXiv 2609.11156): only for kernels of convolutions larger than 1x1, those of
+        loss balancing too, with this highest learning rate and updates that are not scaled; AdamW for all else. None:
+        see `name`.
     final_learning_rate: the learning rate at the last step.
     warmup_steps: steps until `learning_rate` is reached.
     betas: decay rates of AdamW's moments.
+    epsilon: of AdamW.
     momentum: of Muon.
     weight_decay: decoupled, for the weights of convolutions and linear layers of the network only.
+    decay_all: weight decay for all parameters, those of loss balancing too, as in UniH3's program.
     gradient_clip: the largest L2 norm of the gradient; longer gradients are scaled to it. None: no limit.
     """
 
@@ -37,8 +40,10 @@ class Optimizer(Strict):
     final_learning_rate: float = Field(1e-7, ge=0)
     warmup_steps: int = Field(0, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
+    epsilon: float = Field(1e-8, gt=0)
     momentum: float = Field(0.95, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
+    decay_all: bool = False
     gradient_clip: float | None = Field(None, gt=0)
 
 
