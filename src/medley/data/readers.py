@@ -42,7 +42,8 @@ class PatchReader:
         """The patch of a draw: input and target (1, size, size)."""
         normalisation = draw.record.normalisation
         image, target = (normalisation.apply(self._slice(draw, name)) for name in (INPUT, IMAGE))
-        return Sample(self._patch(draw, image), {IMAGE: self._patch(draw, target)}, draw.record.task)
+        targets = {IMAGE: self._patch(draw, target)}
+        return Sample(self._patch(draw, image), targets, draw.record.task, degradation=_difference(image, target))
 
     def _slice(self, draw: Draw, name: str) -> np.ndarray:
         """The whole slice of an array, (1, row, column)."""
@@ -80,9 +81,15 @@ class SlabReader(PatchReader):
             self.store.array(record, INPUT), [draw.slice or 0], self.reach, record.spacing or UNKNOWN, alone=draw.alone
         )
         compress = record.normalisation.compress
-        (stated,) = conditions(slabs, compress(slabs.centre), self.tasks.index(record.task), len(self.tasks))
-        images, target = self._patch(draw, slabs.values[0]), self._patch(draw, self._slice(draw, IMAGE))
-        return Sample(compress(images), {IMAGE: compress(target)}, record.task, conditions=stated)
+        centre, target = compress(slabs.centre), compress(self._slice(draw, IMAGE))
+        (stated,) = conditions(slabs, centre, self.tasks.index(record.task), len(self.tasks))
+        return Sample(
+            compress(self._patch(draw, slabs.values[0])),
+            {IMAGE: self._patch(draw, target)},
+            record.task,
+            conditions=stated,
+            degradation=_difference(centre, target),
+        )
 
 
 class RecordReader:
@@ -202,6 +209,11 @@ class RecordReader:
         """The channels of paired structures exchanged if left and right are."""
         left_right = len(self.task.grid) - 1
         return array[list(target.mirrored)] if target.swaps and left_right in draw.flips else array
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The root mean squared difference."""
+    return float(np.sqrt(np.mean(np.square(a - b))))
 
 
 def _warped(array: np.ndarray, draw: Draw) -> np.ndarray:

@@ -278,10 +278,12 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().flatten(1).mean(dim=1)
 
 
-def log_distance(a: Tensor, b: Tensor) -> Tensor:
-    """log10 of the root mean squared difference of each sample: (B, ...) twice -> (B,).
+def relative_distance(a: Tensor, b: Tensor, degradation: Tensor) -> Tensor:
+    """The difference of each sample in units of its degradation: (B, ...) twice and (B,) -> (B,).
 
-    The mean over samples is, up to a constant and a factor of 20, their mean PSNR. A constant of `_NEGLIGIBLE` keeps it
-    finite for samples without degradation.
+    The mean of sqrt(1 + (difference / degradation)²) - 1 (pseudo-Huber): about quadratic for differences smaller than
+    the degradation, so that the mean of the noise is preserved, and linear for outliers. Weak and strong degradations
+    have the same influence. At least `_NEGLIGIBLE` is taken as the degradation.
     """
-    return 0.5 * torch.log10((a - b).square().flatten(1).mean(dim=1) + _NEGLIGIBLE**2)
+    ratio = (a - b).flatten(1) / degradation.clamp(min=_NEGLIGIBLE)[:, None]
+    return ((1 + ratio.square()).sqrt() - 1).mean(dim=1)

@@ -26,7 +26,7 @@ from medley.scoring.methods import Network
 from medley.scoring.rows import ScoreRow
 from medley.scoring.scorers import RestorationScorer
 from medley.targets import IMAGE
-from medley.training.balance import Losses, TatBalance, UniH3Balance, distance, log_distance
+from medley.training.balance import Losses, TatBalance, UniH3Balance, distance, relative_distance
 from medley.training.objective import Objective
 from medley.training.recipe import RestorationRecipe
 
@@ -93,8 +93,9 @@ class RestorationObjective(Objective):
         elif "unih3" in self.auxiliary:
             losses = {IMAGE: self.auxiliary["unih3"](batch.input, restored, target, batch.tasks)}
         else:
-            error = {"l1": distance, "psnr": log_distance}[self.recipe.loss]
-            losses = _by_task(error(restored, target), batch.tasks)
+            relative = self.recipe.loss == "relative"
+            errors = relative_distance(restored, target, batch.degradation) if relative else distance(restored, target)
+            losses = _by_task(errors, batch.tasks)
         auxiliary = getattr(getattr(network, "module", network), "auxiliary_loss", None)
         return losses if auxiliary is None else {**losses, "auxiliary": auxiliary}
 
