@@ -145,6 +145,8 @@ class RestorationRecipe(Recipe):
         if self.aggregation != "sum" and (self.micro_batch or self.balance.by_sample):
             other = "micro_batch" if self.micro_batch else f"balance {self.balance.name}"
             raise ValueError(f"aggregation {self.aggregation} cannot be combined with {other}")
+        if self.loss != "l1" and self.balance.by_sample:
+            raise ValueError(f"balance {self.balance.name} has its own loss; it cannot be combined with {self.loss}")
         if self.micro_batch and self.balance.name in ("uncertainty", "dwa"):
             raise ValueError(
                 f"balance {self.balance.name} weights whole batches, so it cannot be combined with micro_batch"
