@@ -105,7 +105,7 @@ def test_other_shapes_are_refused(shape):
 
 @pytest.mark.parametrize("change", [{"blocks": (1, 1)}, {"reach": -1}, {"tasks": ()}], ids=str)
 def test_wrong_arguments_are_refused(change):
-    with pytest.raises(ValueError, match="blocks is|expected reach"):
+    with pytest.raises(ValueError, match=r"blocks is|expected reach"):
         SlabNet(**change)
 
 

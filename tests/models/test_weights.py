@@ -274,3 +274,27 @@ def test_a_flipped_bit_changes_no_number(saved, description):
 def metadata_of(path: Path) -> dict[str, str]:
     with safe_open(path, "np") as file:
         return file.metadata()
+
+
+def test_half_precision_takes_half_the_space_and_is_loaded_as_float32(tmp_path):
+    torch.manual_seed(0)
+    model = create_model("slab", dim=8)
+    description = Description("w", "slab", model.config, ("ct-denoise",), {}, "0")
+    for half in (False, True):
+        weights.save(tmp_path / f"{half}.safetensors", model, description, half=half)
+    sizes = [(tmp_path / f"{half}.safetensors").stat().st_size for half in (False, True)]
+    assert sizes[1] < 0.6 * sizes[0]
+    loaded, same = weights.load(tmp_path / "True.safetensors")
+    assert same == description
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-7)
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path):
+    model = create_model("slab", dim=8)
+    model.output.weight.data[0] = 1e6
+    description = Description("w", "slab", model.config, ("ct-denoise",), {}, "0")
+    with pytest.raises(MedleyError, match=r"output.weight has values up to 1e"):
+        weights.save(tmp_path / "w.safetensors", model, description, half=True)
+    assert not list(tmp_path.iterdir())

@@ -59,12 +59,18 @@ def convert(
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A packaged model, or a .safetensors file.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE.onnx|FILE.pt2", help="ONNX, or a file of torch.export.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="FILE.onnx, FILE.pt2 for torch.export, or FILE.safetensors for weights in half precision.",
+        ),
     ],
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Export a restoration network for other programs, and compare the file's output with the network's."""
+    """Export a restoration network for other programs, or write the weights of any network in half precision."""
     from medley.apps.export import export as run
 
     run(model, output, overwrite=overwrite, quiet=quiet)

@@ -56,18 +56,24 @@ class Description:
     inputs: tuple[str, ...] = ()
 
 
-def save(path: str | Path, model: nn.Module, description: Description) -> None:
+def save(path: str | Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
     """Write the weights of a network with their description, completely or not at all; an older file is replaced.
 
     Absolute paths in the description are shortened to their last part: they are of no use elsewhere.
 
+    Parameters
+    ----------
+    half: store the weights in half precision (float16), in half the space. They are float32 again when they are loaded.
+
     Raises
     ------
-    MedleyError: the system refuses to write (disk full, no permission).
+    MedleyError: the system refuses to write (disk full, no permission); a weight is too large for half precision.
     """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     metadata = {_DESCRIPTION: json.dumps(_without_folders(asdict(description))), _DIGEST: _digest(tensors)}
     with replacing(Path(path), overwrite=True) as temporary:
         save_file(tensors, temporary, metadata=metadata)
@@ -104,16 +110,17 @@ def parse(content: bytes, path: str | Path) -> tuple[nn.Module, Description]:
     from safetensors.torch import load as load_tensors
 
     try:
-        # Copied into memory of torch, which is aligned: the rounding of products depends on that.
-        tensors = {name: tensor.clone() for name, tensor in load_tensors(content).items()}
+        stored = load_tensors(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = header.get("__metadata__", {})
     except Exception as error:  # safetensors checks the structure, torch the types and shapes
         raise MedleyError(f"{path} is not a complete safetensors file ({error}); download or train it again") from error
     description = described(_description_in(metadata, path), path)
-    if metadata.get(_DIGEST) != _digest(tensors):
+    if metadata.get(_DIGEST) != _digest(stored):
         raise MedleyError(f"{path} is damaged: its tensors do not match the checksum in it; download it again")
     try:
+        # Copied into memory of torch, which is aligned: the rounding of products depends on that.
+        tensors = {name: one.float() if one.dtype == torch.float16 else one.clone() for name, one in stored.items()}
         _check_size(description.config, len(tensors))
         # No memory and no random numbers for weights that are replaced at once.
         with torch.device("meta"), warnings.catch_warnings():
@@ -256,6 +263,16 @@ def _without_folders(value: Any) -> Any:
 def packaged() -> dict[str, Path]:
     """The weights in the package: name -> file."""
     return {path.stem: path for path in sorted(_PACKAGED.glob(f"*{SUFFIX}"))}
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    """A tensor in half precision; integers and flags as they are."""
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not half.isfinite().all():
+        raise MedleyError(f"{name} has values up to {tensor.abs().max():g}, too large for half precision (65504)")
+    return half
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
