@@ -19,7 +19,6 @@ from medley.models.blocks import LEVELS, SMALLEST_SIDE, RestorationNetwork
 from medley.models.layers import ChannelNorm, Conv, DepthwiseConv, PointwiseConv
 
 _CONDITION = 32  # width of the conditioning features
-_STRENGTH = 0.3  # initial factor of the residual branches; from 0, as in NAFNet, short trainings learn more slowly
 
 # Numbers of the acquisition that the network gets beside the name of the task, see `medley.inference.conditions`.
 MEASURED = ("noise", "coarse noise", "distance before", "distance after", "pixel size")
@@ -28,10 +27,12 @@ MEASURED = ("noise", "coarse noise", "distance before", "distance after", "pixel
 class GatedBlock(nn.Module):
     """Two gated residual steps, whose scale, shift and strength depend on the condition.
 
-    With `m` = four vectors of length C, a linear function of the condition that is initially constant:
+    With `m` = four vectors of length C, a linear function of the condition that starts at zero:
 
         y = norm1(x) · (1 + m1) + m2;    x = x + m3 · project1(product of the halves of depthwise3x3(expand1(y)))
                                          x = x + m4 · project2(product of the halves of expand2(norm2(x)))
+
+    The block therefore starts as the identity.
     """
 
     def __init__(self, channels: int) -> None:
@@ -46,7 +47,6 @@ class GatedBlock(nn.Module):
         self.modulate = nn.Linear(_CONDITION, 4 * channels)
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
-        nn.init.constant_(self.modulate.bias[2 * channels :], _STRENGTH)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x (B, C, H, W), condition (B, width) -> (B, C, H, W)."""

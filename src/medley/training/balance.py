@@ -19,7 +19,7 @@ from medley.training.settings import Balance
 
 _WIDTH = 16  # of the network of TAT's balancing
 _CHANNELS = 48  # of that of UniH3
-_NEGLIGIBLE = 3e-4  # of the range: 1.2 HU in a CT
+_NEGLIGIBLE = 1.5e-3  # of the range: 6 HU in a CT, 0.03 SUV in a PET
 
 Losses = dict[str, Tensor]  # task -> scalar; tasks without labels in the batch are absent
 
