@@ -3,7 +3,7 @@ import pytest
 
 from medley.apps._restore_report import histogram
 from medley.apps._survey import Survey, noise, tissue
-from medley.inference.restorer import RestorationPlan
+from medley.inference.plan import RestorationPlan
 from medley.normalisation import Normalisation
 from medley.tasks import TASKS
 from medley.volume import Volume

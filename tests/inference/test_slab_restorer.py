@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from medley.errors import MedleyError
 from medley.inference.restorer import Restorer
 from medley.models.weights import Description
 from medley.normalisation import Normalisation
@@ -112,3 +113,24 @@ def test_windows_give_the_same_where_the_network_is_local():
     whole = model.restore_slabs(slabs, "ct-denoise", normalisation)
     windows = model.restore_slabs(slabs, "ct-denoise", normalisation, window=128)
     np.testing.assert_allclose(windows, whole, atol=0.01)
+
+
+def test_the_noise_can_be_given():
+    volume = scan()
+    estimated, given = ([], [])
+    for noise, conditions in ((None, estimated), (50.0, given)):
+        model, network = restorer(middle)
+        model.restore(volume, noise=noise)
+        conditions += [one for _, one in network.seen]
+    np.testing.assert_allclose(given[0][:, 3], np.log10(50 / 4095) + 2, atol=1e-5)
+    ratio = [one[0][:, 4] - one[0][:, 3] for one in (estimated, given)]
+    np.testing.assert_allclose(ratio[0], ratio[1], atol=1e-5)
+    np.testing.assert_array_equal(estimated[0][:, 5:], given[0][:, 5:])
+
+
+def test_a_noise_that_cannot_be_used_is_refused():
+    with pytest.raises(MedleyError, match="the noise must be above 0, but is -1"):
+        restorer(middle)[0].restore(scan(), noise=-1.0)
+    plain = Restorer(nn.Identity(), Description("plain", "tat", {}, tuple(TASKS), {}, "0"))
+    with pytest.raises(MedleyError, match="plain does not use the noise of a scan"):
+        plain.restore(scan(), noise=10.0)

@@ -42,6 +42,12 @@ def restore(
             metavar="ROWSxCOLUMNS", help="MR: that part, as central k-space lines; by default from the DICOM header."
         ),
     ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviation of the scan's noise, in its unit; more removes more. By default it is estimated."
+        ),
+    ] = None,
     allow_windows: Annotated[
         bool,
         typer.Option(
@@ -86,6 +92,7 @@ def restore(
             "scale": scale,
             "keep_measured": keep_measured,
             "measured": options.pair(measured, "--measured"),
+            "noise": noise,
             "allow_windows": allow_windows,
         },
         page=report,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medley.inference.restorer import RestorationPlan
+from medley.inference.plan import RestorationPlan
 
 SHOWN = 4  # slices kept for pictures
 _PADDING_SHARE = 1e-3  # of the pixels of a slice
@@ -54,13 +54,14 @@ class Survey:
     tissue: the values, in the scan's unit, between which noise is estimated.
     shown: {slice number: (before, after)} for a few evenly spaced slices.
     edges, before, after: histograms of all values; the last bins hold the values beyond them too.
-    outside: number of voxels outside the range of the network, which keep their values. Without the padding.
+    outside: number of voxels outside the range of the network that keep their values. Without the padding.
     padding: number of voxels outside the range that have no measured value: scanners fill the corners of the image
         outside their field of view with one low value, such as -3024 HU.
     """
 
-    def __init__(self, plan: RestorationPlan) -> None:
+    def __init__(self, plan: RestorationPlan, *, keeps_above: bool = True) -> None:
         self.plan = plan
+        self._highest = plan.normalisation.high if keeps_above else np.inf  # of values that are restored
         low, high = plan.normalisation.low, plan.normalisation.high
         self.tissue = plan.task.window if plan.task.modality == "CT" else (0.03 * high, 1.2 * high)
         self.edges = np.linspace(low, high if plan.normalisation.clip else 1.2 * high, _BINS + 1)
@@ -81,10 +82,10 @@ class Survey:
         for counts, image in ((self.before, before), (self.after, after)):
             counts += np.histogram(image.clip(self.edges[0], self.edges[-1]), self.edges)[0]
         if self.plan.normalisation.clip:
-            low, high = self.plan.normalisation.low, self.plan.normalisation.high
+            low = self.plan.normalisation.low
             padding = _padding(before, low)
             self.padding += padding
-            self.outside += int(np.count_nonzero((before < low) | (before > high))) - padding
+            self.outside += int(np.count_nonzero((before < low) | (before > self._highest))) - padding
         self._voxels += before.size
         self._squares += float(np.square(after.astype(np.float64) - before).sum())
         if k in self._to_show:

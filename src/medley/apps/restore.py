@@ -14,7 +14,8 @@ from medley.apps._survey import Survey
 from medley.apps._terminal import Update, counted, no_update, watched
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
 from medley.inference import loading
-from medley.inference.restorer import RestorationPlan, Restorer
+from medley.inference.plan import RestorationPlan
+from medley.inference.restorer import Restorer
 from medley.io.files import find_scans, open_scan, write
 
 
@@ -41,7 +42,7 @@ def restore(
     output: the file or DICOM folder of a single scan, or the folder for several.
     precision: "float32" or "bfloat16", see `Restorer`.
     backend: "torch" or "onnx"; None for the one that the model's file is made for.
-    options: the options of `Restorer.restore`: task, strength, scale, keep_measured, measured, allow_windows.
+    options: the options of `Restorer.restore`, see `medley.inference.plan.RestoreOptions`.
     page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
     form: "dicom", "nifti", "mha", "nrrd"; None keeps the format of the input.
 
@@ -81,7 +82,7 @@ def restore_one(
     """
     begun = time.perf_counter()
     plan = restorer.plan(open_scan(job.scan), **options)
-    survey = Survey(plan)
+    survey = Survey(plan, keeps_above=not restorer.reads_conditions)
     better = watched(restorer.carry_out(plan, survey), update)
     write(better, job.output, derivation=_derivation(restorer, plan), mark=_mark(restorer, plan), overwrite=overwrite)
     noise = survey.noise
@@ -93,7 +94,12 @@ def restore_one(
         "model": {"name": restorer.description.name, "sha256": restorer.sha256},
         "precision": restorer.precision,
         "version": medley.__version__,
-        "parameters": {"strength": plan.strength, "scale": plan.scale, "measured": plan.measured},
+        "parameters": {
+            "strength": plan.strength,
+            "scale": plan.scale,
+            "measured": plan.measured,
+            "noise": plan.noise,
+        },
         "window": plan.window,
         "shape": list(plan.before.shape),
         "spacing": list(plan.before.spacing),
@@ -131,6 +137,8 @@ def _options(restorer: Restorer, plan: RestorationPlan) -> list[str]:
         words.append(f"scale {plan.scale}")
     if plan.measured is not None:
         words.append("kept {}x{}".format(*plan.measured))
+    if plan.noise is not None:
+        words.append(f"noise {plan.noise:g}")
     if plan.window is not None:
         words.append(f"windows {plan.window}")
     if restorer.precision != "float32":

@@ -5,6 +5,7 @@ __all__ = [
     "catalogue",
     "conditions",
     "loading",
+    "plan",
     "predictor",
     "restorer",
     "windows",

@@ -11,7 +11,7 @@ _MEDIAN = 0.6745  # of the absolute value of a standard normal variable
 _SMALLEST = 1e-4  # noise of a normalised slice that is not distinguished from none
 
 
-def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int) -> np.ndarray:
+def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int, noise: float | None = None) -> np.ndarray:
     """The conditions of slices, the second input of `medley.models.slab.SlabNet`.
 
     Parameters
@@ -20,6 +20,7 @@ def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int) -> np.nd
     images: (n, row, column), the slices as the network sees them (`Normalisation.compress`), whole, since the noise is
         estimated from them.
     task: index of the task of these slices among the `tasks` tasks of the network.
+    noise: standard deviation of the noise, in the scale of the images, if it is known; None estimates it.
 
     Returns
     -------
@@ -28,9 +29,11 @@ def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int) -> np.nd
     """
     named = np.zeros((len(images), tasks))
     named[:, task] = 1
-    noise = np.array([noise_levels(one) for one in images]).reshape(-1, 2)
+    levels = np.maximum([noise_levels(one) for one in images], _SMALLEST).reshape(-1, 2)
+    if noise is not None:  # the ratio of both estimates says how the noise is correlated; it is kept
+        levels *= noise / levels[:, :1]
     pixel = np.full((len(images), 1), np.log2(max(slabs.pixel_mm, 1e-3)))
-    parts = [named, np.log10(np.maximum(noise, _SMALLEST)) + 2, np.log2(1 + slabs.distances), pixel]
+    parts = [named, np.log10(np.maximum(levels, _SMALLEST)) + 2, np.log2(1 + slabs.distances), pixel]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from functools import partial
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import torch
 from medley.errors import MedleyError, MedleyNotice
 from medley.inference._source import measured_lines, notify_if_processed, refuse_implausible
 from medley.inference.conditions import conditions
+from medley.inference.plan import RestorationPlan, RestoreOptions
 from medley.inference.windows import blend_windows
 from medley.models.precision import in_precision
 from medley.models.weights import Description
@@ -34,54 +35,6 @@ _NUMBERS_PER_WIDTH = 50
 _WIDTH = 48  # if the configuration of the network has none
 
 Tap = Callable[[int, np.ndarray, np.ndarray], None]  # (slice number, before, after), both (row, column)
-
-
-@dataclass(frozen=True)
-class RestorationPlan:
-    """All decisions about the restoration of one scan, made before the work begins.
-
-    Attributes
-    ----------
-    before: the input of the network, in the unit of the scan; on the finer grid if `scale` is 2 or 4.
-    task, normalisation: the task, and the linear map from values of the scan to those of the network.
-    strength: 0 gives `before`, 1 the output of the network.
-    scale: how much finer the grid is than that of the scan, in both in-plane directions.
-    measured: how many of the central k-space lines along (rows, columns) are put back as measured; None for none.
-    window: the side in pixels of the overlapping windows in which slices are processed if they are too large for one
-        pass; None if they are not. The result of a network with global attention differs slightly in windows.
-    """
-
-    before: Volume
-    task: Task
-    normalisation: Normalisation
-    strength: float = 1.0
-    scale: int = 1
-    measured: tuple[int, int] | None = None
-    window: int | None = None
-
-
-class RestoreOptions(TypedDict, total=False):
-    """The options of a restoration; all are optional.
-
-    Attributes
-    ----------
-    task: a name in `medley.tasks.TASKS`; "auto", the default, takes the one for the volume's modality.
-    strength: 0 gives the input, 1, the default, the output of the network; values between give a linear blend.
-    scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
-    keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan states
-        which part was measured.
-    measured: that part as given by the user, the number of central k-space lines along (rows, columns); for scans
-        whose header does not state it. Implies `keep_measured`.
-    allow_windows: if there is not enough memory for a slice, restore it in small overlapping windows, which changes the
-        result slightly. Otherwise such a scan is refused.
-    """
-
-    task: str
-    strength: float
-    scale: int
-    keep_measured: bool
-    measured: tuple[int, int] | None
-    allow_windows: bool
 
 
 class Restorer:
@@ -123,6 +76,11 @@ class Restorer:
             f"precision={self.precision!r}, device={str(self._device)!r})"
         )
 
+    @property
+    def reads_conditions(self) -> bool:
+        """Whether the network reads slabs, the noise and other data of a slice, and values above the range."""
+        return bool(self._order)
+
     def restore(self, volume: Volume, **options: Unpack[RestoreOptions]) -> Volume:
         """The restored scan, in memory: same geometry (a finer grid when `scale` > 1), same modality and unit.
 
@@ -150,6 +108,7 @@ class Restorer:
         scale: int = 1,
         keep_measured: bool = False,
         measured: tuple[int, int] | None = None,
+        noise: float | None = None,
         allow_windows: bool = False,
     ) -> RestorationPlan:
         """Check the scan and the options (as in `restore`) and choose the task and the normalisation.
@@ -163,6 +122,10 @@ class Restorer:
             raise MedleyError(f"scale must be 1, 2 or 4, but is {scale}")
         if chosen.modality != "MR" and (scale != 1 or keep_measured or measured):
             raise MedleyError(f"a finer grid and measured k-space are for MR only, but the task is {chosen.name}")
+        if noise is not None and not noise > 0:
+            raise MedleyError(f"the noise must be above 0, but is {noise:g}")
+        if noise is not None and not self.reads_conditions:
+            raise MedleyError(f"{self.description.name} does not use the noise of a scan; omit the noise")
         # Files that state no modality or unit have those of the task.
         stated = volume.with_data(volume.data, modality=chosen.modality, unit=chosen.unit)
         before = _on_finer_grid(stated, scale)
@@ -170,7 +133,7 @@ class Restorer:
         notify_if_processed(volume)
         lines = measured_lines(volume, measured) if keep_measured or measured else None
         window = self._window(before.shape, allow_windows)
-        return RestorationPlan(before, chosen, normalisation, strength, scale, lines, window)
+        return RestorationPlan(before, chosen, normalisation, strength, scale, lines, window, noise)
 
     def carry_out(self, plan: RestorationPlan, tap: Tap | None = None) -> Volume:
         """The restored scan of a plan; its slices are computed on demand.
@@ -211,13 +174,18 @@ class Restorer:
         return self.restore_slabs(slabs, task, normalisation, window)
 
     def restore_slabs(
-        self, slabs: Slabs, task: Task | str, normalisation: Normalisation, window: int | None = None
+        self,
+        slabs: Slabs,
+        task: Task | str,
+        normalisation: Normalisation,
+        window: int | None = None,
+        noise: float | None = None,
     ) -> np.ndarray:
         """The restored slices (n, row, column) of slabs, float32 in the unit of the task, any number and size.
 
         Values below a range that clips are unchanged; above it too, unless the network is trained for compressed values
-        (`medley.models.slab`). Without clipping (MR), no new negative values appear. `window` as in a
-        `RestorationPlan`; by default, slices above LARGEST_SLICE are processed in windows.
+        (`medley.models.slab`). Without clipping (MR), no new negative values appear. `window` and
+        `noise` as in a `RestorationPlan`; by default, slices above LARGEST_SLICE are processed in windows.
         """
         task = task_named(task) if isinstance(task, str) else task
         if task.name not in self.description.tasks:
@@ -228,13 +196,13 @@ class Restorer:
         if slices.shape[1] * slices.shape[2] > LARGEST_SLICE:
             window = window or WINDOWS[0]
         size = self._batch(slices.shape)
-        run = self._compressed if self._order else self._clipped
+        run = partial(self._compressed, noise=noise) if self.reads_conditions else self._clipped
         parts = [run(slabs[k : k + size], task, normalisation, window) for k in range(0, len(slabs), size)]
         restored = np.concatenate(parts).astype(np.float32)
         if not normalisation.clip:
             return np.maximum(restored, np.minimum(slices, 0))
         outside = slices < normalisation.low
-        if not self._order:
+        if not self.reads_conditions:
             outside |= slices > normalisation.high
             restored = np.minimum(restored, normalisation.high)
         return np.where(outside, slices, np.maximum(restored, normalisation.low))
@@ -244,15 +212,19 @@ class Restorer:
         output = self._through_network(normalisation.apply(slabs.centre)[:, None], window)
         return task.target(IMAGE).decode(output, normalisation=normalisation)
 
-    def _compressed(self, slabs: Slabs, task: Task, normalisation: Normalisation, window: int | None) -> np.ndarray:
+    def _compressed(
+        self, slabs: Slabs, task: Task, normalisation: Normalisation, window: int | None, noise: float | None
+    ) -> np.ndarray:
         """The output of a network of slabs with compressed values and conditions, in the unit of the scan."""
         images = normalisation.compress(slabs.values)
-        stated = conditions(slabs, images[:, self.reach], self._order.index(task.name), len(self._order))
+        scaled = None if noise is None else noise / (normalisation.high - normalisation.low)
+        order = self._order
+        stated = conditions(slabs, images[:, self.reach], order.index(task.name), len(order), scaled)
         return normalisation.expand(self._through_network(images, window, stated))
 
     def _restore_batch(self, slabs: Slabs, plan: RestorationPlan) -> np.ndarray:
         slices = slabs.centre
-        restored = self.restore_slabs(slabs, plan.task, plan.normalisation, plan.window)
+        restored = self.restore_slabs(slabs, plan.task, plan.normalisation, plan.window, plan.noise)
         if plan.measured is not None:
             restored = mr.keep_measured(restored, slices, plan.measured)
         return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored

@@ -1,0 +1,63 @@
+"""The plan of a restoration, and the options that it is made from: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from medley.normalisation import Normalisation
+from medley.tasks import Task
+from medley.volume import Volume
+
+
+@dataclass(frozen=True)
+class RestorationPlan:
+    """All decisions about the restoration of one scan, made before the work begins.
+
+    Attributes
+    ----------
+    before: the input of the network, in the unit of the scan; on the finer grid if `scale` is 2 or 4.
+    task, normalisation: the task, and the linear map from values of the scan to those of the network.
+    strength: 0 gives `before`, 1 the output of the network.
+    scale: how much finer the grid is than that of the scan, in both in-plane directions.
+    measured: how many of the central k-space lines along (rows, columns) are put back as measured; None for none.
+    window: the side in pixels of the overlapping windows in which slices are processed if they are too large for one
+        pass; None if they are not. The result of a network with global attention differs slightly in windows.
+    noise: standard deviation of the noise in the unit of the scan, if it was given; None: the network estimates it.
+    """
+
+    before: Volume
+    task: Task
+    normalisation: Normalisation
+    strength: float = 1.0
+    scale: int = 1
+    measured: tuple[int, int] | None = None
+    window: int | None = None
+    noise: float | None = None
+
+
+class RestoreOptions(TypedDict, total=False):
+    """The options of a restoration; all are optional.
+
+    Attributes
+    ----------
+    task: a name in `medley.tasks.TASKS`; "auto", the default, takes the one for the volume's modality.
+    strength: 0 gives the input, 1, the default, the output of the network; values between give a linear blend.
+    scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
+    keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan states
+        which part was measured.
+    measured: that part as given by the user, the number of central k-space lines along (rows, columns); for scans
+        whose header does not state it. Implies `keep_measured`.
+    noise: standard deviation of the noise of the scan, in its unit, for networks that are told it; a larger value
+        removes more. By default it is estimated.
+    allow_windows: if there is not enough memory for a slice, restore it in small overlapping windows, which changes the
+        result slightly. Otherwise such a scan is refused.
+    """
+
+    task: str
+    strength: float
+    scale: int
+    keep_measured: bool
+    measured: tuple[int, int] | None
+    noise: float | None
+    allow_windows: bool
