@@ -8,9 +8,10 @@ import pytest
 
 from medley.data.store import Store
 from medley.errors import MedleyError
+from medley.metrics.noise import noise_level
 from medley.normalisation import Normalisation
 from medley.scoring import classical
-from medley.scoring.classical import CLASSICAL, Classical, draw_pairs, noise_level, tune
+from medley.scoring.classical import CLASSICAL, Classical, draw_pairs, tune
 
 pytest.importorskip("skimage")
 
@@ -54,20 +55,6 @@ def test_relative_strength_follows_the_noise(name: str) -> None:
     absolute = {**PARAMETERS[name], "relative": False, "strength": PARAMETERS[name]["strength"] * noise_level(noisy)}
     expected = CLASSICAL[name].function(noisy, **absolute)
     np.testing.assert_allclose(CLASSICAL[name].function(noisy, **PARAMETERS[name]), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("noise", [0.003, 0.05])
-def test_noise_level_of_white_noise(noise: float) -> None:
-    image = np.random.default_rng(2).normal(0.5, noise, (200, 160)).astype(np.float32)
-    assert noise_level(image) == pytest.approx(noise, rel=0.03)
-    ramp = image + np.linspace(0, 1, 160, dtype=np.float32)
-    assert noise_level(ramp) == pytest.approx(noise, rel=0.03)
-    padded = np.pad(image, 200)
-    assert noise_level(padded) == pytest.approx(noise, rel=0.03)
-
-
-def test_noise_level_of_nothing() -> None:
-    assert noise_level(np.zeros((20, 20), np.float32)) == 0
 
 
 def test_grids_hold_the_knob_and_nothing_unknown() -> None:

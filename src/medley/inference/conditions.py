@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from medley.metrics.noise import noise_level
 from medley.slabs import Slabs
 
-_CURVATURE = 6.0  # L2 norm of the second differences below
-_MEDIAN = 0.6745  # of the absolute value of a standard normal variable
 _SMALLEST = 1e-4  # noise of a normalised slice that is not distinguished from none
 
 
@@ -40,18 +39,10 @@ def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int, noise: f
 def noise_levels(image: np.ndarray) -> tuple[float, float]:
     """Two estimates of the standard deviation of the noise of an image, as it is and averaged over 2 x 2 pixels.
 
-    Their ratio tells correlated from white noise (for which it is 2), and a blurred image from a sharp one. The
-    estimate is the median of the second differences along both axes, within the foreground, the pixels above the mean;
-    the operator is that of Immerkaer, Comput. Vis. Image Underst. 64 (1996) 300.
+    Their ratio tells correlated from white noise (for which it is 2), and a blurred image from a sharp one. They are
+    those of `medley.metrics.noise` within the foreground, the pixels above the mean.
     """
     rows, columns = (side // 2 * 2 for side in image.shape)
-    pairs = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2)
-    return _noise(image), _noise(pairs.mean(axis=(1, 3)))
-
-
-def _noise(image: np.ndarray) -> float:
-    """The estimate for one image; 0 for an image without a foreground."""
-    curved = image[:-2] - 2 * image[1:-1] + image[2:]
-    curved = curved[:, :-2] - 2 * curved[:, 1:-1] + curved[:, 2:]
-    inside = np.abs(curved[image[1:-1, 1:-1] > image.mean()])
-    return float(np.median(inside)) / (_MEDIAN * _CURVATURE) if inside.size else 0.0
+    coarse = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
+    fine, other = (noise_level(one, one > one.mean()) for one in (image, coarse))
+    return fine, other

@@ -5,6 +5,7 @@ __all__ = [
     "dose",
     "image",
     "labels",
+    "noise",
     "overlap",
     "targets",
 ]

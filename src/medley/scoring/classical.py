@@ -15,19 +15,16 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import convolve
 
 from medley.data.record import INPUT, Record
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.metrics.image import score, score_slices
+from medley.metrics.noise import noise_level
 from medley.normalisation import Normalisation
 from medley.targets import IMAGE
 
 Parameters = Mapping[str, Any]
-
-_LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)  # blind to planes and to edges along an axis
-_MAD_OF_NORMAL = 0.6745  # median absolute value of a standard normal variable
 
 
 def gaussian(image: np.ndarray, *, sigma: float) -> np.ndarray:
@@ -49,18 +46,6 @@ def non_local_means(image: np.ndarray, *, strength: float, relative: bool, patch
     h = strength * (noise_level(image) if relative else 1)
     restore = _skimage("restoration").denoise_nl_means
     return restore(image, patch, reach, h=h, fast_mode=True) if h > 0 else image
-
-
-def noise_level(image: np.ndarray) -> float:
-    """Standard deviation of white noise in an image (row, column); 0 for a constant image.
-
-    The operator of Immerkaer 1996 with the median instead of the mean, because edges affect it less. Pixels without
-    any response (padding, a cut-out body) do not count. Correlated noise is underestimated; tuning the strength
-    compensates for that.
-    """
-    response = np.abs(convolve(image, _LAPLACIAN, mode="nearest"))
-    response = response[response > 0]
-    return float(np.median(response) / _MAD_OF_NORMAL / 6) if response.size else 0.0
 
 
 def _powers(first: int, last: int) -> tuple[float, ...]:
