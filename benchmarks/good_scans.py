@@ -7,6 +7,8 @@ Each scan is restored at full strength without being degraded first, and compare
   (0.5 to 1): the root of the ratio of the power after and before, over all slices. 1 is unchanged.
 * peaks, peak_change_percent: PET only. The number of local maxima (3 x 3 x 3 voxels) above 2.5 SUV, and the median
   change of their value.
+
+Limits for these and other scans are checked by `benchmarks.restoration_quality`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from scipy import ndimage
 
 import medley
+from benchmarks.quality.measures import amplitudes_kept
 
 HEADERS = ("scan", "model", "unit", "slices", "rms", "mean", "low", "high", "peaks", "peak_change_percent")
 BODY = {"CT": -500.0, "MR": 0.0, "PT": 0.1}  # values above belong to the body
@@ -47,16 +50,6 @@ def measure(scan: medley.Volume, restored: medley.Volume) -> dict[str, float | i
             "peak_change_percent": f"{100 * np.median(after[peaks] / before[peaks] - 1):.1f}",
         }
     return row
-
-
-def amplitudes_kept(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Amplitude after over amplitude before in the lower and the upper half of the in-plane frequencies."""
-    rows, columns = (np.fft.fftfreq(length, 0.5) for length in before.shape[1:])  # 1 at the Nyquist frequency
-    radius = np.hypot(rows[:, None], columns)
-    bands = (radius > 0.02) & (radius <= 0.5), (radius > 0.5) & (radius <= 1)
-    power = [sum(np.square(np.abs(np.fft.fft2(one))) for one in volume) for volume in (before, after)]
-    kept = [float(np.sqrt(power[1][band].sum() / power[0][band].sum())) for band in bands]
-    return kept[0], kept[1]
 
 
 def measure_all(paths: Iterable[Path], models: Iterable[str]) -> list[dict[str, float | int | str]]:

@@ -1,0 +1,1 @@
+"""The measures of `benchmarks.restoration_quality` and `benchmarks.good_scans`."""
