@@ -152,6 +152,8 @@ def _change(case: Case, restored: np.ndarray) -> Iterator[Found]:
 def _hounsfield(case: Case, restored: np.ndarray) -> Iterator[Found]:
     biases = measures.block_biases(restored, case.target, case.spacing)
     if biases.size:
+        if not case.degraded:
+            yield Found("own noise in homogeneous blocks", measures.block_noise(case.target, case.spacing), "HU")
         yield Found("mean HU", float(biases.mean()), "HU", -BIAS, BIAS)
         yield Found("mean HU, farthest block", float(biases[np.abs(biases).argmax()]), "HU")
 

@@ -102,6 +102,17 @@ def test_the_own_noise_is_that_of_the_scan():
     assert np.isclose(found["own noise"].value, np.median([noise_levels(one)[0] for one in ct()]))
 
 
+def test_correlated_noise_is_seen_in_homogeneous_blocks():
+    """Second differences see much less of it."""
+    rng = np.random.default_rng(0)
+    white = rng.normal(0, NOISE, (6, 90, 90)).astype(np.float32)
+    smooth = ndimage.gaussian_filter(white, (0, 1, 1))
+    smooth *= NOISE / smooth.std()
+    assert measures.block_noise(white, (2, 1, 1)) == pytest.approx(0.9 * NOISE, rel=0.05)
+    assert measures.block_noise(smooth, (2, 1, 1)) > 0.6 * NOISE > 2 * measures.own_noise(smooth)[0]
+    assert np.isnan(measures.block_noise(white + 1000, (2, 1, 1)))
+
+
 def test_the_texture_is_not_measured_on_coarse_grids():
     assert "texture of bone" not in rows("ct-denoise", spacing=(2.0, 4.0, 4.0))
 
