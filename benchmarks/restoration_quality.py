@@ -16,7 +16,8 @@ and scan, the printed table a line for each model and check. Limits are those of
 * noise removed above the range: in an insertion of 6000 HU or 35 SUV, at least half of that around it.
 * texture of bone: high-pass standard deviation restored / before in 150 to 700 HU, at full dose, at least 0.8.
 
-Other rows have no limit. Amplitudes kept are those of `benchmarks.good_scans`.
+Other rows have no limit. Amplitudes kept are those of `benchmarks.good_scans`. The model `input` is the unchanged scan,
+for comparison.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from benchmarks.quality.inserts import VALUES, check_insertion
 from benchmarks.quality.rows import Row, show, summary, write
 from medley.data.store import Store
 from medley.inference.loading import load_restorer
-from medley.scoring.methods import Method, Network
+from medley.scoring.methods import Input, Method, Network
 from medley.tasks import TASKS
 
 
@@ -78,14 +79,14 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="packaged names or weights files")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="packaged names, weights files, or input")
     parser.add_argument("--store", action="append", default=[], type=Path, help="may be given several times")
     parser.add_argument("--scan", action="append", default=[], help="[TASK=]PATH; may be given several times")
     parser.add_argument("--records", nargs="+", default=[""], metavar="TEXT", help="only records with this in the name")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.csv")
     options = parser.parse_args()
-    networks = [Network(load_restorer(model)) for model in options.models]
-    methods: dict[str, Method] = dict(zip(names(options.models), networks, strict=True))
+    loaded = [Input() if model == Input.name else Network(load_restorer(model)) for model in options.models]
+    methods: dict[str, Method] = dict(zip(names(options.models), loaded, strict=True))
     rows = measure(methods, options.store, options.scan, options.records)
     write(rows, options.output)
     show(summary(rows))
