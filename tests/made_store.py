@@ -1,4 +1,4 @@
-"""A small store: discs, in the units of the three tasks, and their noisy partners."""
+"""A small store: discs, in the units of the tasks, and their noisy partners."""
 
 from pathlib import Path
 
@@ -9,8 +9,14 @@ from medley.data.store import Store, StoreWriter
 from medley.normalisation import Normalisation
 from medley.tasks import TASKS
 
-SHAPES = {"mr-sr": (3, 40, 34), "ct-denoise": (4, 36, 36), "pet-denoise": (5, 24, 30)}
-SCALES = {"mr-sr": (0, 900), "ct-denoise": (-1024, 100), "pet-denoise": (0, 6)}
+GREY = [name for name, task in TASKS.items() if task.grey]
+SHAPES = {
+    "mr-sr": (3, 40, 34),
+    "ct-denoise": (4, 36, 36),
+    "pet-denoise": (5, 24, 30),
+    **dict.fromkeys(GREY, (1, 48, 44)),
+}
+SCALES = {"mr-sr": (0, 900), "ct-denoise": (-1024, 100), "pet-denoise": (0, 6), **dict.fromkeys(GREY, (0, 255))}
 
 
 def discs(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,11 @@ class Normalisation:
     def expand(self, values: np.ndarray) -> np.ndarray:
         """Compressed values -> values in the physical unit; the inverse of `compress`."""
         return self.undo(np.where(values > 1, np.exp(np.minimum(values, _LARGEST) - 1), values))
+
+
+def full_grey(largest: float) -> float:
+    """The value of white in an image whose largest value is given: 255, or the smallest 2^n - 1 that holds it."""
+    return 2.0 ** math.ceil(math.log2(largest + 1)) - 1 if 255 < largest < math.inf else 255.0
 
 
 _LARGEST = 20.0  # compressed; e^19 times the range, far above any scan

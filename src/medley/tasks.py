@@ -3,7 +3,8 @@
 The restoration tasks are listed here. The task of a data set with other targets is defined by its layout, and stored in
 the manifest of the store and in the weights that were trained on it.
 
-Sources: TAT (arXiv 2512.14550, sec. 4.1) and AMIR (arXiv 2405.19769, sec. 3.1) for ranges, windows and degradations.
+Sources of ranges, windows and degradations: TAT (arXiv 2512.14550, sec. 4.1) and AMIR (arXiv 2405.19769, sec. 3.1) for
+MR, CT and PET; UniH3 (arXiv 2609.11156, supplement) for X-ray, ultrasound, OCT and pathology.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Task(Plain):
     unit: unit of the input.
     scaled: True where scanners have no common range (MR): `range` is then that of the papers, and the values of a scan
         are scaled to it by a factor of that scan (its 99.9th percentile to the upper end), without clipping.
+    grey: True for images in grey levels (X-ray, ultrasound, OCT, luminance): `range` is that of 8 bits, and the values
+        of an image with more bits are scaled to it. Its width is the data range of PSNR and SSIM, as in UniH3.
     grid: number of voxels along each spatial axis, (slice, row, column) or (row, column), of all stored records; () if
         every record has its own size.
     spacing: mm along each axis of the grid, the median over the data set; () where a pixel has no size.
@@ -47,6 +50,7 @@ class Task(Plain):
     range: tuple[float, float]
     unit: str = ""
     scaled: bool = False
+    grey: bool = False
     grid: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
     framing: Literal["body", "whole"] = "body"
@@ -59,6 +63,15 @@ class Task(Plain):
     def restores(self) -> bool:
         """Whether this is a restoration task: its target is the input without its degradation."""
         return any(target.kind == "image" for target in self.targets)
+
+    def factor(self, full_scale: float) -> float:
+        """The factor from the values of a scan to `range`; 1 where all scans have that range.
+
+        Parameters
+        ----------
+        full_scale: the value of the scan that corresponds to the upper end of the range.
+        """
+        return self.range[1] / full_scale if self.scaled or self.grey else 1.0
 
     @property
     def window(self) -> tuple[float, float]:
@@ -132,6 +145,12 @@ def _restoration(
     )
 
 
+def _grey(name: str, title: str, modality: str, degradation: dict[str, Any]) -> Task:
+    levels = (0, 255)
+    task = _restoration(name, title, modality, "grey levels", range=levels, window=levels, degradation=degradation)
+    return task.model_copy(update={"grey": True})
+
+
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
@@ -163,8 +182,23 @@ TASKS: Mapping[str, Task] = {
             window=(0, 20),
             degradation={"name": "pet-low-count", "reduction": 10},
         ),
+        _grey("xray-denoise", "X-ray denoising", "DX", {"name": "xray-low-dose", "photons": 30}),
+        _grey("us-denoise", "Ultrasound denoising", "US", {"name": "us-speckle", "std": 0.2}),
+        _grey("oct-denoise", "OCT denoising", "OPT", {"name": "oct-speckle"}),
+        _grey("path-sr", "Pathology super-resolution", "SM", {"name": "path-low-resolution", "factor": 4}),
     )
 }
+
+# The tasks of the TAT and AMIR papers: what recipes and packaged networks mean where they name no tasks.
+VOLUME_TASKS = ("mr-sr", "ct-denoise", "pet-denoise")
+
+# Modalities of DICOM that count as another one: computed radiography; OCT of other organs than the eye.
+_SAME = {"CR": "DX", "OCT": "OPT"}
+
+
+def modality_of(code: str) -> str:
+    """The modality of a task that a DICOM modality counts as: CR is DX, OCT is OPT, any other is itself."""
+    return _SAME.get(code, code)
 
 
 def task_named(name: str) -> Task:
@@ -181,4 +215,4 @@ def task_named(name: str) -> Task:
 
 def task_for_modality(modality: str) -> Task | None:
     """The restoration task for scans of a DICOM modality; None if there is none."""
-    return next((task for task in TASKS.values() if task.modality == modality), None)
+    return next((task for task in TASKS.values() if task.modality == modality_of(modality)), None)

@@ -156,7 +156,7 @@ def test_a_person_in_two_splits_is_refused(scans, tmp_path):
         ("file,name\nct/train/a.nii.gz,Ann\n", "no column subject"),
         ("file,subject\nct/train/z.nii.gz,Ann\n", "line 2: there is no"),
         ("file,subject,split\nct/train/a.nii.gz,Ann,holdout\n", "split 'holdout'"),
-        ("file,subject,modality\nct/train/a.nii.gz,Ann,us\n", "modality 'US'"),
+        ("file,subject,modality\nct/train/a.nii.gz,Ann,nm\n", "modality 'NM'"),
     ],
 )
 def test_a_faulty_table_is_named(scans, tmp_path, table, said):

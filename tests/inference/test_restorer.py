@@ -264,7 +264,7 @@ def test_an_output_that_is_not_finite_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("changes", "task", "message"),
     [
-        ({"modality": "US", "unit": ""}, "auto", "modality is US, so the task is not known; the tasks are mr-sr"),
+        ({"modality": "NM", "unit": ""}, "auto", "modality is NM, so the task is not known; the tasks are mr-sr"),
         ({"modality": "", "unit": ""}, "auto", "does not say its modality.*--task"),
         ({"modality": "PT", "unit": "SUV"}, "ct-denoise", "modality is PT, but ct-denoise is for CT"),
         ({}, "ct-denoising", "there is no task 'ct-denoising'; the tasks are"),

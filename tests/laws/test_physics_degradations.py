@@ -19,6 +19,10 @@ OPTIONS = [
     ("mr-truncation", {"partial_fourier": (0.55, 0.7), "phase": "columns", "noise": (2.0, 9.0)}),
     ("pet-low-count", {"counts": 300.0}),
     ("pet-low-count", {"reduction": (2, 20), "psf_mm": (3.0, 8.0), "counts": 300.0}),
+    ("xray-low-dose", {"photons": (10, 50)}),
+    ("us-speckle", {}),
+    ("oct-speckle", {}),
+    ("oct-speckle", {"grain": (1.0, 3.0)}),
 ]
 
 
@@ -29,7 +33,9 @@ def scan(name: str, slices: int = 5, rows: int = 36, columns: int = 44) -> np.nd
     insert = ((y - 0.2) ** 2 + (x + 0.2) ** 2 < 0.05).astype(np.float32)
     stack = np.stack([body + insert * (1 + 0.2 * k) for k in range(slices)])
     stack[-1] = 0
-    low, scale = {"ct-low-dose": (-1000, 1030), "mr-truncation": (0, 400), "pet-low-count": (0, 2)}[name]
+    grey = (5, 80)
+    known = {"ct-low-dose": (-1000, 1030), "mr-truncation": (0, 400), "pet-low-count": (0, 2)}
+    low, scale = known.get(name, grey)
     return (low + scale * stack).astype(np.float32)
 
 
@@ -52,7 +58,7 @@ def test_at_the_strength_none_the_degraded_scan_is_the_reference(name, options):
     bad, good = (f(image, none, (5.0, *SPACING)) for f in (kind().apply, kind().reference))
     assert np.array_equal(bad, good)
     assert "slice_mm" in none or np.array_equal(bad, image)
-    assert kind.strength(none) == 1
+    assert kind.strength(none) == kind.strength_of_none
 
 
 def test_it_changes_the_scan_and_stays_finite(case):

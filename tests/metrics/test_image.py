@@ -130,6 +130,17 @@ def test_full_scale_takes_scanner_units_to_the_papers_range() -> None:
         score(x, y, "mr-sr", full_scale=0)
 
 
+@pytest.mark.parametrize("task", [task for task in TASKS.values() if task.grey], ids=lambda task: task.name)
+def test_grey_images_have_the_data_range_255(task) -> None:
+    """As in UniH3; the values of the image do not change it, and images of more bits are scaled to 8."""
+    x, y = (40 + np.abs(image) / 4 for image in pair(24, 30))
+    found = score(x, y, task)
+    assert found == {"psnr": psnr(x, y, 255), "ssim": ssim(x, y, 255), "rmse": rmse(x, y)}
+    many = score(x * 257, y * 257, task, full_scale=65535)
+    assert many == pytest.approx(found)
+    assert score(x + 1000, y, task) == score(np.full_like(x, 255), y, task)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_volumes_and_streamed_volumes(task: str) -> None:
     x, y = (image.clip(-150, 200) + 160 for image in pair(3, 24, 30))

@@ -8,6 +8,7 @@ import pytest
 
 from medley.errors import MedleyError
 from medley.physics import DEGRADATIONS, create_degradation
+from medley.physics.grey import FULL_SPECKLE_DB
 from medley.tasks import TASKS
 from medley.volume import Volume
 
@@ -27,11 +28,21 @@ RECORDS = {
     "pet-low-count": {
         "reduction": 10, "counts": 3000.0, "iterations": 3, "subsets": 8, "psf_mm": 5.0, "filter_mm": 4.0,
     },
+    "xray-low-dose": {"photons": 30.0},
+    "us-speckle": {"std": 0.2},
+    "oct-speckle": {"speckle_db": FULL_SPECKLE_DB, "range_db": 50.0, "grain": 0.0},
+    "oct-average": {"scans": 5, "step": 8},
+    "path-low-resolution": {"factor": 4.0},
 }  # fmt: skip
 RANGES = {
     "ct-low-dose": {"dose": [0.05, 1.0], "kernel": ["ramp", "shepp-logan", "hann-0.8"], "slice_mm": [1, 5]},
     "mr-truncation": {"keep": [0.25, 1], "keep_columns": [0.25, 1], "partial_fourier": [0.6, 1], "noise": [0, 9]},
     "pet-low-count": {"reduction": [2, 20], "psf_mm": [3, 8], "iterations": [2, 4]},
+    "xray-low-dose": {"photons": [10, 1000]},
+    "us-speckle": {"std": [0, 0.4]},
+    "oct-speckle": {"speckle_db": [1, 5], "range_db": [40, 60], "grain": [0, 3]},
+    "oct-average": {"scans": [2, 7], "step": [4, 8]},
+    "path-low-resolution": {"factor": [2, 8]},
 }
 
 
@@ -66,7 +77,7 @@ def test_a_share_of_scans_is_left_clean(name):
     degradation = create_degradation(name, clean=0.3, **RANGES[name])
     rng = np.random.default_rng(0)
     drawn = [degradation.draw(rng) for _ in range(400)]
-    clean = [one for one in drawn if degradation.strength(one) == 1]
+    clean = [one for one in drawn if degradation.strength(one) == degradation.strength_of_none]
     assert len(clean) / 400 == pytest.approx(0.3, abs=0.06)
     for one in clean:
         full = degradation.complete(one)
@@ -81,12 +92,16 @@ def test_a_share_of_scans_has_the_default_parameters(name):
     drawn = [degradation.draw(rng) for _ in range(400)]
     equal = [one for one in drawn if {**one, "seed": 0} == {**default, "seed": 0}]
     assert len(equal) / 400 == pytest.approx(0.5, abs=0.07)
-    assert sum(degradation.strength(one) == 1 for one in drawn) / 400 == pytest.approx(0.2, abs=0.06)
+    clean = sum(degradation.strength(one) == degradation.strength_of_none for one in drawn)
+    assert clean / 400 == pytest.approx(0.2, abs=0.06)
 
 
 def test_the_strength_is_one_number():
     strengths = {name: DEGRADATIONS[name].strength({"seed": 0, **record}) for name, record in RECORDS.items()}
-    assert strengths == {"ct-low-dose": 0.25, "mr-truncation": 0.25, "pet-low-count": 10}
+    assert strengths == {
+        "ct-low-dose": 0.25, "mr-truncation": 0.25, "pet-low-count": 10, "xray-low-dose": 30, "us-speckle": 0.2,
+        "oct-speckle": FULL_SPECKLE_DB, "oct-average": 5, "path-low-resolution": 4,
+    }  # fmt: skip
     per_axis = {"seed": 0, "keep": 0.5, "noise": 0.0, "keep_columns": 0.8, "partial_fourier": 0.625}
     assert DEGRADATIONS["mr-truncation"].strength(per_axis) == pytest.approx(0.5)
     with pytest.raises(MedleyError, match="lack 'reduction'"):
@@ -145,6 +160,11 @@ def test_the_noise_of_the_scan_counts_where_the_dose_reaches_the_full_one(option
         ("mr-truncation", {"noise": -1}, "noise of mr-truncation is -1, but it must be a number from 0 upwards"),
         ("pet-low-count", {"reduction": 0.5}, "reduction"),
         ("pet-low-count", {"subsets": 2.5}, "subsets of pet-low-count is 2.5, but it must be a whole number"),
+        ("xray-low-dose", {"photons": 0}, "photons of xray-low-dose is 0, but it must be a number above 0"),
+        ("us-speckle", {"std": -0.1}, "std of us-speckle is -0.1, but it must be a number from 0 to 10"),
+        ("oct-speckle", {"speckle_db": 6}, "speckle_db of oct-speckle is 6, but it must be a number from 0 to 5.5"),
+        ("oct-average", {"scans": 2.5}, "scans of oct-average is 2.5, but it must be a whole number"),
+        ("path-low-resolution", {"factor": 0.5}, "factor of path-low-resolution is 0.5, but it must be"),
         ("pet-low-count", {"dose": 0.1}, "has no parameter 'dose'; it has reduction, counts"),
         ("pet-thinning", {}, "there is no degradation 'pet-thinning'; there are mr-truncation"),
     ],

@@ -15,6 +15,7 @@ from medley.scoring.classical import Tuned
 from medley.scoring.methods import ClassicalMethod, Input
 from medley.scoring.rows import ScoreRow
 from medley.slabs import Slabs
+from medley.tasks import TASKS
 
 
 class Perfect(Input):
@@ -44,7 +45,7 @@ def panel(strip: Image.Image, column: int, row: int, count: int) -> np.ndarray:
 
 def test_a_picture_for_every_task(store: Store, tmp_path: Path) -> None:
     paths = write_pictures(store, [Input()], tmp_path / "pictures")
-    assert sorted(path.name for path in paths) == ["ct-denoise.png", "mr-sr.png", "pet-denoise.png"]
+    assert sorted(path.name for path in paths) == sorted(f"{task}.png" for task in TASKS)
     for path in paths:
         with Image.open(path) as image:
             assert image.format == "PNG"

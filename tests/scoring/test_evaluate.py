@@ -57,6 +57,7 @@ def test_the_window_is_named(store: Store) -> None:
         "mr-sr": "[0, 4095] of 900 a.u. = 4095",
         "ct-denoise": "[-160, 240] HU",
         "pet-denoise": "[0, 20] SUV",
+        **{name: "[0, 255] grey levels" for name, task in TASKS.items() if task.grey},
     }
 
 

@@ -16,7 +16,7 @@ from medley.apps.jobs import Job, make_jobs, run_jobs
 from medley.errors import MedleyError
 from medley.io.files import find_scans, open_scan, write
 from medley.physics import create_degradation
-from medley.tasks import task_named
+from medley.tasks import modality_of, task_named
 
 
 def degrade(
@@ -48,7 +48,7 @@ def degrade(
 
     def work(job: Job, update: Update) -> dict[str, Any]:
         volume = open_scan(job.scan)
-        if volume.modality not in ("", task.modality):
+        if modality_of(volume.modality) not in ("", task.modality):
             raise MedleyError(
                 f"{job.scan.path}: is of modality {volume.modality}, but {task.name} is for {task.modality}"
             )

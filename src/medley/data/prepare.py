@@ -21,7 +21,7 @@ from medley.errors import MedleyError
 from medley.physics import create_degradation
 from medley.runtime.locks import locked
 from medley.runtime.text import did_you_mean
-from medley.tasks import TASKS, Task
+from medley.tasks import TASKS, VOLUME_TASKS, Task
 
 Found = TypeVar("Found", Study, RecordSource)
 Progress = Callable[[int, int, str], None]
@@ -81,7 +81,9 @@ def prepare(
         specs = {name: {**spec, **(degradations or {}).get(name, {})} for name, spec in defaults.items()}
         for spec in specs.values():
             create_degradation(**spec)  # raises before anything is written
-        settings |= {"degradations": specs, "seed": seed, "repeats": repeats}
+        # Stores that were begun before the other tasks existed can be continued.
+        recorded = {name: spec for name, spec in specs.items() if name in VOLUME_TASKS or spec != defaults[name]}
+        settings |= {"degradations": recorded, "seed": seed, "repeats": repeats}
         studies = _kept(SCANS[layout](source, table=table), exclude)
         tasks, found = dict(TASKS), _simulated(studies, specs, seed, repeats)
     else:

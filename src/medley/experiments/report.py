@@ -206,7 +206,7 @@ def _curves(experiment: Experiment) -> dict[str, str]:
 
 def _strength_name(task: str) -> str:
     kind = DEGRADATIONS[TASKS[task].degradation["name"]] if task in TASKS else None
-    return f"{kind.strength_name}; 1: not degraded" if kind else "strength"
+    return f"{kind.strength_name}; {kind.strength_of_none:g}: not degraded" if kind else "strength"
 
 
 def _method_note(comparison: MethodDifferences) -> str:

@@ -17,13 +17,13 @@ from medley.inference.plan import RestorationPlan, RestoreOptions
 from medley.inference.windows import blend_windows
 from medley.models.precision import in_precision
 from medley.models.weights import Description
-from medley.normalisation import Normalisation
+from medley.normalisation import Normalisation, full_grey
 from medley.physics import mr
 from medley.runtime.memory import free_memory
 from medley.runtime.prefetch import made_ahead
 from medley.slabs import UNKNOWN, Slabs, slabs_of, stream_slabs
 from medley.targets import IMAGE
-from medley.tasks import TASKS, Task, task_for_modality, task_named
+from medley.tasks import TASKS, Task, modality_of, task_for_modality, task_named
 from medley.volume import Slices, Volume
 
 PIXELS_AT_ONCE = 2**18  # a batch holds at most this many pixels, one slice of 512 x 512: more is not faster on a CPU
@@ -293,7 +293,7 @@ class Restorer:
                 raise MedleyError(f"{found}, so the task is not known; the tasks are {known}{hint}")
         else:
             task = task_named(name)
-            if volume.modality and volume.modality != task.modality:
+            if volume.modality and modality_of(volume.modality) != task.modality:
                 raise MedleyError(f"{found}, but {task.name} is for {task.modality}")
         if task.name not in self.description.tasks:
             trained = _listed(self.description.tasks)
@@ -312,7 +312,8 @@ class Restorer:
 def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
     """The linear map from the values of this scan to [0, 1].
 
-    The range of the task; for a `scaled` task (MR) 0 to the 99.9th percentile of the scan, exact, in one pass. That
+    The range of the task; for a `grey` task 0 to 2^bits - 1, of as many bits as the values need, at least 8; for a
+    `scaled` task (MR) 0 to the 99.9th percentile of the scan, exact, in one pass. That
     pass keeps the largest 0.1 % of the values: a kilobyte for a slice of 512 x 512.
 
     Raises
@@ -320,6 +321,8 @@ def normalisation_for(volume: Volume, task: Task | str) -> Normalisation:
     MedleyError: the percentile is not positive: the scan is empty.
     """
     task = task_named(task) if isinstance(task, str) else task
+    if task.grey:
+        return Normalisation(0.0, full_grey(max(float(np.max(one)) for one in volume.data)))
     if not task.scaled:
         return task.normalisation
     high = _percentile(volume, 99.9)

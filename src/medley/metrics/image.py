@@ -5,6 +5,9 @@ range is the difference between the largest and the smallest value of the clippe
 separately, and the mean is taken over the slices. Sources: TAT (arXiv 2512.14550, sec. 4.1), AMIR (arXiv 2405.19769,
 sec. 3.1); SSIM: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
 
+For images in grey levels (X-ray, ultrasound, OCT, the luminance of pathology) the window is [0, 255] and the data range
+255, as in UniH3 (arXiv 2609.11156, supplement); images with more bits are scaled to it first.
+
 A slice whose clipped reference is constant (air, an empty PET slice) has no data range, so it has no PSNR and no SSIM.
 Such blank slices are excluded from every mean, also of RMSE, so that the three scores refer to the same slices.
 """
@@ -81,9 +84,10 @@ def score(
     restored, reference: (row, column) or (slice, row, column) in the unit of the task, or Volumes (streamed ones are
         read a slice at a time).
     task: its name, such as "ct-denoise".
-    full_scale: used for tasks whose scanners have no common range (MR): the value of this scan that corresponds to the
-        upper end of the papers' range. Both images are multiplied by 4095 / full_scale first, and RMSE has that scale.
-        Without it, the values are assumed to be in [0, 4095].
+    full_scale: used for tasks whose scanners have no common range (MR), and for images in grey levels: the value of
+        this scan that corresponds to the upper end of the papers' range. Both images are multiplied by 4095 /
+        full_scale (255 / full_scale) first, and RMSE has that scale. Without it, the values are assumed to be in
+        [0, 4095] ([0, 255]).
 
     Returns
     -------
@@ -135,6 +139,8 @@ def _score_slice(restored: np.ndarray, reference: np.ndarray, task: Task, factor
     data_range = float(np.ptp(second))
     if data_range == 0:
         return (np.nan,) * len(METRICS)
+    if task.grey:
+        data_range = task.range[1] - task.range[0]
     return psnr(first, second, data_range), ssim(first, second, data_range), rmse(first, second)
 
 
@@ -166,11 +172,11 @@ def _stacks(
 
 def _factor(task: Task, full_scale: float | None) -> float:
     """The factor from the values to the papers' range."""
-    if full_scale is None or not task.scaled:
+    if full_scale is None:
         return 1.0
     if not (np.isfinite(full_scale) and full_scale > 0):
         raise MedleyError(f"full_scale must be a number above 0, but it is {full_scale}")
-    return task.range[1] / full_scale
+    return task.factor(full_scale)
 
 
 def _task(task: str | Task) -> Task:

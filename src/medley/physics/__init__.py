@@ -1,4 +1,4 @@
-"""Simulated degradations of good scans: low-dose CT, truncated MR, low-count PET."""
+"""Simulated degradations of good scans: low-dose CT, truncated MR, low-count PET, noisy and coarse grey images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,36 @@ from typing import Any
 from medley.errors import MedleyError
 from medley.physics.base import Degradation
 from medley.physics.ct import LowDoseCT
+from medley.physics.grey import AveragedOCT, LowDoseXray, LowResolutionPathology, SpeckledOCT, SpeckledUltrasound
 from medley.physics.mr import TruncatedMR
 from medley.physics.pet import LowCountPET
 from medley.runtime.text import did_you_mean
 
-DEGRADATIONS: dict[str, type[Degradation]] = {kind.name: kind for kind in (TruncatedMR, LowDoseCT, LowCountPET)}
+_KINDS: tuple[type[Degradation], ...] = (
+    TruncatedMR,
+    LowDoseCT,
+    LowCountPET,
+    LowDoseXray,
+    SpeckledUltrasound,
+    SpeckledOCT,
+    AveragedOCT,
+    LowResolutionPathology,
+)
+DEGRADATIONS: dict[str, type[Degradation]] = {kind.name: kind for kind in _KINDS}
 
-__all__ = ["DEGRADATIONS", "Degradation", "LowCountPET", "LowDoseCT", "TruncatedMR", "create_degradation"]
+__all__ = [
+    "DEGRADATIONS",
+    "AveragedOCT",
+    "Degradation",
+    "LowCountPET",
+    "LowDoseCT",
+    "LowDoseXray",
+    "LowResolutionPathology",
+    "SpeckledOCT",
+    "SpeckledUltrasound",
+    "TruncatedMR",
+    "create_degradation",
+]
 
 
 def create_degradation(name: str, **parameters: Any) -> Degradation:

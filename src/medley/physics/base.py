@@ -13,6 +13,7 @@ import torch
 from medley.errors import MedleyError
 from medley.physics.parameters import Limits, Parameter, check_value
 from medley.runtime.text import did_you_mean
+from medley.tasks import modality_of
 from medley.volume import Slices, Volume
 
 Image = TypeVar("Image", Volume, np.ndarray)
@@ -39,7 +40,7 @@ class Degradation(ABC):
     ----------
     limits: the parameters of this kind of degradation.
     none: the parameters of no degradation.
-    strength_name: what `strength` returns.
+    strength_name: what `strength` returns. strength_of_none: what it returns without degradation.
     clean: the share of scans that are not degraded; these are drawn with the parameters `none`. 0 by default.
     defaults: the share of scans that are degraded with the default parameters, which are those of the papers, whatever
         ranges are given. 0 by default.
@@ -50,6 +51,7 @@ class Degradation(ABC):
     limits: ClassVar[Mapping[str, Parameter]]
     none: ClassVar[Mapping[str, Any]]
     strength_name: ClassVar[str]
+    strength_of_none: ClassVar[float] = 1.0
     _pixels_at_once: ClassVar[int] = 1 << 20  # limits the memory; the result does not depend on it
 
     def __init__(self, *, clean: float = 0.0, defaults: float = 0.0, **parameters: Any) -> None:
@@ -83,7 +85,7 @@ class Degradation(ABC):
     @classmethod
     @abstractmethod
     def strength(cls, parameters: Mapping[str, Any]) -> float:
-        """The strength of drawn parameters as one number, `strength_name`; 1 is no degradation.
+        """The strength of drawn parameters as one number, `strength_name`; `strength_of_none` without degradation.
 
         Raises
         ------
@@ -167,7 +169,7 @@ class Degradation(ABC):
         return np.stack(list(slices)).reshape(image.shape) if stack.size else image
 
     def _run_volume(self, work: _Work, volume: Volume, parameters: Mapping[str, Any]) -> Volume:
-        if volume.modality not in ("", self.modality):
+        if modality_of(volume.modality) not in ("", self.modality):
             raise MedleyError(f"{self.name} is for {self.modality} scans, but this one is {volume.modality}")
 
         def make() -> Iterator[np.ndarray]:

@@ -141,8 +141,8 @@ def _middle(store: Store, record: Record) -> int:
 def _window(record: Record) -> tuple[float, float]:
     """The test window in the unit of the scan."""
     task = task_named(record.task)
-    factor = record.normalisation.high / task.range[1] if task.scaled else 1.0
-    return task.window[0] * factor, task.window[1] * factor
+    factor = task.factor(record.normalisation.high)
+    return task.window[0] / factor, task.window[1] / factor
 
 
 def _aspect(record: Record) -> tuple[int, int]:

@@ -195,5 +195,6 @@ def _strength(record: Record) -> dict[str, float]:
 
 def _window(task: Task, record: Record) -> str:
     low, high = task.window
-    scale = f" of {record.normalisation.high:.6g} {task.unit} = {task.range[1]:g}" if task.scaled else f" {task.unit}"
-    return f"[{low:g}, {high:g}]{scale}"
+    full = record.normalisation.high
+    own = task.scaled or task.factor(full) != 1
+    return f"[{low:g}, {high:g}]" + (f" of {full:.6g} {task.unit} = {high:g}" if own else f" {task.unit}")

@@ -16,7 +16,7 @@ from medley.models.zoo import CONFIGURATIONS, is_multitask
 from medley.runtime.configuration import parse_setting, read_configuration
 from medley.runtime.names import check_name
 from medley.runtime.text import did_you_mean
-from medley.tasks import TASKS
+from medley.tasks import TASKS, VOLUME_TASKS
 from medley.training.settings import Balance, Optimizer, Strict, Validation
 
 T = TypeVar("T", bound=BaseModel)
@@ -119,7 +119,7 @@ class RestorationRecipe(Recipe):
     validation: when and how to validate.
     """
 
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = VOLUME_TASKS
     patch: int = Field(128, ge=16)
     patches: int = Field(12, gt=0)
     drop_neighbours: float = Field(0.2, ge=0, le=1)
