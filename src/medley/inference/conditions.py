@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medley.metrics.noise import noise_level
+from medley.metrics.noise import smooth_noise_level
 from medley.slabs import Slabs
 
 _SMALLEST = 1e-4  # noise of a normalised slice that is not distinguished from none
@@ -39,10 +39,8 @@ def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int, noise: f
 def noise_levels(image: np.ndarray) -> tuple[float, float]:
     """Two estimates of the standard deviation of the noise of an image, as it is and averaged over 2 x 2 pixels.
 
-    Their ratio tells correlated from white noise (for which it is 2), and a blurred image from a sharp one. They are
-    those of `medley.metrics.noise` within the foreground, the pixels above the mean.
+    Their ratio tells correlated from white noise (for which it is 2), and a blurred image from a sharp one.
     """
     rows, columns = (side // 2 * 2 for side in image.shape)
     coarse = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
-    fine, other = (noise_level(one, one > one.mean()) for one in (image, coarse))
-    return fine, other
+    return smooth_noise_level(image), smooth_noise_level(coarse)

@@ -7,7 +7,7 @@ et al., AAAI 2018, arXiv 1709.07871; adaLN-Zero, Peebles and Xie, ICCV 2023, arX
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from medley.models.blocks import LEVELS, SMALLEST_SIDE, RestorationNetwork
 from medley.models.layers import ChannelNorm, Conv, DepthwiseConv, PointwiseConv
 
 _CONDITION = 32  # width of the conditioning features
+
+SCALES = {"mr-sr": 0.03, "ct-denoise": 0.003, "pet-denoise": 0.006}  # typical degradations of the papers
 
 # Numbers of the acquisition that the network gets beside the name of the task, see `medley.inference.conditions`.
 MEASURED = ("noise", "coarse noise", "distance before", "distance after", "pixel size")
@@ -99,13 +101,18 @@ class Double(nn.Module):
 class SlabNet(RestorationNetwork):
     """A restorer of slices with their neighbours.
 
+    Its input are the slices and their details d = (slice - mean over 5 x 5 pixels) / scale of the task, compressed to
+    sign(d) · ln(1 + |d|). The output of the U-Net is multiplied by this scale and a factor that depends on the condition and is initially 1.
+
     Parameters
     ----------
     dim: width of level 1; level l has width dim · 2^(l-1) at 1 / 2^(l-1) of the image size.
     blocks: number of blocks of the encoder on levels 1 to 3 and of the latent level 4.
     decoder: number of blocks of the decoder on levels 1 to 3.
     reach: number of neighbouring slices on each side of the slice that is restored.
-    tasks: names of the tasks, in the order of the network's input.
+    tasks: the names of the tasks, in the order of the network's input, each with the typical size of what is removed,
+        as a fraction of the range. Details of the input are given to the network in this unit, and its output is
+        multiplied by it: the noise of a CT is a fifth of a percent of its range.
 
     Raises
     ------
@@ -113,6 +120,7 @@ class SlabNet(RestorationNetwork):
     """
 
     inputs = ("slabs", "conditions")
+    scales: Tensor
 
     def __init__(
         self,
@@ -120,19 +128,19 @@ class SlabNet(RestorationNetwork):
         blocks: Sequence[int] = (1, 1, 2, 4),
         decoder: Sequence[int] = (1, 1, 1),
         reach: int = 1,
-        tasks: Sequence[str] = ("mr-sr", "ct-denoise", "pet-denoise"),
+        tasks: Mapping[str, float] = SCALES,
     ) -> None:
         super().__init__()
         if len(blocks) != LEVELS or len(decoder) != LEVELS - 1:
             raise ValueError(f"there are {LEVELS} levels: blocks is {tuple(blocks)} and decoder is {tuple(decoder)}")
-        if reach < 0 or dim < 1 or not tasks:
-            raise ValueError(f"expected reach >= 0, dim >= 1 and a task, got {reach}, {dim} and {tuple(tasks)}")
+        if reach < 0 or dim < 1 or not tasks or min(tasks.values()) <= 0:
+            raise ValueError(f"expected reach >= 0, dim >= 1 and tasks above 0, got {reach}, {dim} and {dict(tasks)}")
         self.config: dict[str, Any] = {
             "dim": dim,
             "blocks": list(blocks),
             "decoder": list(decoder),
             "reach": reach,
-            "tasks": list(tasks),
+            "tasks": dict(tasks),
         }
         self.reach = reach
         self.conditions = len(tasks) + len(MEASURED)
@@ -140,7 +148,11 @@ class SlabNet(RestorationNetwork):
         self.condition = nn.Sequential(
             nn.Linear(self.conditions, _CONDITION), nn.GELU(), nn.Linear(_CONDITION, _CONDITION), nn.GELU()
         )
-        self.embed = Conv(2 * reach + 1, dim, bias=True)
+        self.register_buffer("scales", torch.tensor(list(tasks.values())))
+        self.amplify = nn.Linear(_CONDITION, 1)
+        nn.init.zeros_(self.amplify.weight)
+        nn.init.zeros_(self.amplify.bias)
+        self.embed = Conv(2 * (2 * reach + 1), dim, bias=True)
         self.encoder = nn.ModuleList(
             GatedStage(GatedBlock(width) for _ in range(count)) for width, count in zip(widths, blocks, strict=True)
         )
@@ -185,16 +197,18 @@ class SlabNet(RestorationNetwork):
 
     def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
         """Random slabs and conditions."""
-        return torch.rand(batch, 2 * self.reach + 1, height, width), torch.rand(batch, self.conditions)
+        return torch.rand(batch, 2 * self.reach + 1, height, width), _conditions(batch, len(self.scales))
 
     def first_level(self) -> list[nn.Module]:
         """The embedding, what is computed from the conditions, and the first stage of the encoder."""
-        return [self.condition, self.embed, self.encoder[0]]
+        return [self.condition, self.amplify, self.embed, self.encoder[0]]
 
     def residual(self, slabs: Tensor, conditions: Tensor) -> Tensor:
         """What is added to the slices in the middle: (B, 2 · reach + 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
         condition = self.condition(conditions)
-        x = self.embed(slabs)
+        scale = (conditions[:, : len(self.scales)] @ self.scales)[:, None, None, None]  # that of the task
+        details = (slabs - F.avg_pool2d(slabs, 5, 1, 2, count_include_pad=False)) / scale
+        x = self.embed(torch.cat([slabs, details.sign() * details.abs().log1p()], dim=1))
         skips = []
         for stage, down in zip(self.encoder, [*self.down, None], strict=True):
             x = stage(x, condition)
@@ -203,4 +217,9 @@ class SlabNet(RestorationNetwork):
                 x = down(x)
         for stage, up, skip in reversed([*zip(self.decoder, self.up, skips, strict=True)]):
             x = stage(up(x) + skip, condition)
-        return self.output(x)
+        return self.output(x) * scale * self.amplify(condition).exp()[:, :, None, None]
+
+
+def _conditions(batch: int, tasks: int) -> Tensor:
+    """Random conditions of random tasks."""
+    return torch.cat([torch.eye(tasks)[torch.randint(tasks, (batch,))], torch.rand(batch, len(MEASURED))], dim=1)

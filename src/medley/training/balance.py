@@ -19,7 +19,6 @@ from medley.training.settings import Balance
 
 _WIDTH = 16  # of the network of TAT's balancing
 _CHANNELS = 48  # of that of UniH3
-_NEGLIGIBLE = 1.5e-3  # of the range: 6 HU in a CT, 0.03 SUV in a PET
 
 Losses = dict[str, Tensor]  # task -> scalar; tasks without labels in the batch are absent
 
@@ -278,12 +277,12 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().flatten(1).mean(dim=1)
 
 
-def relative_distance(a: Tensor, b: Tensor, degradation: Tensor) -> Tensor:
+def relative_distance(a: Tensor, b: Tensor, degradation: Tensor, least: Tensor | float = 1.5e-3) -> Tensor:
     """The difference of each sample in units of its degradation: (B, ...) twice and (B,) -> (B,).
 
     The mean of sqrt(1 + (difference / degradation)²) - 1 (pseudo-Huber): about quadratic for differences smaller than
     the degradation, so that the mean of the noise is preserved, and linear for outliers. Weak and strong degradations
-    have the same influence. At least `_NEGLIGIBLE` is taken as the degradation.
+    have the same influence; but at least `least` is taken as the degradation, since samples of none would dominate.
     """
-    ratio = (a - b).flatten(1) / degradation.clamp(min=_NEGLIGIBLE)[:, None]
+    ratio = (a - b).flatten(1) / degradation.clamp(min=torch.as_tensor(least, device=a.device))[:, None]
     return ((1 + ratio.square()).sqrt() - 1).mean(dim=1)

@@ -48,11 +48,13 @@ class RestorationObjective(Objective):
         self.auxiliary = nn.ModuleDict({name: balances[name]()} if recipe.balance.by_sample else {})
         self.validate_every = recipe.validation.every
         arguments = network_arguments(recipe.model, recipe.config)
-        order = arguments["tasks"] if "reach" in arguments else ()
+        order = self._scales = arguments["tasks"] if "reach" in arguments else {}
         if unknown := ", ".join(set(recipe.tasks) - set(order or recipe.tasks)):
             raise MedleyError(f"the network {recipe.model} has no task {unknown}; add it to config.tasks")
         self._reader = (
-            SlabReader(store, recipe.patch, arguments["reach"], order) if order else PatchReader(store, recipe.patch)
+            SlabReader(store, recipe.patch, arguments["reach"], tuple(order))
+            if order
+            else PatchReader(store, recipe.patch)
         )
         self._sampler = PatchSampler(
             store,
@@ -93,11 +95,18 @@ class RestorationObjective(Objective):
         elif "unih3" in self.auxiliary:
             losses = {IMAGE: self.auxiliary["unih3"](batch.input, restored, target, batch.tasks)}
         else:
-            relative = self.recipe.loss == "relative"
-            errors = relative_distance(restored, target, batch.degradation) if relative else distance(restored, target)
-            losses = _by_task(errors, batch.tasks)
+            losses = _by_task(self._errors(restored, target, batch), batch.tasks)
         auxiliary = getattr(getattr(network, "module", network), "auxiliary_loss", None)
         return losses if auxiliary is None else {**losses, "auxiliary": auxiliary}
+
+    def _errors(self, restored: Tensor, target: Tensor, batch: Batch) -> Tensor:
+        """The error of every sample, (B,)."""
+        if self.recipe.loss == "l1":
+            return distance(restored, target)
+        if not self._scales:
+            return relative_distance(restored, target, batch.degradation)
+        least = target.new_tensor([self._scales[task] / 2 for task in batch.tasks])
+        return relative_distance(restored, target, batch.degradation, least)
 
     def validate(self, network: nn.Module) -> list[ScoreRow]:
         """The scores of each task on a few slices, spread evenly over the validation records."""
