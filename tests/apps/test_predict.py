@@ -258,7 +258,7 @@ def test_scans_of_other_kinds_are_refused_in_one_line(medley, predictors, phanto
     assert "one.nii.gz: the scan is a single slice" in predict(single, "plans")
     no_air = save_nifti(tmp_path / "soft.nii.gz", np.full((30, 30, 9), 40))
     assert "soft.nii.gz: the scan's values, 40 to 40, are not a CT's in HU" in predict(no_air, "plans")
-    assert "mole.png: is not a scan; expected DICOM" in predict(photograph, "plans")
+    assert "mole.png: the scan's values are in grey levels, but plans needs HU" in predict(photograph, "plans")
     assert "one.nii.gz: is not a picture" in predict(single, "skin")
     assert "holds no photograph" in predict(patient / "CT", "skin")
     assert "does not use structures" in predict(photograph, "skin", "--structures", patient / "RS.dcm")

@@ -11,10 +11,12 @@ from typing import Any
 
 from medley.errors import MedleyError
 from medley.io.files import Scan
+from medley.io.pictures import READS as PICTURES
+from medley.io.pictures import SUFFIXES as PICTURE_SUFFIXES
 from medley.runtime.atomic import remove_leftovers, replacing
 
 SUFFIXES = {"dicom": "", "nifti": ".nii.gz", "mha": ".mha", "nrrd": ".nrrd"}  # "" is a folder of DICOM files
-_KNOWN = (".nii.gz", ".nii", ".mha", ".nrrd")
+_KNOWN = (".nii.gz", ".nii", ".mha", ".nrrd", ".png", ".tif", ".tiff")
 
 
 def output_paths(scans: Sequence[Scan], output: Path, form: str | None = None) -> list[Path]:
@@ -41,6 +43,8 @@ def output_paths(scans: Sequence[Scan], output: Path, form: str | None = None) -
         raise MedleyError(
             f"{output}: {output.suffix} files cannot be written; expected {', '.join(_KNOWN)} or a folder"
         )
+    if given in PICTURE_SUFFIXES and not all(scan.path.name.lower().endswith(PICTURES) for scan in scans):
+        raise MedleyError(f"{output}: {given} files cannot be written of a scan; expected {', '.join(_KNOWN[:4])}")
     suffixes = [_suffix_for(scan) if form is None else SUFFIXES[form] for scan in scans]
     if len(scans) == 1 and (given or not suffixes[0]):
         return [output]
@@ -155,4 +159,5 @@ def _suffix_for(scan: Scan) -> str:
     if scan.path.is_dir():
         return ""
     files = {".gz": ".nii.gz", ".nii": ".nii.gz", ".mha": ".mha", ".mhd": ".mha", ".nrrd": ".nrrd", ".nhdr": ".nrrd"}
+    files |= dict.fromkeys(PICTURES, ".png") | {".tif": ".tif", ".tiff": ".tif"}
     return files.get(scan.path.suffix.lower(), "")

@@ -52,6 +52,8 @@ def degrade(
             raise MedleyError(
                 f"{job.scan.path}: is of modality {volume.modality}, but {task.name} is for {task.modality}"
             )
+        if volume.unit not in ("", task.unit):
+            raise MedleyError(f"{job.scan.path}: is in {volume.unit}, but {task.name} needs {task.unit}")
         parameters = degradation.draw(np.random.default_rng(seed))
         # Values that the file does not state are those of the task.
         stated = volume.with_data(volume.data, modality=task.modality, unit=task.unit)

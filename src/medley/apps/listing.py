@@ -22,7 +22,8 @@ def tasks(*, as_json: bool = False) -> None:
     table = new_table("task", "what it does", "modality", "unit", "range", "scored in", "degradation")
     for task in TASKS.values():
         spec = dict(task.degradation)
-        degradation = f"{spec.pop('name')} ({', '.join(f'{key} {value:g}' for key, value in spec.items())})"
+        name, parameters = spec.pop("name"), ", ".join(f"{key} {value:g}" for key, value in spec.items())
+        degradation = f"{name} ({parameters})" if parameters else name
         span = "0 to 99.9th percentile" if task.scaled else _span(task.range)
         table.add_row(task.name, task.title, task.modality, task.unit, span, _span(task.window), degradation)
     show(table)

@@ -58,5 +58,7 @@ def refuse_implausible(volume: Volume, task: Task) -> None:
         raise MedleyError(
             f"{found} are not a PET's in SUV, which are from 0 to at most hundreds; convert them to SUV first"
         )
+    if task.grey and low < 0:
+        raise MedleyError(f"{found} are not grey levels, which are not negative")
     if task.modality == "MR" and low < -0.1 * high:
         raise MedleyError(f"{found} are not an MR magnitude image's, which are not negative")

@@ -17,6 +17,9 @@ from medley.io.dicom.series import Series, series_among
 from medley.io.dicom.write import dicom_writer
 from medley.io.nifti import SUFFIXES as NIFTI_SUFFIXES
 from medley.io.nifti import nifti_writer, open_nifti
+from medley.io.pictures import READS as PICTURES
+from medley.io.pictures import SUFFIXES as PICTURE_SUFFIXES
+from medley.io.pictures import open_picture, picture_writer
 from medley.io.sitk import READS as SITK_READS
 from medley.io.sitk import SUFFIXES as SITK_SUFFIXES
 from medley.io.sitk import open_sitk, sitk_writer
@@ -25,6 +28,7 @@ from medley.runtime import worker
 from medley.runtime.atomic import mode_of
 from medley.runtime.guard import reading
 from medley.runtime.limits import check_memory
+from medley.tasks import modality_of
 from medley.volume import Volume
 
 
@@ -61,8 +65,8 @@ def open_scan(scan: str | Path | Scan, *, modality: str | None = None, unit: str
 
     Parameters
     ----------
-    scan: a NIfTI, MHA, NRRD or DICOM file, a zip or folder with one DICOM series, or one of several scans that
-        `find_scans` returned. MHA and NRRD are read as a whole.
+    scan: a NIfTI, MHA, NRRD or DICOM file, a picture (PNG, TIFF), a zip or folder with one DICOM series, or one of
+        several scans that `find_scans` returned. MHA, NRRD and pictures are read as a whole.
     modality, unit: for files without this information ("CT", "MR", "PT"; "HU", "a.u.", "SUV").
 
     Raises
@@ -74,13 +78,13 @@ def open_scan(scan: str | Path | Scan, *, modality: str | None = None, unit: str
         scan = _only_scan(Path(scan))
     volume = _open(scan)
     for what, given, found in (("modality", modality, volume.modality), ("unit", unit, volume.unit)):
-        if given and found and given != found:
+        if given and found and modality_of(given) != modality_of(found):
             raise MedleyError(
                 f"{scan.path}: its {what} is {found}, not {given}; leave out {given} or choose another scan"
             )
     modality = volume.modality or modality or ""
     # A PET file without a unit may hold Bq/ml: SUV is never assumed.
-    assumed = UNITS[modality] if modality in ("CT", "MR") else ""
+    assumed = UNITS.get(modality, "") if modality != "PT" else ""
     return volume.with_data(volume.data, modality=modality, unit=volume.unit or unit or assumed)
 
 
@@ -89,7 +93,8 @@ def find_scans(path: str | Path) -> list[Scan]:
 
     DICOM images of one series are one scan, also where they are spread over several folders; its path is the folder
     that holds them all. Folders with the same images of a series are copies, and one scan each. A damaged DICOM file is
-    a separate scan if its folder holds no other, so that opening it raises the error.
+    a separate scan if its folder holds no other, so that opening it raises the error. Pictures (PNG, TIFF) are scans
+    where there is no other: beside scans they are previews.
 
     Raises
     ------
@@ -104,7 +109,7 @@ def find_scans(path: str | Path) -> list[Scan]:
         with reading(path, "a folder of scans"):
             scans = _scans_below(path)
     if not scans:
-        raise MedleyError(f"{path}: holds no scan; expected DICOM images, NIfTI, MHA or NRRD files")
+        raise MedleyError(f"{path}: holds no scan; expected DICOM images, NIfTI, MHA, NRRD, PNG or TIFF files")
     if any(frame.pixels.encapsulated for scan in scans if scan.series for frame in scan.series.frames[:1]):
         worker.prepare("medley.io.dicom.decode")
     return sorted(_with_own_names(scans), key=lambda scan: scan.name)
@@ -134,8 +139,8 @@ def open_writer(
 
     Parameters
     ----------
-    path: the suffix chooses the format: .nii, .nii.gz, .mha, .nrrd; a path without one is a folder for a DICOM series,
-        for volumes that were read from DICOM.
+    path: the suffix chooses the format: .nii, .nii.gz, .mha, .nrrd; .png or .tif for volumes that were read from a
+        picture; a path without one is a folder for a DICOM series, for volumes that were read from DICOM.
     volume: gives shape, affine, modality, unit and source; its values are not used.
     derivation: a sentence that describes what was done, stored in the file if the format has a field for it.
     mark: added in brackets to the description of a DICOM series, by which users choose a series.
@@ -153,11 +158,13 @@ def open_writer(
         target = nifti_writer(volume, path, derivation=derivation, overwrite=overwrite, mode=mode)
     elif name.endswith(SITK_SUFFIXES):
         target = sitk_writer(volume, path, derivation=derivation, overwrite=overwrite, mode=mode)
+    elif name.endswith(PICTURE_SUFFIXES):
+        target = picture_writer(volume, path, derivation=derivation, overwrite=overwrite, mode=mode)
     # The name of a folder may be a UID, such as "1.2.840", which has no letters after the dot.
     elif re.fullmatch(r"\.[a-z]\w*", path.suffix.lower()):
         raise MedleyError(
-            f"{path}: cannot write {path.suffix} files; expected .nii, .nii.gz, .mha or .nrrd, or no suffix for a "
-            "folder with a DICOM series"
+            f"{path}: cannot write {path.suffix} files; expected .nii, .nii.gz, .mha, .nrrd, .png or .tif, or no "
+            "suffix for a folder with a DICOM series"
         )
     else:
         target = dicom_writer(volume, path, derivation=derivation, mark=mark, overwrite=overwrite, mode=mode)
@@ -191,8 +198,10 @@ def _open(scan: Scan) -> Volume:
         return open_nifti(path)
     if name.endswith(SITK_READS):
         return open_sitk(path)
+    if name.endswith(PICTURES):
+        return open_picture(path)
     if not looks_like_dicom(path):
-        raise MedleyError(f"{path}: is not a scan; expected DICOM, NIfTI, MHA, NRRD, or a zip with DICOM")
+        raise MedleyError(f"{path}: is not a scan; expected DICOM, NIfTI, MHA, NRRD, PNG, TIFF, or a zip with DICOM")
     return open_series([path], path)
 
 
@@ -228,6 +237,9 @@ def _scans_below(root: Path) -> list[Scan]:
         beside = [file for file in broken if file.parent in {part.parent for part in one.files}]
         _add_faults([one], beside, one.folder)
         scans.append(Scan(one.folder, one.uid, name, series=one))
+    if not scans and not broken:  # beside scans they are previews
+        pictures = [file for file in files if file.name.lower().endswith(PICTURES)]
+        return [Scan(file, None, _place(file.parent, root) + _stem(file)) for file in pictures]
     used = {file.parent for one in series for file in one.files}
     alone_broken = [file for file in broken if file.parent not in used]
     return scans + [Scan(file, None, _place(file.parent, root) + _stem(file)) for file in alone_broken]

@@ -81,11 +81,23 @@ def _grey(image: Image.Image, path: Path) -> np.ndarray:
 @contextmanager
 def _open(path: Path) -> Iterator[Image.Image]:
     """The picture, turned upright; nothing is decoded if it is too large."""
+    with opened(path) as image:
+        yield ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The picture as it is stored. What is done with it in the `with` block may raise the errors of a broken picture.
+
+    Raises
+    ------
+    MedleyError: not a picture, broken, or too large.
+    """
     try:
         with reading(path, "a picture"), Image.open(path) as image:
-            if image.width * image.height > _LARGEST:
+            if image.width * image.height * getattr(image, "n_frames", 1) > _LARGEST:
                 raise Image.DecompressionBombError
-            yield ImageOps.exif_transpose(image)
+            yield image
     except MedleyError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise MedleyError(f"{path}: is not a picture; expected {', '.join(PHOTOGRAPHS)}") from error

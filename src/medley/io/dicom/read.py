@@ -24,7 +24,7 @@ from medley.io.plausible import as_float32, check_grid
 from medley.runtime import guard
 from medley.volume import Slices, Volume
 
-UNITS = {"CT": "HU", "MR": "a.u.", "PT": "SUV"}
+UNITS = {"CT": "HU", "MR": "a.u.", "PT": "SUV", **dict.fromkeys(("CR", "DX", "US", "OPT", "OCT"), "grey levels")}
 # Directions (cosines) and pixel spacings (parts) of one series may differ by rounding only.
 _SAME = 1e-3
 
