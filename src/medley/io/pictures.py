@@ -156,7 +156,6 @@ def _page(image: Image.Image, path: Path) -> np.ndarray:
         raise MedleyError(f"{path}: is a picture of the kind {upright.mode}; expected grey values or RGB")
     if sixteen:
         raise MedleyError(f"{path}: has 16 bits for each colour; expected 8: convert it first")
-    transparent = upright.convert("RGBA").getextrema()[3] if upright.has_transparency_data else (255, 255)
-    if transparent[0] < 255:
+    if upright.has_transparency_data and np.asarray(upright.convert("RGBA"))[..., 3].min() < 255:
         raise MedleyError(f"{path}: is partly transparent; expected a picture without transparency")
     return np.asarray(upright.convert("L" if upright.mode == "LA" else "RGB"))
