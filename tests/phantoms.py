@@ -6,18 +6,28 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    ComputedRadiographyImageStorage,
     CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     EnhancedPETImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    OphthalmicTomographyImageStorage,
     PositronEmissionTomographyImageStorage,
+    UltrasoundImageStorage,
     generate_uid,
 )
 
 CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 ENHANCED = {"CT": EnhancedCTImageStorage, "MR": EnhancedMRImageStorage, "PT": EnhancedPETImageStorage}
+PLANAR = {
+    "CR": ComputedRadiographyImageStorage,
+    "DX": DigitalXRayImageStorageForPresentation,
+    "US": UltrasoundImageStorage,
+    "OPT": OphthalmicTomographyImageStorage,
+}
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 # Rotated by 25 degrees about x, then by 10 about the new z, so that no direction cosine is 0 or 1.
 OBLIQUE = tuple(
@@ -105,6 +115,29 @@ def write_pet_series(folder: Path, shape: tuple[int, int, int] = (5, 12, 16), **
             change(ds, k)
 
     return write_series(folder, stored, "PT", **{"slope": slopes, "change": with_suv_tags, **options})
+
+
+def write_planar(
+    path: Path, stored: np.ndarray, modality: str, *, bits: int = 8, number: int = 1, change: Change | None = None
+) -> Path:
+    """A radiograph, ultrasound or OCT image without a place in the patient; `stored`: ([frame,] row, column)."""
+    ds = _common(modality, 0)
+    del ds.FrameOfReferenceUID
+    ds.SOPClassUID = PLANAR[modality]
+    ds.SOPInstanceUID = generate_uid(entropy_srcs=["planar", modality, str(number)])
+    ds.ImageType, ds.InstanceNumber, ds.BurnedInAnnotation = ["ORIGINAL", "PRIMARY"], number, "NO"
+    if stored.ndim == 3:
+        ds.NumberOfFrames = len(stored)
+    _pixels(ds, stored, signed=False)
+    allocated = 8 if bits == 8 else 16
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = allocated, bits, bits - 1
+    ds["PixelData"].VR = "OB" if bits == 8 else "OW"
+    ds.PixelData = stored.astype(f"<u{allocated // 8}").tobytes()
+    if change:
+        change(ds, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
 
 
 def add_suv_tags(ds: Dataset) -> None:

@@ -140,9 +140,7 @@ def test_a_zip_cannot_write_outside_its_folder(tmp_path, phantoms, monkeypatch):
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.dcm", "a.nii.bz2", "a.hdr"])
 def test_unknown_suffixes_are_refused_for_writing(tmp_path, name):
-    with pytest.raises(
-        MedleyError, match=r"cannot write \.\w+ files; expected \.nii, \.nii\.gz, \.mha, \.nrrd"
-    ):
+    with pytest.raises(MedleyError, match=r"cannot write \.\w+ files; expected \.nii, \.nii\.gz, \.mha, \.nrrd"):
         write(VOLUME, tmp_path / name)
 
 

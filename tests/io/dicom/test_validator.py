@@ -32,6 +32,13 @@ def test_images(phantoms, tmp_path, modality):
         assert errors_of(path) - before == set()
 
 
+@pytest.mark.parametrize(("modality", "bits"), [("CR", 12), ("DX", 14), ("US", 8), ("OPT", 8)])
+def test_radiographs_ultrasound_and_oct(phantoms, tmp_path, modality, bits):
+    stored = np.arange(30).reshape(5, 6)
+    write(read(phantoms.write_planar(tmp_path / "a.dcm", stored, modality, bits=bits)), tmp_path / "out")
+    assert errors_of(tmp_path / "out" / "IM-0001.dcm") == set()
+
+
 @pytest.fixture
 def made(rt, tmp_path):
     """The CT, and the errors of its files."""

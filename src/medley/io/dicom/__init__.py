@@ -11,6 +11,7 @@ __all__ = [
     "headers",
     "image",
     "measured",
+    "planar",
     "read",
     "references",
     "rois",

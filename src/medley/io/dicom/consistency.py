@@ -18,6 +18,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 
 from medley.errors import MedleyError
+from medley.io.dicom.planar import PLANAR
 from medley.runtime.atomic import one_line
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ _PT = """
     PatientWeight RadiopharmaceuticalInformationSequence MeasurementUnitsCodeSequence SeriesDate SeriesTime
     TimezoneOffsetFromUTC
 """
+_PICTURE = "PatientID StudyInstanceUID Modality SOPClassUID PhotometricInterpretation RescaleType"
 CONSTANT: dict[str, tuple[str, ...]] = {
     modality: tuple((_ALL + own).split()) for modality, own in (("CT", _CT), ("MR", _MR), ("PT", _PT), ("", ""))
-}
+} | dict.fromkeys(PLANAR, tuple(_PICTURE.split()))
 _SAME = 1e-3  # numbers may differ by this part: scanners round them
 
 

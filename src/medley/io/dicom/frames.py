@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset, FileDataset
 from medley.errors import MedleyError
 from medley.io.dicom.consistency import constants
 from medley.io.dicom.headers import header_in, opened, reading, transfer_syntax
+from medley.io.dicom.planar import PLANAR, has_place, with_place
 from medley.io.dicom.suv import Acquisition, acquisition
 from medley.io.plausible import LARGEST, check_spacing
 
@@ -87,6 +88,7 @@ class Frame:
     constants: values that must be the same in its whole series, see `medley.io.dicom.consistency`.
     processed: how medley derived it, or "" for an image that medley did not write.
     number: InstanceNumber of the file, or None.
+    placed: whether the header states its place; if not, position and orientation are made up.
     """
 
     pixels: Pixels
@@ -103,6 +105,7 @@ class Frame:
     constants: dict[str, Any]
     processed: str
     number: int | None = None
+    placed: bool = True
 
     @property
     def path(self) -> Path:
@@ -144,7 +147,8 @@ def frames_in(header: FileDataset, file: IO[bytes], path: Path) -> list[Frame]:
 def finders(header: Dataset) -> Iterator[Callable[[str], Any]]:
     """For each frame a function from keyword to value (None when absent): its own groups, the shared ones, the top."""
     if "PerFrameFunctionalGroupsSequence" not in header:
-        yield header.get
+        planar = header.get("Modality") in PLANAR
+        yield from [header.get] * (int(header.get("NumberOfFrames") or 1) if planar else 1)
         return
     shared_groups = header.get("SharedFunctionalGroupsSequence")
     shared = _flat(shared_groups[0]) if shared_groups else {}
@@ -178,6 +182,8 @@ def _flat(groups: Dataset) -> dict[str, Any]:
 def _check_image(header: FileDataset, path: Path) -> None:
     if (kind := header.get("Modality")) in NOT_SCANS:
         raise MedleyError(f"{path}: is {NOT_SCANS[kind]}")
+    if header.get("Modality") == "SM":
+        raise MedleyError(f"{path}: is a whole-slide image (SM), which cannot be read; export its tiles as PNG or TIFF")
     for keyword in _IDENTIFIERS:
         if not header.get(keyword):
             raise MedleyError(
@@ -206,7 +212,7 @@ def _check_image(header: FileDataset, path: Path) -> None:
         raise MedleyError(f"{path}: is a Siemens mosaic, many slices in one picture; export it as an enhanced image")
     frames = int(header.get("NumberOfFrames") or 1)
     if "PerFrameFunctionalGroupsSequence" not in header:
-        if frames > 1:
+        if frames > 1 and header.get("Modality") not in PLANAR:
             raise MedleyError(
                 f"{path}: has {frames} frames but no PerFrameFunctionalGroupsSequence that states their positions; "
                 "expected an enhanced multi-frame image or one file for each slice"
@@ -281,6 +287,9 @@ def _frame(pixels: Pixels, index: int, find: Callable[[str], Any]) -> Frame:
         return numbers
 
     modality = find("Modality")
+    placed = modality not in PLANAR or has_place(find)
+    if not placed:
+        find = with_place(find)
     slope, intercept = _rescale(path, find, need)
     if modality == "CT" and str(find("RescaleType") or "HU").strip().upper() != "HU":
         raise MedleyError(f"{path}: RescaleType is {find('RescaleType')!r}, expected HU")
@@ -304,6 +313,7 @@ def _frame(pixels: Pixels, index: int, find: Callable[[str], Any]) -> Frame:
         constants=constants(find),
         processed=_processed(find),
         number=int(number) if isinstance(number := find("InstanceNumber"), int) else None,
+        placed=placed,
     )
 
 

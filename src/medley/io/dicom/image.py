@@ -14,6 +14,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
+    SecondaryCaptureImageStorage,
     generate_uid,
 )
 from pydicom.valuerep import format_number_as_ds
@@ -21,14 +22,21 @@ from pydicom.valuerep import format_number_as_ds
 from medley import __version__
 from medley.geometry.orientation import RAS_FROM_LPS
 from medley.io.dicom.frames import Frame
+from medley.io.dicom.planar import PLANAR
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import marked, series_number
 from medley.io.dicom.tags import EMPTY, KEPT, keep
 from medley.volume import Volume
 
-CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
+# A derived radiograph, ultrasound or OCT image is a secondary capture of the same modality, one file for each frame.
+CLASSES = {
+    "CT": CTImageStorage,
+    "MR": MRImageStorage,
+    "PT": PositronEmissionTomographyImageStorage,
+    **dict.fromkeys(PLANAR, SecondaryCaptureImageStorage),
+}
 # The second value of ImageType; PET knows only PRIMARY (PS3.3 C.8.9.4).
-_SECOND = {"CT": "SECONDARY", "MR": "SECONDARY", "PT": "PRIMARY"}
+_SECOND = {modality: "PRIMARY" if modality == "PT" else "SECONDARY" for modality in CLASSES}
 _LOW, _HIGH = -32768, 32767
 
 
@@ -70,8 +78,12 @@ def derived_image(series: DerivedSeries, k: int, values: np.ndarray, origin: Ori
     image = Dataset()
     _keep(image, series, origin)
     _identify(image, series, k, origin)
-    _place(image, series, k, origin.frame)
-    _fill(image, series, values, origin)
+    if series.volume.modality in PLANAR:
+        image.ConversionType = "WSD"  # made by a workstation
+        _fill_planar(image, values, origin.frame)
+    else:
+        _place(image, series, k, origin.frame)
+        _fill(image, series, values, origin)
     return image
 
 
@@ -152,7 +164,7 @@ def _reference(origin: Origin) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = origin.header.SOPClassUID
     item.ReferencedSOPInstanceUID = origin.header.SOPInstanceUID
-    if "PerFrameFunctionalGroupsSequence" in origin.header:
+    if origin.frame.pixels.frames > 1 or "PerFrameFunctionalGroupsSequence" in origin.header:
         item.ReferencedFrameNumber = origin.frame.index + 1
     item.PurposeOfReferenceCodeSequence = [_code("121322", "Source Image for Image Processing Operation")]
     return item
@@ -204,3 +216,17 @@ def _fill(image: Dataset, series: DerivedSeries, values: np.ndarray, origin: Ori
     image.SamplesPerPixel, image.PixelRepresentation = 1, 1
     image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
     image.PixelData = stored.tobytes()
+
+
+def _fill_planar(image: Dataset, values: np.ndarray, frame: Frame) -> None:
+    """The pixels with the bits, the slope and the intercept of the source; rounded and clipped."""
+    pixels = frame.pixels
+    low = -(2 ** (pixels.stored - 1)) if pixels.signed else 0
+    stored = np.rint((values.astype(np.float64) - frame.intercept) / frame.slope).clip(low, low + 2**pixels.stored - 1)
+    if (frame.slope, frame.intercept) != (1, 0):
+        image.RescaleSlope, image.RescaleIntercept, image.RescaleType = short(frame.slope), short(frame.intercept), "US"
+    image.Rows, image.Columns = values.shape
+    image.SamplesPerPixel, image.PixelRepresentation = 1, int(pixels.signed)
+    image.BitsAllocated, image.BitsStored, image.HighBit = pixels.allocated, pixels.stored, pixels.stored - 1
+    data = stored.astype(f"<{'i' if pixels.signed else 'u'}{pixels.allocated // 8}").tobytes()
+    image.add_new("PixelData", "OB" if pixels.allocated == 8 else "OW", data + b"\0" * (len(data) % 2))

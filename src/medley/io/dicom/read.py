@@ -18,13 +18,14 @@ from medley.io.dicom.decode import stored_frames
 from medley.io.dicom.frames import Frame
 from medley.io.dicom.headers import reading
 from medley.io.dicom.measured import measured_lines
+from medley.io.dicom.planar import PLANAR, in_sequence
 from medley.io.dicom.series import Series, frames_of_all
 from medley.io.dicom.suv import suv_factor
 from medley.io.plausible import as_float32, check_grid
 from medley.runtime import guard
 from medley.volume import Slices, Volume
 
-UNITS = {"CT": "HU", "MR": "a.u.", "PT": "SUV", **dict.fromkeys(("CR", "DX", "US", "OPT", "OCT"), "grey levels")}
+UNITS = {"CT": "HU", "MR": "a.u.", "PT": "SUV", **dict.fromkeys(PLANAR, "grey levels")}
 # Directions (cosines) and pixel spacings (parts) of one series may differ by rounding only.
 _SAME = 1e-3
 
@@ -102,6 +103,8 @@ def open_frames(frames: list[Frame], where: object, extracted: Extracted | None 
     frames = [frame for frame in frames if not frame.localizer] or frames
     check_consistent(frames, where)
     _check_alike(frames, where)
+    if not all(frame.placed for frame in frames):
+        frames = in_sequence(frames)
     find = frames[0].constants.get
     modality = str(find("Modality") or "")
     _check_tilt(find("GantryDetectorTilt"), frames, where)

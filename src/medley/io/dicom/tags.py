@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medley.errors import MedleyNotice
+from medley.io.dicom.planar import PLANAR
 
 PATIENT = """
     PatientName PatientID IssuerOfPatientID TypeOfPatientID PatientBirthDate PatientSex PatientIdentityRemoved
@@ -66,12 +67,20 @@ PT = """
     DecayFactor DoseCalibrationFactor ScatterFractionFactor DeadTimeFactor SliceSensitivityFactor TriggerTime
 """
 
+PLANAR_IMAGE = """
+    KVP ExposureTime XRayTubeCurrent Exposure ViewPosition ViewCodeSequence ImageLaterality PatientOrientation
+    ImagerPixelSpacing PixelSpacing PixelSpacingCalibrationType PixelIntensityRelationship
+    PixelIntensityRelationshipSign PresentationLUTShape TransducerType SequenceOfUltrasoundRegions
+    PixelAspectRatio
+"""
+
 KEPT: dict[str, tuple[str, ...]] = {
     modality: tuple((PATIENT + STUDY + SERIES + EQUIPMENT + IMAGE + own).split())
-    for modality, own in (("CT", CT), ("MR", MR), ("PT", PT))
+    for modality, own in (("CT", CT), ("MR", MR), ("PT", PT), *((planar, PLANAR_IMAGE) for planar in PLANAR))
 }
 
-# Permitted inside sequences: codes, and the description of the radiopharmaceutical and the energy windows.
+# Permitted inside sequences: codes, the description of the radiopharmaceutical and the energy windows, and regions of
+# ultrasound with the size of their pixels.
 _CODES = """
     CodeValue CodingSchemeDesignator CodingSchemeVersion CodeMeaning LongCodeValue URNCodeValue ContextIdentifier
     ContextUID MappingResource ContextGroupVersion AnatomicRegionModifierSequence PatientOrientationModifierCodeSequence
@@ -83,7 +92,12 @@ _PET = """
     RadionuclidePositronFraction RadiopharmaceuticalSpecificActivity RadionuclideCodeSequence
     RadiopharmaceuticalCodeSequence AdministrationRouteCodeSequence
 """
-NESTED = frozenset((_CODES + _PET).split())
+_REGION = """
+    RegionSpatialFormat RegionDataType RegionFlags RegionLocationMinX0 RegionLocationMinY0 RegionLocationMaxX1
+    RegionLocationMaxY1 ReferencePixelX0 ReferencePixelY0 PhysicalUnitsXDirection PhysicalUnitsYDirection
+    PhysicalDeltaX PhysicalDeltaY
+"""
+NESTED = frozenset((_CODES + _PET + _REGION).split())
 _NUMBERS = {"DS", "IS", "FD", "FL", "SL", "SS", "UL", "US", "SV", "UV"}
 
 # Must be present, empty if unknown (type 2).
@@ -96,6 +110,7 @@ EMPTY: dict[str, tuple[str, ...]] = {
         ("CT", "KVP"),
         ("MR", "ScanOptions MRAcquisitionType RepetitionTime EchoTime EchoTrainLength"),
         ("PT", "CollimatorType CorrectedImage PatientOrientationCodeSequence PatientGantryRelationshipCodeSequence"),
+        *((planar, "Laterality PatientOrientation") for planar in PLANAR),
     )
 }
 

@@ -50,14 +50,15 @@ def dicom_writer(
 
     Raises
     ------
-    MedleyError: the volume was not read from a DICOM series of CT, MR or PT, or that series lacks a UID; names may be
+    MedleyError: the volume was not read from a DICOM series, or that series lacks a UID; names may be
         burned into its pixels; the folder exists (with `overwrite`: holds more than such a series); it cannot be
         written.
     """
     source = volume.source
     if not isinstance(source, DicomSource) or volume.modality not in CLASSES:
         raise MedleyError(
-            f"{folder}: a DICOM series needs a CT, MR or PT scan that was read from DICOM; write .nii.gz instead"
+            f"{folder}: a DICOM series needs a scan of {', '.join(CLASSES)} that was read from DICOM; write "
+            ".nii.gz instead"
         )
     check_square(volume.affine, folder)
     header_of(volume, folder)
