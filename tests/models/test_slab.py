@@ -7,7 +7,7 @@ from medley.models import export, precision, weights
 from medley.models.cost import flops, parameters
 from medley.models.fast import textbook
 from medley.models.onnx_network import OnnxNetwork
-from medley.models.slab import SlabNet
+from medley.models.slab import SlabNet, local_mean
 from medley.models.zoo import create_model
 
 SMALL = {"dim": 8, "blocks": (1, 1, 1, 2)}
@@ -148,3 +148,10 @@ def test_size_and_cost_of_the_default():
     model = create_model("slab")
     assert parameters(model) == 1_466_433
     assert flops(model, (3, 512, 512)) == pytest.approx(26e9, rel=0.2)
+
+
+def test_the_local_mean_is_the_mean_of_the_pixels_inside_the_image():
+    image = torch.rand(1, 2, 9, 11, dtype=torch.float64)
+    found = local_mean(image)
+    torch.testing.assert_close(found[0, 1, 4, 5], image[0, 1, 2:7, 3:8].mean())
+    torch.testing.assert_close(found[0, 0, 0, 10], image[0, 0, :3, 8:].mean())

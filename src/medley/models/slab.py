@@ -207,7 +207,7 @@ class SlabNet(RestorationNetwork):
         """What is added to the slices in the middle: (B, 2 · reach + 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
         condition = self.condition(conditions)
         scale = (conditions[:, : len(self.scales)] @ self.scales)[:, None, None, None]  # that of the task
-        details = (slabs - F.avg_pool2d(slabs, 5, 1, 2, count_include_pad=False)) / scale
+        details = (slabs - local_mean(slabs)) / scale
         x = self.embed(torch.cat([slabs, details.sign() * details.abs().log1p()], dim=1))
         skips = []
         for stage, down in zip(self.encoder, [*self.down, None], strict=True):
@@ -218,6 +218,12 @@ class SlabNet(RestorationNetwork):
         for stage, up, skip in reversed([*zip(self.decoder, self.up, skips, strict=True)]):
             x = stage(up(x) + skip, condition)
         return self.output(x) * scale * self.amplify(condition).exp()[:, :, None, None]
+
+
+def local_mean(image: Tensor, side: int = 5) -> Tensor:
+    """The mean over a square around every pixel, of the pixels inside the image: (B, C, H, W) -> the same shape."""
+    rows = F.avg_pool2d(image, (side, 1), 1, (side // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, side), 1, (0, side // 2), count_include_pad=False)
 
 
 def _conditions(batch: int, tasks: int) -> Tensor:

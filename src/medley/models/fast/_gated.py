@@ -37,21 +37,23 @@ class FastGatedBlock(GatedBlock):
 
 
 class FastHalve(Halve):
-    """`Halve` with the channels last in memory."""
+    """`Halve` with the channels last in memory; the four pixels of a square come before the channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 2C, H/2, W/2)."""
         maps = turned(x).unflatten(1, (-1, 2)).unflatten(0, (-1, 2))  # (H/2, 2, W/2, 2, B, C)
-        return self.mix(turned(maps.permute(0, 2, 4, 5, 1, 3).flatten(3)))
+        weight = self.mix.weight.unflatten(1, (-1, 2, 2)).permute(0, 2, 3, 1).flatten(1)
+        return turned(F.linear(maps.permute(0, 2, 4, 1, 3, 5).flatten(3), weight))
 
 
 class FastDouble(Double):
-    """`Double` with the channels last in memory."""
+    """`Double` with the channels last in memory; the four pixels of a square come before the channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C/2, 2H, 2W)."""
-        maps = turned(self.mix(x)).unflatten(3, (-1, 2, 2))  # (H, W, B, C/2, 2, 2)
-        return turned(maps.permute(0, 4, 1, 5, 2, 3).flatten(2, 3).flatten(0, 1))
+        weight = self.mix.weight.unflatten(0, (-1, 2, 2)).permute(1, 2, 0, 3).flatten(0, 2)
+        maps = F.linear(turned(x), weight).unflatten(3, (2, 2, -1))  # (H, W, B, 2, 2, C/2)
+        return turned(maps.permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(0, 1))
 
 
 def _modulated_norm(norm: nn.LayerNorm, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
