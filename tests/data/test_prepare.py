@@ -183,10 +183,10 @@ def test_scans_have_no_size(scans, tmp_path):
 def test_every_layout_can_be_imported():
     from importlib import import_module
 
-    from medley.data.prepare import LAYOUTS, RECORDS
+    from medley.data.prepare import LAYOUTS, PAIRS, RECORDS, SCANS
 
-    assert set(LAYOUTS) == {"folder", *RECORDS}
-    for module in RECORDS.values():
+    assert set(LAYOUTS) == {*SCANS, *PAIRS, *RECORDS}
+    for module in (*PAIRS.values(), *RECORDS.values()):
         assert callable(import_module(module).records)
 
 

@@ -5,6 +5,7 @@ __all__ = [
     "augmentation",
     "batch",
     "layouts",
+    "pairing",
     "prepare",
     "pseudonyms",
     "readers",

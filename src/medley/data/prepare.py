@@ -1,4 +1,4 @@
-"""Data sets to stores: of good scans, each with a degraded version of it, or of records with other targets."""
+"""Data sets to stores: good scans, each with a degraded version of it; pairs; records with other targets."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from medley.tasks import TASKS, VOLUME_TASKS, Task
 Found = TypeVar("Found", Study, RecordSource)
 Progress = Callable[[int, int, str], None]
 
-# Layouts of good scans, and layouts of records with targets: the module of each, imported when it is used.
+# Layouts of good scans, of measured pairs, and of records with other targets: the module of each, imported when it is
+# used.
 SCANS: Mapping[str, Callable[..., Iterable[Study]]] = {"folder": folder.studies}
 RECORDS = {name: f"medley.data.layouts.{name}" for name in ("openkbp", "ham10000", "stoic", "dicom_rt")}
-LAYOUTS = (*SCANS, *RECORDS)
+PAIRS = {name: f"medley.data.layouts.{name}" for name in ("pairs", "amir")}
+LAYOUTS = (*SCANS, *PAIRS, *RECORDS)
 
 
 def prepare(
@@ -74,9 +76,11 @@ def prepare(
         raise MedleyError(f"there is no layout {layout!r}; the layouts are {known}")
     source, table = Path(source), Path(table) if table else None
     settings: dict[str, Any] = {"layout": layout, "exclude": sorted(exclude)}
+    if size is not None and layout not in RECORDS:
+        raise MedleyError(f"the layout {layout} keeps the size of scans; remove the size")
+    if layout not in SCANS and (degradations or repeats != 1):
+        raise MedleyError(f"the records of the layout {layout} have targets and are not degraded; remove that")
     if layout in SCANS:
-        if size is not None:
-            raise MedleyError(f"the layout {layout} keeps the size of scans; remove the size")
         defaults = {name: task.degradation for name, task in TASKS.items()}
         specs = {name: {**spec, **(degradations or {}).get(name, {})} for name, spec in defaults.items()}
         for spec in specs.values():
@@ -86,9 +90,9 @@ def prepare(
         settings |= {"degradations": recorded, "seed": seed, "repeats": repeats}
         studies = _kept(SCANS[layout](source, table=table), exclude)
         tasks, found = dict(TASKS), _simulated(studies, specs, seed, repeats)
+    elif layout in PAIRS:
+        tasks, found = dict(TASKS), _kept(import_module(PAIRS[layout]).records(source, table=table), exclude)
     else:
-        if degradations or repeats != 1:
-            raise MedleyError(f"the records of the layout {layout} have targets and are not degraded; remove that")
         settings |= {"size": size}
         task, listed = import_module(RECORDS[layout]).records(source, table=table, size=size)
         tasks, found = {task.name: task}, _kept(listed, exclude)

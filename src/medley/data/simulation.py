@@ -40,7 +40,7 @@ def simulate(study: Study, identifier: str, degradations: Mapping[str, Mapping[s
     degraded = degradation.apply(volume, parameters).load()
     reference = degradation.reference(volume, parameters).load()
     return RecordData(
-        {INPUT: _stored(degraded.data), IMAGE: _stored(reference.data)},
+        {INPUT: stored(degraded.data), IMAGE: stored(reference.data)},
         spacing=volume.spacing,
         task=task.name,
         normalisation=normalisation_for(degraded, task),
@@ -48,8 +48,8 @@ def simulate(study: Study, identifier: str, degradations: Mapping[str, Mapping[s
     )
 
 
-def _stored(data: Any) -> np.ndarray:
-    """(slice, row, column) -> (1, slice, row, column) float32."""
+def stored(data: Any) -> np.ndarray:
+    """The array of a store: (slice, row, column) -> (1, slice, row, column) float32."""
     return np.asarray(data, np.float32)[None]
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "nifti_header",
     "nrrd",
     "photographs",
+    "pickled",
     "pictures",
     "plausible",
     "raw_image",

@@ -147,7 +147,8 @@ def _window(record: Record) -> tuple[float, float]:
 
 def _aspect(record: Record) -> tuple[int, int]:
     """(width, height) of a panel in pixels, in proportion to the size of the slice in mm."""
-    height, width = record.shape[1] * record.spacing[1], record.shape[2] * record.spacing[2]
+    _, *mm = record.spacing or UNKNOWN
+    height, width = record.shape[1] * mm[0], record.shape[2] * mm[1]
     factor = SIDE / max(height, width)
     return max(1, round(width * factor)), max(1, round(height * factor))
 

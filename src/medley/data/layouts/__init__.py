@@ -2,10 +2,12 @@
 
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
+    "amir",
     "dicom_rt",
     "folder",
     "ham10000",
     "openkbp",
+    "pairs",
     "stoic",
     "structure_names",
     "study",
