@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medley.normalisation import Normalisation
+from medley.normalisation import Normalisation, full_grey
 
 
 @pytest.mark.parametrize("clip", [True, False])
@@ -31,3 +31,11 @@ def test_values_below_the_range():
 
 def test_expansion_never_overflows():
     assert np.isfinite(Normalisation(0, 20).expand(np.array([1e30], np.float32))).all()
+
+
+@pytest.mark.parametrize(
+    ("largest", "full"),
+    [(0, 255), (-3, 255), (255, 255), (256, 511), (1023, 1023), (1023.5, 2047), (4000, 4095), (65535, 65535)],
+)
+def test_white_is_the_largest_value_of_as_many_bits_as_are_needed(largest, full):
+    assert full_grey(largest) == full

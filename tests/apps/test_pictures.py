@@ -1,8 +1,9 @@
-"""`degrade` and `restore` for PNG and TIFF."""
+"""`degrade` and `restore` for PNG, TIFF, and DICOM images without a place: 8 bits, more bits, colour."""
 
 import json
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -80,3 +81,33 @@ def test_a_picture_is_not_degraded_as_a_ct(medley, grey, tmp_path):
     done = medley("degrade", grey, "-o", tmp_path / "b.png", "-t", "ct-denoise")
     assert done.code == 1
     assert "is in grey levels, but ct-denoise needs HU" in done.err
+
+
+def test_a_radiograph_of_12_bits_keeps_its_bits_and_its_scale(medley, model, phantoms, tmp_path):
+    """The noise is that of 30 photons at 4095; the task is recognised by the modality, also of computed radiography."""
+    values = np.full((60, 60), 2000)
+    values[0, 0] = 4000  # so that 12 bits are needed
+    source = phantoms.write_planar(tmp_path / "cr.dcm", values, "CR", bits=12)
+    assert medley("degrade", source, "-o", tmp_path / "low", "-t", "xray-denoise").code == 0
+    low = pydicom.dcmread(tmp_path / "low" / "IM-0001.dcm")
+    assert (low.Modality, low.BitsStored) == ("CR", 12)
+    expected = np.sqrt(2000 / 4095 / 30) * 4095
+    assert low.pixel_array[1:].std() == pytest.approx(expected, rel=0.05)
+    done = medley("restore", tmp_path / "low", "-o", tmp_path / "better", "-m", model, "--json", tmp_path / "r.json")
+    assert done.code == 0, done.err
+    better = pydicom.dcmread(tmp_path / "better" / "IM-0001.dcm")
+    assert (better.Modality, better.BitsStored, better.pixel_array.shape) == ("CR", 12, (60, 60))
+    (record,) = json.loads((tmp_path / "r.json").read_text())["scans"]
+    assert record["task"] == "xray-denoise"
+    assert record["normalisation"] == {"low": 0, "high": 4095, "clip": True}
+
+
+@pytest.mark.parametrize(("modality", "task"), [("US", "us-denoise"), ("OPT", "oct-denoise")])
+def test_frames_of_ultrasound_and_oct_are_restored(medley, model, phantoms, tmp_path, modality, task):
+    values = np.random.default_rng(0).integers(20, 200, (3, 20, 24))
+    source = phantoms.write_planar(tmp_path / "a.dcm", values, modality)
+    done = medley("restore", source, "-o", tmp_path / "better", "-m", model)
+    assert done.code == 0, done.err
+    assert f"{task}, 3 slices" in done.out + done.err
+    frames = [pydicom.dcmread(path) for path in sorted((tmp_path / "better").iterdir())]
+    assert [frame.BitsAllocated for frame in frames] == [8, 8, 8]

@@ -3,11 +3,13 @@ import json
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from medley.data.prepare import prepare
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.physics import create_degradation
+from medley.tasks import VOLUME_TASKS
 
 
 @pytest.fixture
@@ -46,6 +48,30 @@ def test_a_folder_of_scans_becomes_a_store(scans, tmp_path):
         assert np.isfinite(low).all()
         error = np.abs(low - target).mean() / np.ptp(target)
         assert 1e-4 < error < 0.2, record.task
+
+
+def test_pictures_become_records_of_their_luminance(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (30, 40), dtype=np.uint8)).save(folder / "a.png")
+    Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(folder / "b.png")
+    (folder / "subjects.csv").write_text("file,subject,modality,split\na.png,Ann,CR,train\nb.png,Bob,SM,train\n")
+    store = prepare("folder", folder, tmp_path / "store", degradations={"xray-denoise": {"photons": 50}})
+    assert [(one.task, one.shape) for one in store.records()] == [
+        ("xray-denoise", (1, 30, 40)),
+        ("path-sr", (1, 30, 40)),
+    ]
+    for record in store.records():
+        low, target = (store.array(record, name)[0] for name in ("input", "image"))
+        assert (record.normalisation.low, record.normalisation.high) == (0, 255)
+        assert low.min() >= 0
+        assert low.max() <= 255
+        assert not np.array_equal(low, target)
+    assert store.records()[0].degradation["parameters"]["photons"] == 50
+    assert np.min(store.array(store.records()[1], "image")[0]) >= 16
+    # a store that was begun before these tasks existed has no settings for them, and can be continued
+    assert set(store.manifest.settings["degradations"]) == {*VOLUME_TASKS, "xray-denoise"}
 
 
 def test_the_manifest_makes_the_same_input_again(scans, tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
@@ -130,6 +131,21 @@ def _plain(name: str) -> Callable[[Path], Path]:
     return make
 
 
+def _picture(name: str, mode: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        pages = [Image.fromarray(one.astype(np.uint8)).convert(mode) for one in phantoms.values((3, 10, 12), 0, 255)]
+        more = {"save_all": True, "append_images": pages[1:]} if name.endswith(".tif") else {}
+        pages[0].save(folder / name, **more)
+        return folder / name
+
+    return make
+
+
+def _planar(modality: str, frames: int) -> Callable[[Path], Path]:
+    values = phantoms.values((frames, 10, 12), 0, 255)
+    return lambda folder: phantoms.write_planar(folder / "a.dcm", values if frames > 1 else values[0], modality)
+
+
 def _patient(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         rt_phantoms.write_patient(folder)
@@ -202,6 +218,11 @@ SCANS = {
     "MHA compressed": Seed(_written("a.mha"), _scan, "values"),
     "NRRD": Seed(_plain("a.nrrd"), _scan),
     "NRRD compressed": Seed(_written("a.nrrd"), _scan, "values"),
+    "radiograph": Seed(_planar("DX", 1), _scan),
+    "ultrasound": Seed(_planar("US", 4), _scan),
+    "PNG": Seed(_picture("a.png", "L"), _scan),
+    "colour PNG": Seed(_picture("b.png", "RGB"), _scan),
+    "TIFF": Seed(_picture("a.tif", "L"), _scan),
 }
 
 

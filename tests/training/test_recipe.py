@@ -23,6 +23,11 @@ def test_every_recipe_of_the_project_can_be_read(path):
     assert read_recipe(path).steps > 0
 
 
+def test_a_recipe_that_names_no_tasks_trains_those_of_volumes(recipe_file):
+    """As before the tasks of pictures existed."""
+    assert read_recipe(recipe_file).tasks == ("mr-sr", "ct-denoise", "pet-denoise")
+
+
 def test_a_recipe_for_a_comparison_is_refused(tmp_path):
     file = tmp_path / "compare.yaml"
     file.write_text("methods: {a: {model: stl}}")

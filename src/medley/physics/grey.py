@@ -1,7 +1,8 @@
 """Degradations of images in grey levels: X-ray, ultrasound, OCT and the luminance of pathology.
 
-They are those of UniH3 (arXiv 2609.11156, supplement) as far as the paper states them. Values are neither clipped nor
-rounded, so that the mean is preserved; writing 8 bit files does both.
+They are those of UniH3 (arXiv 2609.11156, supplement) as far as the paper states them. The result is clipped to the
+values that the image can store, 0 to full intensity, as in the 8 bit files of the paper, but not rounded. Before it is
+clipped, noise keeps the mean.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ FULL_SPECKLE_DB = 10 * math.pi / math.sqrt(6) / math.log(10)  # 5.57: deviation 
 _EULER = 0.5772156649015329  # minus the mean of the logarithm of a standard exponential variable
 
 
-class _GreyNoise(Degradation):
-    """Noise that depends on the intensity I, the value divided by `full`.
+class _Grey(Degradation):
+    """A degradation of the intensity I, the value divided by `full`.
 
     Parameters
     ----------
@@ -45,19 +46,19 @@ class _GreyNoise(Degradation):
     ) -> torch.Tensor:
         if all(parameters[name] == value for name, value in self.none.items()):
             return slices
-        noisy = torch.empty_like(slices)
+        worse = torch.empty_like(slices)
         for k, one in enumerate(slices):
             intensity = one.double().numpy() / parameters["full"]
-            values = self._noisy(intensity, parameters, noise_generator(parameters, first + k))
-            noisy[k] = torch.from_numpy(values * parameters["full"])
-        return noisy
+            values = self.worsened(intensity, parameters, noise_generator(parameters, first + k))
+            worse[k] = torch.from_numpy(values.clip(0, 1) * parameters["full"])
+        return worse
 
     @abstractmethod
-    def _noisy(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-        """(row, column) float64 in units of full intensity -> the same with noise."""
+    def worsened(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """(row, column) float64 in units of full intensity -> the same degraded, before it is clipped."""
 
 
-class LowDoseXray(_GreyNoise):
+class LowDoseXray(_Grey):
     """Quantum noise of a radiograph: Poisson(photons · I) / photons. Mean I, variance I / photons.
 
     Negative values count as 0. UniH3: photons = 30.
@@ -73,7 +74,7 @@ class LowDoseXray(_GreyNoise):
     modality = "DX"
     strength_name = "photons at full intensity"
     strength_of_none = math.inf
-    limits: ClassVar = {"photons": Limits(30.0, 0, 1e9, optional=True, logarithmic=True), **_GreyNoise._full}
+    limits: ClassVar = {"photons": Limits(30.0, 0, 1e9, optional=True, logarithmic=True), **_Grey._full}
     none: ClassVar = {"photons": None}
 
     @classmethod
@@ -82,11 +83,12 @@ class LowDoseXray(_GreyNoise):
         photons = cls.complete(parameters)["photons"]
         return math.inf if photons is None else float(photons)
 
-    def _noisy(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    def worsened(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """A Poisson draw for each pixel."""
         return rng.poisson(parameters["photons"] * intensity.clip(min=0)) / parameters["photons"]
 
 
-class SpeckledUltrasound(_GreyNoise):
+class SpeckledUltrasound(_Grey):
     """Speckle of a log-compressed ultrasound image: I + sqrt(I) · e, e normal. Mean I, variance std² · I.
 
     The model is that of Loupas, McDicken and Allan, IEEE Trans. Circuits Syst. 36 (1989) 129, and of UniH3, which does
@@ -103,7 +105,7 @@ class SpeckledUltrasound(_GreyNoise):
     modality = "US"
     strength_name = "standard deviation of the noise at full intensity"
     strength_of_none = 0.0
-    limits: ClassVar = {"std": Limits(0.2, 0, 10, closed=True), **_GreyNoise._full}
+    limits: ClassVar = {"std": Limits(0.2, 0, 10, closed=True), **_Grey._full}
     none: ClassVar = {"std": 0.0}
 
     @classmethod
@@ -111,12 +113,13 @@ class SpeckledUltrasound(_GreyNoise):
         """The standard deviation of the noise at full intensity, as a fraction of it."""
         return float(cls.complete(parameters)["std"])
 
-    def _noisy(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    def worsened(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """Normal noise in proportion to the square root of the intensity."""
         noise = rng.standard_normal(intensity.shape) * parameters["std"]
         return intensity + np.sqrt(intensity.clip(min=0)) * noise
 
 
-class SpeckledOCT(_GreyNoise):
+class SpeckledOCT(_Grey):
     """Speckle of an OCT image, whose grey levels are the logarithm of the intensity.
 
     Speckle multiplies the intensity by E, which has an exponential distribution where the speckle is fully developed;
@@ -145,7 +148,7 @@ class SpeckledOCT(_GreyNoise):
         "speckle_db": Limits(FULL_SPECKLE_DB, 0, FULL_SPECKLE_DB, closed=True),
         "range_db": Limits(50.0, 0, 1000),
         "grain": Limits(0.0, 0, 100, closed=True),
-        **_GreyNoise._full,
+        **_Grey._full,
     }
     none: ClassVar = {"speckle_db": 0.0}
 
@@ -154,7 +157,8 @@ class SpeckledOCT(_GreyNoise):
         """The standard deviation of the logarithm of the intensity, in dB."""
         return float(cls.complete(parameters)["speckle_db"])
 
-    def _noisy(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    def worsened(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """Speckle added to the logarithm."""
         field = rng.standard_normal((2, *intensity.shape))
         if parameters["grain"]:
             field = _smooth_field(field, parameters["grain"] / math.sqrt(8 * math.log(2)))
@@ -206,7 +210,7 @@ class AveragedOCT(Degradation):
         return slices
 
 
-class LowResolutionPathology(Degradation):
+class LowResolutionPathology(_Grey):
     """Fewer pixels: bicubic to 1/factor along both axes, with antialiasing, and bicubic back. Linear; no noise.
 
     Of the luminance of a tile (`medley.io.pictures`). UniH3: factor 4. A reduced side is rounded to whole pixels.
@@ -214,12 +218,13 @@ class LowResolutionPathology(Degradation):
     Parameters
     ----------
     factor: of the side of a pixel; at 1 nothing is changed.
+    full: see above.
     """
 
     name = "path-low-resolution"
     modality = "SM"
     strength_name = "factor of the pixel size"
-    limits: ClassVar = {"factor": Limits(4.0, 1, 64, closed=True)}
+    limits: ClassVar = {"factor": Limits(4.0, 1, 64, closed=True), **_Grey._full}
     none: ClassVar = {"factor": 1.0}
 
     @classmethod
@@ -227,14 +232,11 @@ class LowResolutionPathology(Degradation):
         """The factor by which the sides of pixels grow."""
         return float(cls.complete(parameters)["factor"])
 
-    def _degrade(
-        self, slices: torch.Tensor, first: int, parameters: Mapping[str, Any], spacing: Spacing
-    ) -> torch.Tensor:
-        if parameters["factor"] == 1:
-            return slices
-        rows, columns = slices.shape[1:]
+    def worsened(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """On a grid with 1/factor of the rows and columns, and back; `rng` is not used."""
+        rows, columns = intensity.shape
         small = (max(1, round(columns / parameters["factor"])), max(1, round(rows / parameters["factor"])))
-        return torch.from_numpy(np.stack([_resized(_resized(one, small), (columns, rows)) for one in slices.numpy()]))
+        return _resized(_resized(intensity.astype(np.float32), small), (columns, rows))
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
