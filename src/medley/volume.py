@@ -49,8 +49,9 @@ class Volume:
     data: (slice, row, column), float32; an array, or `Slices` if the scan is streamed.
     affine: (4, 4) float64; maps (slice, row, column, 1) to RAS+ coordinates in mm.
         RAS+: the first coordinate grows to the patient's Right, the second to Anterior, the third to Superior.
-    modality: as in DICOM: "CT", "MR", "PT", or "" if the file does not state it.
-    unit: of the values: "HU", "SUV", "a.u." (scanner units of MR), or "" if the file does not state it.
+    modality: as in DICOM: "CT", "MR", "PT", "DX", "US", ..., or "" if the file does not state it.
+    unit: of the values: "HU", "SUV", "a.u." (scanner units of MR), "grey levels" (radiographs, ultrasound, OCT,
+        pictures), or "" if the file does not state it.
     source: what the reader passes to the writer (files, headers, stored type); None for a volume created in memory.
     """
 
