@@ -102,7 +102,8 @@ class SlabNet(RestorationNetwork):
     """A restorer of slices with their neighbours.
 
     Its input are the slices and their details d = (slice - mean over 5 x 5 pixels) / scale of the task, compressed to
-    sign(d) · ln(1 + |d|). The output of the U-Net is multiplied by this scale and a factor that depends on the condition and is initially 1.
+    sign(d) · ln(1 + |d|). The output of the U-Net is multiplied by this scale and a factor that depends on the
+    condition and is initially 1.
 
     Parameters
     ----------
