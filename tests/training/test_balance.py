@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medley.training.balance import TatBalance, UniH3Balance, relative_distance
+from medley.training.balance import TatBalance, UniH3Balance, scaled_distance
 
 # The authors' names -> ours.
 NAMES = {
@@ -87,20 +87,19 @@ def test_the_balance_of_unih3_is_its_formula():
     assert restored.grad.abs().max() > 0
 
 
-def test_the_relative_distance_does_not_depend_on_the_strength():
-    torch.manual_seed(0)
-    target, noise = torch.rand(3, 1, 16, 16), torch.randn(3, 1, 16, 16)
-    strengths = torch.tensor([0.01, 0.1, 1.0])
-    inputs = target + strengths[:, None, None, None] * noise[:1]
-    found = relative_distance(inputs, target, strengths)
-    torch.testing.assert_close(found, found[:1].expand(3), rtol=1e-4, atol=0)
-    half = relative_distance((inputs + target) / 2, target, strengths)
-    assert (half < 0.35 * found).all()  # nearly a quarter: quadratic for small differences
+def test_the_scaled_distance_is_quadratic_for_small_and_linear_for_large_differences():
+    scales, target = torch.tensor([0.01, 0.1]), torch.rand(2, 1, 16, 16)
+
+    def error(multiple):
+        return scaled_distance(target + multiple * scales[:, None, None, None], target, scales)
+
+    for multiple, expected in ((0.01, 0.01**2), (100.0, 100 - 0.5)):
+        torch.testing.assert_close(error(multiple), torch.full((2,), expected), rtol=2e-3, atol=1e-6)
 
 
-def test_the_relative_distance_is_finite_without_degradation():
+def test_the_scaled_distance_has_a_gradient_where_there_is_no_difference():
     a = torch.rand(2, 1, 8, 8, requires_grad=True)
-    loss = relative_distance(a, a.detach().clone(), torch.zeros(2)).sum()
+    loss = scaled_distance(a, a.detach().clone(), torch.tensor([0.01, 0.1])).sum()
     loss.backward()
     assert loss == 0
     assert a.grad.isfinite().all()

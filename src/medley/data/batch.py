@@ -23,7 +23,6 @@ class Sample:
     counts: {name: array of bool}, which parts of a target are used in the loss: structures (K,), a map
         (1, *spatial), a class (). A target without an entry is used completely.
     conditions: (K,) float32, a second input of the network; () for networks without one.
-    degradation: of a slice: the root mean squared difference of the whole input and target; 0 for other samples.
     """
 
     input: np.ndarray
@@ -31,14 +30,13 @@ class Sample:
     task: str
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     conditions: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
-    degradation: float = 0.0
 
 
 @dataclass(frozen=True)
 class Batch:
     """Samples of one size, stacked.
 
-    input (B, C, *spatial), targets and counts {name: (B, ...)}, the task of each, conditions (B, K), degradation (B,).
+    input (B, C, *spatial), targets and counts {name: (B, ...)}, the task of each, conditions (B, K).
     """
 
     input: torch.Tensor
@@ -46,7 +44,6 @@ class Batch:
     tasks: tuple[str, ...]
     counts: dict[str, torch.Tensor] = field(default_factory=dict)
     conditions: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0))
-    degradation: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @property
     def inputs(self) -> tuple[torch.Tensor, ...]:
@@ -56,16 +53,14 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         targets, counts = ({k: v.to(device) for k, v in each.items()} for each in (self.targets, self.counts))
-        more = (self.conditions.to(device), self.degradation.to(device))
-        return Batch(self.input.to(device), targets, self.tasks, counts, *more)
+        return Batch(self.input.to(device), targets, self.tasks, counts, self.conditions.to(device))
 
     def split(self, size: int) -> Iterator[Batch]:
         """Batches of `size` samples in the same order; the last one has the rest."""
         for first in range(0, len(self.tasks), size):
             part = slice(first, first + size)
             targets, counts = ({k: v[part] for k, v in each.items()} for each in (self.targets, self.counts))
-            more = (self.conditions[part], self.degradation[part])
-            yield Batch(self.input[part], targets, self.tasks[part], counts, *more)
+            yield Batch(self.input[part], targets, self.tasks[part], counts, self.conditions[part])
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -76,7 +71,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
         tasks=tuple(sample.task for sample in samples),
         counts=_stacked([sample.counts for sample in samples]),
         conditions=torch.from_numpy(np.stack([sample.conditions for sample in samples])),
-        degradation=torch.tensor([sample.degradation for sample in samples]),
     )
 
 

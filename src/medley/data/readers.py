@@ -42,8 +42,7 @@ class PatchReader:
         """The patch of a draw: input and target (1, size, size)."""
         normalisation = draw.record.normalisation
         image, target = (normalisation.apply(self._slice(draw, name)) for name in (INPUT, IMAGE))
-        targets = {IMAGE: self._patch(draw, target)}
-        return Sample(self._patch(draw, image), targets, draw.record.task, degradation=_difference(image, target))
+        return Sample(self._patch(draw, image), {IMAGE: self._patch(draw, target)}, draw.record.task)
 
     def _slice(self, draw: Draw, name: str) -> np.ndarray:
         """The whole slice of an array, (1, row, column)."""
@@ -81,14 +80,12 @@ class SlabReader(PatchReader):
             self.store.array(record, INPUT), [draw.slice or 0], self.reach, record.spacing or UNKNOWN, alone=draw.alone
         )
         compress = record.normalisation.compress
-        centre, target = compress(slabs.centre), compress(self._slice(draw, IMAGE))
-        (stated,) = conditions(slabs, centre, self.tasks.index(record.task), len(self.tasks))
+        (stated,) = conditions(slabs, compress(slabs.centre), self.tasks.index(record.task), len(self.tasks))
         return Sample(
             compress(self._patch(draw, slabs.values[0])),
-            {IMAGE: self._patch(draw, target)},
+            {IMAGE: compress(self._patch(draw, self._slice(draw, IMAGE)))},
             record.task,
             conditions=stated,
-            degradation=_difference(centre, target),
         )
 
 
@@ -209,11 +206,6 @@ class RecordReader:
         """The channels of paired structures exchanged if left and right are."""
         left_right = len(self.task.grid) - 1
         return array[list(target.mirrored)] if target.swaps and left_right in draw.flips else array
-
-
-def _difference(a: np.ndarray, b: np.ndarray) -> float:
-    """The root mean squared difference."""
-    return float(np.sqrt(np.mean(np.square(a - b))))
 
 
 def _warped(array: np.ndarray, draw: Draw) -> np.ndarray:

@@ -277,12 +277,12 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().flatten(1).mean(dim=1)
 
 
-def relative_distance(a: Tensor, b: Tensor, degradation: Tensor, least: Tensor | float = 1.5e-3) -> Tensor:
-    """The difference of each sample in units of its degradation: (B, ...) twice and (B,) -> (B,).
+def scaled_distance(a: Tensor, b: Tensor, scales: Tensor) -> Tensor:
+    """The difference of each sample in units of a scale: (B, ...) twice and (B,) -> (B,).
 
-    The mean of sqrt(1 + (difference / degradation)²) - 1 (pseudo-Huber): about quadratic for differences smaller than
-    the degradation, so that the mean of the noise is preserved, and linear for outliers. Weak and strong degradations
-    have the same influence; but at least `least` is taken as the degradation, since samples of none would dominate.
+    The mean of (sqrt(1 + (2 d)²) - 1) / 2 (pseudo-Huber), with d the difference divided by the scale: quadratic for
+    differences much smaller than half of the scale, so that the mean of skewed noise is preserved, and the absolute
+    difference for larger ones, so that samples of strong noise do not dominate.
     """
-    ratio = (a - b).flatten(1) / degradation.clamp(min=torch.as_tensor(least, device=a.device))[:, None]
-    return ((1 + ratio.square()).sqrt() - 1).mean(dim=1)
+    difference = (a - b).flatten(1) / scales[:, None]
+    return ((1 + (2 * difference).square()).sqrt() - 1).mean(dim=1) / 2

@@ -107,8 +107,8 @@ class RestorationRecipe(Recipe):
     drop_neighbours: share of the patches whose slice is repeated in place of its neighbours, for networks that use
         these.
     voxel_exponent: the probability of a record is proportional to this power of its number of voxels.
-    loss: "l1", the mean absolute error, or "relative", a penalty of the error divided by the degradation of the slice,
-        by which samples of weak and of strong degradation have the same influence; not for tat and unih3 balancing.
+    loss: "l1", the mean absolute error, or "scaled", a pseudo-Huber penalty of the error in units of the typical
+        degradation of the task, for networks that state it (`config.tasks` of slab).
     sampling: "uniform", the same number of patches of each task in every step, or "mixed", in proportion to the data.
     identity_start: initialise the last convolution with zeros, so that the network starts as the identity. Not in the
         papers; short runs need it, since the noise of a CT is half a percent of its range.
@@ -124,7 +124,7 @@ class RestorationRecipe(Recipe):
     patches: int = Field(12, gt=0)
     drop_neighbours: float = Field(0.2, ge=0, le=1)
     voxel_exponent: float = Field(0.5, ge=0, le=1)
-    loss: Literal["l1", "relative"] = "l1"
+    loss: Literal["l1", "scaled"] = "l1"
     sampling: Literal["uniform", "mixed"] = "uniform"
     identity_start: bool = False
     micro_batch: int | None = Field(None, gt=0)

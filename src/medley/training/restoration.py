@@ -26,7 +26,7 @@ from medley.scoring.methods import Network
 from medley.scoring.rows import ScoreRow
 from medley.scoring.scorers import RestorationScorer
 from medley.targets import IMAGE
-from medley.training.balance import Losses, TatBalance, UniH3Balance, distance, relative_distance
+from medley.training.balance import Losses, TatBalance, UniH3Balance, distance, scaled_distance
 from medley.training.objective import Objective
 from medley.training.recipe import RestorationRecipe
 
@@ -49,6 +49,8 @@ class RestorationObjective(Objective):
         self.validate_every = recipe.validation.every
         arguments = network_arguments(recipe.model, recipe.config)
         order = self._scales = arguments["tasks"] if "reach" in arguments else {}
+        if recipe.loss == "scaled" and not order:
+            raise MedleyError(f"the loss scaled needs the scales of slab's tasks, which {recipe.model} has not; use l1")
         if unknown := ", ".join(set(recipe.tasks) - set(order or recipe.tasks)):
             raise MedleyError(f"the network {recipe.model} has no task {unknown}; add it to config.tasks")
         self._reader = (
@@ -103,10 +105,8 @@ class RestorationObjective(Objective):
         """The error of every sample, (B,)."""
         if self.recipe.loss == "l1":
             return distance(restored, target)
-        if not self._scales:
-            return relative_distance(restored, target, batch.degradation)
-        least = target.new_tensor([self._scales[task] / 2 for task in batch.tasks])
-        return relative_distance(restored, target, batch.degradation, least)
+        scales = target.new_tensor([self._scales[task] for task in batch.tasks])
+        return scaled_distance(restored, target, scales)
 
     def validate(self, network: nn.Module) -> list[ScoreRow]:
         """The scores of each task on a few slices, spread evenly over the validation records."""
