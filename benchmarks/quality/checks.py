@@ -118,7 +118,7 @@ def check(case: Case, method: Method, model: str) -> list[Row]:
     """All rows of one scan and one restorer."""
     restored = case.restored(method)
     parts = [_gain if case.degraded else _change, _stripes]
-    parts += {"CT": [_hounsfield, _texture], "PT": [_uptake], "MR": []}[case.modality]
+    parts += {"CT": [_hounsfield, _texture], "PT": [_uptake]}.get(case.modality, [])
     return [
         Row(model, f"{found.check}, {case.task}, {case.kind}", case.scan, *found[1:])
         for part in parts

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medley.metrics.noise import noise_level, second_differences
+from medley.metrics.noise import noise_level, second_differences, smooth_noise_level
 
 
 @pytest.mark.parametrize("noise", [0.003, 0.05])
@@ -26,11 +26,16 @@ def test_planes_and_edges_along_an_axis_have_no_second_difference() -> None:
     assert not second_differences((columns > 12) * 4.0).any()
 
 
-def test_only_the_mask_counts() -> None:
+@pytest.mark.parametrize("noise", [0.01, 0.2])
+def test_the_noise_of_smooth_tissue_is_found_beside_anatomy(noise: float) -> None:
     rng = np.random.default_rng(0)
-    image = rng.normal(0, 0.1, (80, 80))
-    image[:, 40:] *= 5
-    left = np.zeros((80, 80), bool)
-    left[:, :38] = True
-    assert noise_level(image, left) == pytest.approx(0.1, rel=0.05)
-    assert noise_level(image, np.zeros((80, 80), bool)) == 0
+    image = np.full((96, 96), 10.0)
+    image[:, 48:] += 3 * rng.standard_normal((96, 48))  # fine structure, much stronger than the noise
+    image[:12] = 0  # air
+    noisy = image + noise * rng.standard_normal(image.shape) * (image > 0)
+    assert smooth_noise_level(noisy) == pytest.approx(noise, rel=0.1)
+    assert noise_level(noisy) > 2 * noise
+
+
+def test_images_smaller_than_a_block_have_no_noise() -> None:
+    assert smooth_noise_level(np.random.default_rng(0).standard_normal((7, 40))) == 0

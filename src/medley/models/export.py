@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,7 @@ def program(network: RestorationNetwork) -> torch.export.ExportedProgram:
     sides = {2: torch.export.Dim("height", min=SMALLEST_SIDE), 3: torch.export.Dim("width", min=SMALLEST_SIDE)}
     batch = {0: torch.export.Dim("batch")}
     others = tuple(batch for _ in network.inputs[1:])
-    shapes = {"image": batch | sides, "conditions": others}
+    shapes: dict[str, Any] = {"image": batch | sides} | ({"conditions": others} if others else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(traceable(network), network.example(*_TRACED), dynamic_shapes=shapes)
