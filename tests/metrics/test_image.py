@@ -7,6 +7,7 @@ import pytest
 
 from medley.errors import MedleyError
 from medley.metrics.image import METRICS, psnr, rmse, score, score_slices, ssim, ssim_map
+from medley.normalisation import full_grey
 from medley.tasks import TASKS
 from medley.volume import Slices, Volume
 
@@ -138,6 +139,7 @@ def test_grey_images_have_the_data_range_255(task) -> None:
     assert found == {"psnr": psnr(x, y, 255), "ssim": ssim(x, y, 255), "rmse": rmse(x, y)}
     many = score(x * 257, y * 257, task, full_scale=65535)
     assert many == pytest.approx(found)
+    assert score(x * 16, y * 16, task) == pytest.approx(score(x * 16, y * 16, task, full_scale=full_grey(16 * y.max())))
     assert score(x + 1000, y, task) == score(np.full_like(x, 255), y, task)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import correlate1d
 
 from medley.errors import MedleyError
+from medley.normalisation import full_grey
 from medley.tasks import Task, task_named
 from medley.volume import Slices, Volume
 
@@ -86,8 +87,8 @@ def score(
     task: its name, such as "ct-denoise".
     full_scale: used for tasks whose scanners have no common range (MR), and for images in grey levels: the value of
         this scan that corresponds to the upper end of the papers' range. Both images are multiplied by 4095 /
-        full_scale (255 / full_scale) first, and RMSE has that scale. Without it, the values are assumed to be in
-        [0, 4095] ([0, 255]).
+        full_scale (255 / full_scale) first, and RMSE has that scale. Without it, the values of MR are assumed to be in
+        [0, 4095]; for grey levels it follows from the largest value of the reference, see `full_grey`.
 
     Returns
     -------
@@ -121,8 +122,10 @@ def score_slices(
     MedleyError: the two differ in shape or position, or a value is not finite.
     """
     task = _task(task)
-    factor = _factor(task, full_scale)
     stacks = _stacks(restored, reference)
+    if full_scale is None and task.grey:
+        full_scale = full_grey(max((float(np.max(one)) for one in stacks[1]), default=0.0))
+    factor = _factor(task, full_scale)
     found = np.array([_score_slice(*pair, task, factor, k) for k, pair in enumerate(zip(*stacks, strict=True))])
     found = found.reshape(-1, len(METRICS))
     return {**dict(zip(METRICS, found.T, strict=True)), "blank": np.isnan(found[:, 0])}
