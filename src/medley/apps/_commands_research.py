@@ -67,11 +67,22 @@ def prepare(
 
 
 @data.command()
-def check(store: Annotated[Path, typer.Argument(metavar="STORE", help="A store made by medley prepare.")]) -> None:
-    """List the contents of a store and compare every array with its checksum; exit code 1 if one is damaged."""
-    from medley.apps.research import check_store as run
+def check(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store made by medley prepare.")],
+    sheet: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE.png|FILE.html", help="Also write a contact sheet; can be repeated."),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the contents of a store and find damaged arrays, pairs that do not match, and subjects in two splits.
 
-    raise typer.Exit(run(store))
+    The exit code is 1 if there is a problem.
+    """
+    from medley.apps.check import check as run
+
+    raise typer.Exit(run(store, sheets=sheet or [], overwrite=overwrite, quiet=quiet))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -11,7 +11,7 @@ import medley
 from medley.apps._outputs import check_outputs
 from medley.apps._settings import parse_settings
 from medley.apps._tables import new_table, show
-from medley.apps._terminal import complain, counted, progress, say
+from medley.apps._terminal import counted, progress, say
 from medley.errors import MedleyError
 from medley.inference.loading import load_network, load_restorer
 from medley.runtime.extras import require_extra
@@ -66,43 +66,6 @@ def prepare(
             progress=lambda done, total, name: update(done, total, f"preparing {name}"),
         )
     say(f"{store}: {counted(len(made.records()), 'record')}", quiet=quiet)
-
-
-def check_store(path: Path) -> int:
-    """Print the contents of a store and every damaged record.
-
-    Returns
-    -------
-    The exit code: 0, or 1 if a record is damaged.
-
-    Raises
-    ------
-    MedleyError: there is no store, or its manifest cannot be read.
-    """
-    require_extra("train")
-    from medley.data.store import Store
-
-    store = Store(path)
-    records = store.records()
-    table = new_table("task", "split", "subjects", "records")
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for record in records:
-        groups[record.task, record.split].append(record.subject)
-    for (task, split), subjects in sorted(groups.items()):
-        table.add_row(task, split, str(len(set(subjects))), str(len(subjects)))
-    show(table)
-    damaged = 0
-    with progress("checking", quiet=False) as update:
-        for k, record in enumerate(records):
-            update(k, len(records), f"checking {record.id}")
-            try:
-                store.verify(record)
-            except MedleyError as error:
-                complain(str(error))
-                damaged += 1
-        update(len(records), len(records), "checked")
-    say(f"{path}: {counted(len(records), 'record')}, {damaged} damaged")
-    return 1 if damaged else 0
 
 
 def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, quiet: bool = False) -> None:

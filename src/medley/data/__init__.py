@@ -4,6 +4,7 @@
 __all__ = [
     "augmentation",
     "batch",
+    "checking",
     "layouts",
     "pairing",
     "prepare",
