@@ -19,7 +19,9 @@ app.add_typer(data, name="data", help="Inspect stores.", rich_help_panel=PANEL)
 def prepare(
     layout: Annotated[
         str,
-        typer.Argument(help="The layout of the data set: folder, pairs, amir, openkbp, ham10000, stoic or dicom_rt."),
+        typer.Argument(
+            help="The layout of the data set: folder, pairs, amir, ixi, ldct, openkbp, ham10000, stoic or dicom_rt."
+        ),
     ],
     source: Annotated[Path, typer.Argument(help="The folder of the data set.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="STORE", help="The store to make or to continue.")],

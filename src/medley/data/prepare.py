@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medley.data.layouts import folder
+from medley.data.layouts import folder, ixi
 from medley.data.layouts.study import RecordData, RecordSource, Study
 from medley.data.pseudonyms import pseudonym, read_secret
 from medley.data.record import INPUT, Record
@@ -28,9 +28,9 @@ Progress = Callable[[int, int, str], None]
 
 # Layouts of good scans, of measured pairs, and of records with other targets: the module of each, imported when it is
 # used.
-SCANS: Mapping[str, Callable[..., Iterable[Study]]] = {"folder": folder.studies}
+SCANS: Mapping[str, Callable[..., Iterable[Study]]] = {"folder": folder.studies, "ixi": ixi.studies}
 RECORDS = {name: f"medley.data.layouts.{name}" for name in ("openkbp", "ham10000", "stoic", "dicom_rt")}
-PAIRS = {name: f"medley.data.layouts.{name}" for name in ("pairs", "amir")}
+PAIRS = {name: f"medley.data.layouts.{name}" for name in ("pairs", "amir", "ldct")}
 LAYOUTS = (*SCANS, *PAIRS, *RECORDS)
 
 

@@ -6,6 +6,8 @@ __all__ = [
     "dicom_rt",
     "folder",
     "ham10000",
+    "ixi",
+    "ldct",
     "openkbp",
     "pairs",
     "stoic",
