@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from medley.data.record import Record
     from medley.data.store import Store
 
-Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # title, headings, rows
+_Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # title, headings, rows
 
 
 def check(path: Path, *, sheets: Sequence[Path] = (), overwrite: bool = False, quiet: bool = False) -> int:
@@ -77,7 +77,7 @@ def check(path: Path, *, sheets: Sequence[Path] = (), overwrite: bool = False, q
     return 1 if found.problems else 0
 
 
-def _tables(store: Store, found: StoreCheck) -> list[Table]:
+def _tables(store: Store, found: StoreCheck) -> list[_Table]:
     """Contents, values, and alignment of pairs, each with a row for every task and split."""
     contents: list[tuple[str, ...]] = []
     values: list[tuple[str, ...]] = []
@@ -90,7 +90,7 @@ def _tables(store: Store, found: StoreCheck) -> list[Table]:
         values += _value_rows(store, found, task, split, records)
         pairs += _pair_rows(found, task, split, records)
     unit = "1 % | median | 99 %"
-    tables: list[Table] = [
+    tables: list[_Table] = [
         ("Contents", ("task", "split", "subjects", "records", "slices", "targets"), contents),
         ("Values", ("task", "split", "array", "unit", "lowest", unit, "highest", "outside the range"), values),
     ]
@@ -129,7 +129,7 @@ def _pair_rows(found: StoreCheck, task: str, split: str, records: Sequence[Recor
 
 
 def _write(
-    store: Store, found: StoreCheck, sheets: Sequence[Path], tables: list[Table], headline: str, overwrite: bool
+    store: Store, found: StoreCheck, sheets: Sequence[Path], tables: list[_Table], headline: str, overwrite: bool
 ) -> None:
     from medley.plots.contact import contact_sheet
 
@@ -148,7 +148,7 @@ def _write(
                 temporary.write_text(_page(store, found, tables, headline, sheet), encoding="utf-8")
 
 
-def _page(store: Store, found: StoreCheck, tables: list[Table], headline: str, sheet: Image.Image) -> str:
+def _page(store: Store, found: StoreCheck, tables: list[_Table], headline: str, sheet: Image.Image) -> str:
     png = BytesIO()
     sheet.save(png, "PNG")
     style, page = (files("medley.apps").joinpath(name).read_text("utf-8") for name in ("page.css", "check.html"))
