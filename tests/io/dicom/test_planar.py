@@ -110,7 +110,10 @@ def test_frames_with_a_place_are_read_with_it(phantoms, tmp_path):
 @pytest.mark.parametrize(
     ("elements", "message"),
     [
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "is a colour picture"),
+        (
+            {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3},
+            r"is a colour picture \(RGB\).*; export it as PNG or TIFF",
+        ),
         ({"Modality": "SM"}, r"whole-slide image \(SM\), which cannot be read; export its tiles as PNG or TIFF"),
     ],
 )

@@ -198,7 +198,8 @@ def _check_image(header: FileDataset, path: Path) -> None:
     kind = str(header.get("PhotometricInterpretation") or "")
     samples = header.get("SamplesPerPixel")
     if samples not in (None, "", 1) or not kind.startswith("MONOCHROME"):
-        raise MedleyError(f"{path}: is a colour picture ({kind}); expected grey values of a scan")
+        hint = "; export it as PNG or TIFF to restore its luminance" if header.get("Modality") in PLANAR else ""
+        raise MedleyError(f"{path}: is a colour picture ({kind}); expected grey values of a scan{hint}")
     if "ModalityLUTSequence" in header:
         raise MedleyError(f"{path}: has a ModalityLUTSequence; expected values by RescaleSlope and RescaleIntercept")
     allocated, stored = header.BitsAllocated, header.BitsStored
