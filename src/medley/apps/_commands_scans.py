@@ -20,7 +20,7 @@ def restore(
     output: options.Output,
     model: Annotated[
         str, typer.Option("--model", "-m", help="A packaged model, or a file: .safetensors or .onnx.")
-    ] = "tat-tiny",
+    ] = options.RESTORER,
     task: Annotated[
         str,
         typer.Option(

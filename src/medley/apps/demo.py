@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 
 import medley
+from medley.apps._options import RESTORER
 from medley.apps._tables import new_table, show
 from medley.apps._terminal import complain, say
 from medley.apps.jobs import Job
@@ -28,7 +29,7 @@ from medley.tasks import task_named
 TASK = "ct-denoise"
 
 
-def demo(folder: Path, model: str = "tat-tiny") -> dict[str, dict[str, float]]:
+def demo(folder: Path, model: str = RESTORER) -> dict[str, dict[str, float]]:
     """Write the demo into `folder`, replacing an earlier one, and print the scores before and after restoration.
 
     Returns

@@ -23,7 +23,7 @@ def restore(
     source: Path,
     output: Path,
     *,
-    model: str = "tat-tiny",
+    model: str,
     device: str = "auto",
     precision: str = "float32",
     backend: str | None = None,
