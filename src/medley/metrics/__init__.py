@@ -3,10 +3,14 @@
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
     "alignment",
+    "contrast",
     "dose",
     "image",
     "labels",
     "noise",
+    "observer",
     "overlap",
+    "spectrum",
     "targets",
+    "transfer",
 ]
