@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from medley.errors import MedleyError
 from medley.models.amir import AMIR, ChannelRouter, SpatialRouter
 from medley.models.fast import optimise
 from medley.models.zoo import create_model
@@ -99,3 +100,48 @@ def test_auxiliary_loss_is_there_in_training_only():
     assert model.auxiliary_loss.ndim == 0
     model.eval()(torch.rand(1, 1, 16, 16))
     assert model.auxiliary_loss is None
+
+
+SMALL = {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1}
+
+
+@FORMS
+@pytest.mark.parametrize("off", ["spatial_routing", "channel_routing"])
+def test_an_ablation_is_amir_with_routers_that_change_nothing(off, form):
+    """The other parameters have the same names, so the weights of the whole network fit, without those of its routers.
+
+    A spatial router changes nothing if its experts' outputs are 0 (log of a sum of gates, 1) and x is passed on.
+    """
+    whole = form(AMIR(**SMALL)).eval()
+    with torch.no_grad():
+        for name, parameter in whole.named_parameters():
+            if off == "spatial_routing" and ".experts." in name and ".2." in name:
+                parameter.zero_()
+            elif off == "spatial_routing" and name.endswith(("gamma", "beta")):
+                parameter.normal_()
+    ablated = form(AMIR(**SMALL, **{off: False})).eval()
+    removed = whole.state_dict().keys() - ablated.state_dict().keys()
+    assert {name.split(".")[0] for name in removed} == (
+        {"spatial1", "spatial2", "spatial3"}
+        if off == "spatial_routing"
+        else {"channel4", "channel3", "channel2", "channel1"}
+    )
+    ablated.load_state_dict({name: one for name, one in whole.state_dict().items() if name not in removed})
+    image = torch.rand(2, 1, 16, 24)
+    with torch.inference_mode():
+        torch.testing.assert_close(ablated(image), whole(image), rtol=1e-5, atol=1e-5)
+    ablated.train()(image)
+    assert (ablated.auxiliary_loss is None) == (off == "spatial_routing")
+
+
+@pytest.mark.parametrize("off", ["spatial_routing", "channel_routing"])
+def test_every_parameter_of_an_ablation_is_trained(off):
+    model = create_model("amir", **SMALL, **{off: False}).train()
+    loss = model(torch.rand(2, 1, 16, 16)).square().mean()
+    (loss if model.auxiliary_loss is None else loss + model.auxiliary_loss).backward()
+    assert [name for name, one in model.named_parameters() if one.grad is None] == []
+
+
+def test_amir_without_any_routing_is_refused():
+    with pytest.raises(MedleyError, match="is Restormer; create that instead"):
+        create_model("amir", **SMALL, spatial_routing=False, channel_routing=False)

@@ -117,6 +117,23 @@ def test_tat_generates_different_kernels_for_different_samples():
     assert not torch.allclose(attention[0], attention[1])
 
 
+def test_tat_without_generated_kernels_is_tat_with_strengths_of_zero():
+    whole, plain = network("tat"), network("tat", adaptive=False)
+    with torch.no_grad():
+        for name, parameter in whole.named_parameters():
+            if name.endswith("strength"):
+                parameter.zero_()
+    kept = {
+        name: one
+        for name, one in whole.state_dict().items()
+        if not name.startswith("generator.") and not name.endswith("strength")
+    }
+    plain.load_state_dict(kept)
+    image = images(2, 1, 56, 24)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(image), whole(image), rtol=1e-5, atol=1e-5)
+
+
 def test_tat_attention_is_local_above_the_window():
     model, wider = network("tat", window=48), network("tat", window=96)
     wider.load_state_dict(model.state_dict())

@@ -29,11 +29,17 @@ class AMIR(Trunk):
     dim, blocks, refinement, heads, expansion: as in `Trunk`; the experts have the same expansion.
     experts, active: number of experts of a spatial router, and the number of experts that process a pixel.
     atoms, dictionary_width: size of the dictionary of instructions.
+    spatial_routing, channel_routing: whether the network has these routers. False for the ablations of the paper; a
+        network without both is Restormer.
 
     Attributes
     ----------
     auxiliary_loss: after a forward pass in training mode a scalar to be added to the loss, which makes the experts
-        equally used; its weight of 0.001 is included. None otherwise.
+        equally used; its weight of 0.001 is included. None otherwise, and without spatial routing.
+
+    Raises
+    ------
+    ValueError: the arguments contradict each other.
     """
 
     def __init__(
@@ -48,17 +54,31 @@ class AMIR(Trunk):
         active: int = 2,
         atoms: int = 32,
         dictionary_width: int = 256,
+        spatial_routing: bool = True,
+        channel_routing: bool = True,
     ) -> None:
         super().__init__(dim, blocks, refinement, heads, expansion)
-        self.config |= {"experts": experts, "active": active, "atoms": atoms, "dictionary_width": dictionary_width}
+        if not (spatial_routing or channel_routing):
+            raise ValueError("AMIR without spatial and without channel routing is Restormer; create that instead")
+        self.config |= {
+            "experts": experts,
+            "active": active,
+            "atoms": atoms,
+            "dictionary_width": dictionary_width,
+            "spatial_routing": spatial_routing,
+            "channel_routing": channel_routing,
+        }
         self.auxiliary_loss: Tensor | None = None
         self.instruction = RoutingInstruction(atoms, dictionary_width)
         self.spatial1, self.spatial2, self.spatial3 = (
             SpatialRouter(channels, dictionary_width, expansion, experts, active)
+            if spatial_routing
+            else NoSpatialRouter()
             for channels in (dim, 2 * dim, 4 * dim)
         )
         self.channel4, self.channel3, self.channel2, self.channel1 = (
-            ChannelRouter(channels, dictionary_width) for channels in (8 * dim, 4 * dim, 2 * dim, 2 * dim)
+            ChannelRouter(channels, dictionary_width) if channel_routing else NoChannelRouter()
+            for channels in (8 * dim, 4 * dim, 2 * dim, 2 * dim)
         )
         self.output = Conv(2 * dim, 1)
 
@@ -82,7 +102,8 @@ class AMIR(Trunk):
         x = self.decoder2(self.channel2(x, instruction))
         x = self.skip(self.up1(x), level1)
         x = self.decoder1(self.channel1(x, instruction))
-        self.auxiliary_loss = _AUXILIARY_WEIGHT * (imbalance1 + imbalance2 + imbalance3) if self.training else None
+        routed = self.training and self.config["spatial_routing"]
+        self.auxiliary_loss = _AUXILIARY_WEIGHT * (imbalance1 + imbalance2 + imbalance3) if routed else None
         return self.output(self.refinement(x))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,6 +199,14 @@ class SpatialRouter(nn.Module):
         return x @ for_x + instruction @ for_instruction
 
 
+class NoSpatialRouter(nn.Module):
+    """In place of `SpatialRouter` in the ablation: features pass unchanged."""
+
+    def forward(self, x: Tensor, instruction: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W), instruction (B, width) -> x, 0."""
+        return x, x.new_zeros(())
+
+
 def _load(clean: Tensor, noisy: Tensor, std: Tensor, top: Tensor) -> Tensor:
     """A smooth estimate of the number of pixels each expert gets (Shazeer et al., arXiv 1701.06538, appendix A).
 
@@ -208,3 +237,11 @@ class ChannelRouter(nn.Module):
         """x (B, C, H, W), instruction (B, width) -> (B, C, H, W)."""
         weight = torch.sigmoid(self.instruct(instruction))[:, :, None, None]  # (B, C, 1, 1)
         return x + (x * self.gamma[:, None, None] + self.beta[:, None, None]) * weight
+
+
+class NoChannelRouter(nn.Module):
+    """In place of `ChannelRouter` in the ablation: features pass unchanged."""
+
+    def forward(self, x: Tensor, instruction: Tensor) -> Tensor:
+        """x (B, C, H, W), instruction (B, width) -> x."""
+        return x

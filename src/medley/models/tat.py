@@ -25,6 +25,8 @@ class TAT(Trunk):
     dim, blocks, refinement, heads, expansion: as in `Trunk`.
     window: attention is local in maps larger than window / heads pixels a side; None: it is global everywhere.
     generator_width: width of the first convolutions of the kernel generator.
+    adaptive: whether depthwise kernels are generated for each sample. False for the ablation: the depthwise
+        convolutions of all stages are those of Restormer, and there is no generator; the rest is unchanged.
     """
 
     def __init__(
@@ -37,10 +39,11 @@ class TAT(Trunk):
         expansion: float = 2.66,
         window: int | None = 192,
         generator_width: int = 64,
+        adaptive: bool = True,
     ) -> None:
-        super().__init__(dim, blocks, refinement, heads, expansion, adaptive=True, window=window)
-        self.config |= {"window": window, "generator_width": generator_width}
-        self.generator = KernelGenerator(8 * dim, generator_width, expansion)
+        super().__init__(dim, blocks, refinement, heads, expansion, adaptive=adaptive, window=window)
+        self.config |= {"window": window, "generator_width": generator_width, "adaptive": adaptive}
+        self.generator = KernelGenerator(8 * dim, generator_width, expansion) if adaptive else None
         self.output = Fusion(Conv(5 * dim, dim), nn.GELU(), PointwiseConv(dim, dim, bias=False), Conv(dim, 1))
 
     def residual(self, image: Tensor) -> Tensor:
@@ -49,12 +52,12 @@ class TAT(Trunk):
         level2 = self.encoder2(self.down1(level1))
         level3 = self.encoder3(self.down2(level2))
         x = self.down3(level3)
-        kernels = self.generator(x.detach())
-        x = self.latent(x, kernels["latent"])
-        x = self.decoder3(self.reduce3(self.skip(self.up3(x), level3)), kernels["level3"])
-        x = self.decoder2(self.reduce2(self.skip(self.up2(x), level2)), kernels["level2"])
-        decoded = self.decoder1(self.skip(self.up1(x), level1), kernels["level1"])
-        refined = self.refinement(decoded, kernels["level1"])
+        kernels = self.generator(x.detach()) if self.generator is not None else {}
+        x = self.latent(x, kernels.get("latent"))
+        x = self.decoder3(self.reduce3(self.skip(self.up3(x), level3)), kernels.get("level3"))
+        x = self.decoder2(self.reduce2(self.skip(self.up2(x), level2)), kernels.get("level2"))
+        decoded = self.decoder1(self.skip(self.up1(x), level1), kernels.get("level1"))
+        refined = self.refinement(decoded, kernels.get("level1"))
         return self.output(level1, decoded, refined)
 
 
