@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
 from medley.apps._tables import new_table, show
 from medley.apps._terminal import say
 from medley.errors import MedleyError
 from medley.experiments.report import Experiment, write_report
-from medley.experiments.report_tables import Cell, tables
+from medley.experiments.report_tables import Cell, Table, tables, variant_tables
 from medley.scoring.rows import ScoreRow, read_scores
 from medley.scoring.statistics import MethodDifferences, compare_methods
 from medley.scoring.summary import latest, strength_curves
@@ -41,13 +42,13 @@ def report(
     experiments = read_experiments(sources, baseline)
     written = write_report(experiments, output, panels=panels, overwrite=overwrite)
     for experiment in experiments:
-        show_tables(experiment.title, experiment.comparison)
+        show_tables(experiment.title, [*tables(experiment.comparison), *variant_tables(experiment.variants)])
     say(f"{len(written)} files -> {output}" if len(written) > 1 else f"report -> {output}", quiet=quiet)
 
 
-def show_tables(title: str, comparison: MethodDifferences) -> None:
-    """Print the tables of a comparison."""
-    for table in tables(comparison):
+def show_tables(title: str, found: Sequence[Table]) -> None:
+    """Print tables; `title` names the experiment."""
+    for table in found:
         lines = new_table(*table.columns)
         lines.title, lines.title_justify = f"{title}: {table.title}", "left"
         for cells in table.rows:
@@ -74,9 +75,24 @@ def read_experiments(sources: Sequence[Path], baseline: str | None = None) -> li
             title=name or sources[0].stem,
             comparison=compare_methods(rows[name], baseline=baseline or headers[name].get("baseline")),
             header=headers[name],
+            variants=_variants(rows[name], headers[name]),
             curves=strength_curves(rows[name]),
         )
         for name in rows
+    ]
+
+
+def _variants(rows: Sequence[ScoreRow], header: Mapping[str, str]) -> list[MethodDifferences]:
+    """The comparison of each variant with its original, where the rows have both."""
+    try:
+        pairs = TypeAdapter(dict[str, str]).validate_json(header.get("variants", "{}"))
+    except ValidationError as error:
+        raise MedleyError("the header of a table of scores is damaged: variants is not a list of methods") from error
+    there = {row.method for row in rows}
+    return [
+        compare_methods([row for row in rows if row.method in (variant, original)], baseline=original)
+        for variant, original in pairs.items()
+        if {variant, original} <= there
     ]
 
 

@@ -157,6 +157,7 @@ def _evaluate_predictors(
     models: Sequence[str], store: Store, output: Path, split: str, device: str, overwrite: bool, quiet: bool
 ) -> None:
     from medley.apps.report_scores import show_tables
+    from medley.experiments.report_tables import tables
     from medley.scoring.evaluate import score_network
     from medley.scoring.rows import write_scores
     from medley.scoring.statistics import compare_methods
@@ -175,5 +176,5 @@ def _evaluate_predictors(
             rows += score_network(one.model, one.description, store, **about)
     experiment = f"{store.path.name}, {split}"
     write_scores(rows, output, header={"experiment": experiment, "medley": medley.__version__}, overwrite=overwrite)
-    show_tables(experiment, compare_methods(rows))
+    show_tables(experiment, tables(compare_methods(rows)))
     say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)

@@ -5,4 +5,5 @@ __all__ = [
     "compare",
     "report",
     "report_tables",
+    "step_time",
 ]

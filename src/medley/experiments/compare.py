@@ -6,6 +6,7 @@ their last checkpoint. A finished run with damaged files is done again.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ from pydantic import Field, field_validator
 import medley
 from medley.data.store import Store
 from medley.errors import MedleyError, MedleyNotice
+from medley.experiments.step_time import step_seconds
 from medley.models import weights
 from medley.runtime.allocator import keep_buffers
 from medley.runtime.locks import locked
@@ -46,9 +48,13 @@ class Comparison(Strict):
     seeds: random seeds; every method is trained with each.
     baseline: the method, one of `methods`, that the others are compared with.
     split: the subjects that are scored.
+    equal: what all methods have in common. "steps": the number of training steps. "time": the baseline has the steps of
+        its recipe, and the others as many as take the same time, by the measured time of a step (see
+        `medley.experiments.step_time`).
     recipe: keys of a training recipe that apply to all methods; without name, output and seed.
-    methods: {method: further keys of its training recipe}. The additional key `separate: true` trains one network per
-        task or target and adds up their parameters, FLOPs and seconds.
+    methods: {method: further keys of its training recipe}. Two keys are additional. `separate: true` trains one network
+        per task or target and adds up their costs. `like: METHOD` takes the keys of another method, so that only what
+        differs is given; groups of keys, such as config, are merged. Reports show such variants beside that method.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Comparison(Strict):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     baseline: str
     split: Literal["valid", "test"] = "valid"
+    equal: Literal["steps", "time"] = "steps"
     recipe: dict[str, Any]
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
 
@@ -68,6 +75,30 @@ class Comparison(Strict):
             except MedleyError as error:
                 raise ValueError(str(error)) from error
         return methods
+
+    @field_validator("methods")
+    @classmethod
+    def _like_others(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, keys in methods.items():
+            if "like" in keys and "like" in methods.get(str(keys["like"]), {"like": ""}):
+                known = ", ".join(one for one, others in methods.items() if "like" not in others)
+                raise ValueError(f"{name} is like {keys['like']}; expected a method without like, one of {known}")
+        return methods
+
+    @property
+    def variants(self) -> dict[str, str]:
+        """{method: the method that it is like}."""
+        return {name: str(keys["like"]) for name, keys in self.methods.items() if "like" in keys}
+
+    def keys_of(self, method: str) -> dict[str, Any]:
+        """All keys of a method, with those of `recipe` and of the method that it is like."""
+        own = dict(self.methods[method])
+        base = self.methods[str(own.pop("like"))] if "like" in own else {}
+        merged = {
+            key: {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+            for key, value in own.items()
+        }
+        return {**self.recipe, **base, **merged}
 
 
 @dataclass(frozen=True)
@@ -131,6 +162,8 @@ def compare(
     for recipe in (one for entrant in entrants for one in entrant.recipes):
         _check_splits(recipe, comparison.split)
     with locked(comparison.output, "comparing"):
+        if comparison.equal == "time":
+            entrants = _with_equal_time(comparison, entrants, jobs)
         waiting = [one for one in entrants if not _finished(one)]
         done = len(entrants) - len(waiting)
         progress(done, len(entrants), "")
@@ -141,10 +174,14 @@ def compare(
 
 
 def header(comparison: Comparison, entrants: Sequence[Entrant], command: str) -> dict[str, str]:
-    """Header of the file of score rows: experiment, baseline, split, command, version and the task of predictions."""
+    """Header of the file of score rows: experiment, baseline, split, what is equal, command, version, and what
+    `medley.experiments.report` needs: variants, and the task of predictions.
+    """
     about = {"experiment": comparison.name, "baseline": comparison.baseline, "split": comparison.split}
     store = Store(entrants[0].recipes[0].store)
-    about |= {"command": command, "medley": medley.__version__}
+    about |= {"equal": comparison.equal, "command": command, "medley": medley.__version__}
+    if comparison.variants:
+        about["variants"] = json.dumps(comparison.variants)
     return about if store.restores else {**about, "task": store.prediction_task().model_dump_json()}
 
 
@@ -159,7 +196,7 @@ def _check_splits(recipe: Recipe, split: str) -> None:
 
 
 def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entrant:
-    keys = {**comparison.recipe, **comparison.methods[method], "seed": seed}
+    keys = {**comparison.keys_of(method), "seed": seed}
     separate = keys.pop("separate", False)
     folder = comparison.output / f"{method}-{seed}"
     rows = folder / f"scores-{comparison.split}.csv"
@@ -178,6 +215,19 @@ def _entrant(comparison: Comparison, method: str, seed: int, what: str) -> Entra
         for task in tasks
     ]
     return Entrant(method, seed, tuple(alone), rows)
+
+
+def _with_equal_time(comparison: Comparison, entrants: Sequence[Entrant], jobs: int) -> list[Entrant]:
+    """The entrants, with the steps that they can take in the time that the baseline takes for its steps."""
+    recipes = {one.method: one.recipes for one in entrants if one.seed == comparison.seeds[0]}
+    seconds = step_seconds(recipes, comparison.output, threads=_threads(jobs))
+    budget = recipes[comparison.baseline][0].steps * seconds[comparison.baseline]
+
+    def within(entrant: Entrant) -> Entrant:
+        steps = max(1, round(budget / seconds[entrant.method]))
+        return replace(entrant, recipes=tuple(one.model_copy(update={"steps": steps}) for one in entrant.recipes))
+
+    return [within(one) for one in entrants]
 
 
 def _finished(entrant: Entrant) -> bool:
@@ -214,7 +264,7 @@ def _each_done(entrants: Sequence[Entrant], work: Callable[[Entrant, int], str],
     if jobs == 1:
         yield from (work(one, 0) for one in entrants)
         return
-    threads = max(1, torch.get_num_threads() // jobs)
+    threads = _threads(jobs)
     spawn = multiprocessing.get_context("spawn")
     # The system closes our end of the pipe however this process ends; see _end_with_parent.
     watched, ours = spawn.Pipe(duplex=False)
@@ -225,6 +275,11 @@ def _each_done(entrants: Sequence[Entrant], work: Callable[[Entrant, int], str],
         except BaseException:
             _give_up(pool, futures)
             raise
+
+
+def _threads(jobs: int) -> int:
+    """Of torch, for each of several runs at the same time; 0, unchanged, for a single one."""
+    return max(1, torch.get_num_threads() // jobs) if jobs > 1 else 0
 
 
 def _end_with_parent(watched: Connection) -> None:
@@ -253,7 +308,10 @@ def _take_part(entrant: Entrant, threads: int, *, split: str) -> str:
     scored = [
         score_network(*weights.load(_trained(recipe)), Store(recipe.store), **about) for recipe in entrant.recipes
     ]
-    costs = {name: sum(getattr(rows[0], name) for rows in scored) for name in ("parameters", "flops", "seconds")}
+    names = ("parameters", "flops", "seconds", "step")
+    costs = {name: sum(getattr(rows[0], name) for rows in scored) for name in names}
+    if isinstance(entrant.recipes[0], RestorationRecipe):  # a slice goes through one network, that of its task
+        costs["flops"] = max(rows[0].flops for rows in scored)
     whole = [replace(row, **costs) for rows in scored for row in rows]
     write_scores(whole, entrant.rows, overwrite=True)
     return f"{entrant.method}, seed {entrant.seed}"

@@ -16,7 +16,7 @@ from PIL import Image
 
 import medley
 from medley.errors import MedleyError
-from medley.experiments.report_tables import Cell, Table, in_markdown, name_of, tables, whole, written
+from medley.experiments.report_tables import Cell, Table, in_markdown, name_of, tables, variant_tables, whole, written
 from medley.physics import DEGRADATIONS
 from medley.plots import charts
 from medley.runtime.atomic import replacing
@@ -35,12 +35,14 @@ class Experiment:
     Attributes
     ----------
     title: for display. header: as returned by `read_scores`.
+    variants: the comparison of each variant with the method that it is a variant of.
     curves: PSNR against the strength of the degradation, see `medley.scoring.summary.strength_curves`.
     """
 
     title: str
     comparison: MethodDifferences
     header: Mapping[str, str]
+    variants: Sequence[MethodDifferences] = ()
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
 
 
@@ -90,7 +92,7 @@ def markdown(experiments: Sequence[Experiment]) -> str:
     blocks = []
     for experiment in experiments:
         blocks.append(f"# {in_markdown(experiment.title)}")
-        for table in tables(experiment.comparison):
+        for table in (*tables(experiment.comparison), *variant_tables(experiment.variants)):
             blocks += [f"## {in_markdown(table.title)}", table.markdown()]
         blocks.append("\n".join(f"* {in_markdown(line)}" for line in reading(experiment.comparison)))
         blocks.append(in_markdown(_method_note(experiment.comparison)))
@@ -154,9 +156,10 @@ def _section(experiment: Experiment, *, titled: bool) -> str:
         parts.append(_html(table))
         if table.score:
             parts += [f"<figure>{chart}</figure>" for chart in _charts(comparison, table.task, table.score).values()]
+    parts += [_html(table) for table in variant_tables(experiment.variants)]
     parts += [f"<figure>{chart}</figure>" for chart in _curves(experiment).values()]
     parts.append(f'<p class="soft small">{escape(_method_note(comparison))}</p>')
-    known = {key: value for key, value in experiment.header.items() if key != "task"}
+    known = {key: value for key, value in experiment.header.items() if key not in ("task", "variants")}
     if known:
         rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in known.items())
         parts.append(f'<h3>Origin</h3><table class="facts">{rows}</table>')

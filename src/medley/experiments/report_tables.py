@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
@@ -72,6 +73,30 @@ def tables(comparison: MethodDifferences) -> list[Table]:
     return found
 
 
+def variant_tables(variants: Sequence[MethodDifferences]) -> list[Table]:
+    """For each score a table of variants beside the methods that they are variants of.
+
+    Parameters
+    ----------
+    variants: the comparison of each variant with its method, which is the baseline.
+    """
+    scores = dict.fromkeys(score for one in variants for each in one.tasks.values() for score in whole(each))
+    return [_variants(variants, score) for score in scores]
+
+
+def _variants(variants: Sequence[MethodDifferences], score: str) -> Table:
+    rows = []
+    for one in variants:
+        for method in one.methods:
+            for task in one.tasks:
+                finding, original = (one.findings.get((task, score, name)) for name in (method.name, one.baseline))
+                if method.name != one.baseline and finding and original:
+                    estimates = (Cell(_interval(each.estimate, score)) for each in (original, finding))
+                    rows.append((Cell(method.name), Cell(task), *estimates, _difference(finding, score)))
+    columns = ("variant", "task", "original", "variant", "difference")
+    return Table(f"Variants: {name_of(score)}", columns, tuple(rows))
+
+
 def whole(scores: tuple[str, ...]) -> tuple[str, ...]:
     """The scores of a task as a whole, without those of its parts ("dice Larynx")."""
     return tuple(score for score in scores if score in NAMES)
@@ -93,12 +118,15 @@ def written(score: str, number: float, *, signed: bool = False) -> str:
 
 def _overall(comparison: MethodDifferences) -> Table:
     mains = [(task, scores[0]) for task, scores in comparison.tasks.items()]
-    heads = ("method", "parameters", "GFLOPs", "training", "seeds", f"Δ over {comparison.baseline}, %")
+    # Older tables of scores do not have the steps.
+    steps = any(method.steps for method in comparison.methods)
+    heads = ("method", "parameters", "GFLOPs", *(("steps",) if steps else ()), "training", "seeds")
     rows = [
         (
             Cell(method.name),
             Cell(_count(method.parameters)),
             Cell(f"{method.flops / 1e9:.3g}"),
+            *((Cell(f"{method.steps:,.0f}"),) if steps else ()),
             Cell(_time(method.seconds)),
             Cell(str(method.seeds)),
             _delta(method),
@@ -106,7 +134,8 @@ def _overall(comparison: MethodDifferences) -> Table:
         )
         for method in comparison.methods
     ]
-    return Table("All tasks", (*heads, *(f"{task}: {name_of(score)}" for task, score in mains)), tuple(rows))
+    means = (f"{task}: {name_of(score)}" for task, score in mains)
+    return Table("All tasks", (*heads, f"Δ over {comparison.baseline}, %", *means), tuple(rows))
 
 
 def _score(comparison: MethodDifferences, task: str, score: str) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -113,8 +114,10 @@ def score_network(
     if not rows:
         raise MedleyError(f"the split {split!r} of {store.path} contains no record to score {description.name} on")
     count, operations = parameters(model), flops(model, shape)
-    seconds = float(description.training.get("seconds", 0))
-    return [replace(row, method=method, seed=seed, parameters=count, flops=operations, seconds=seconds) for row in rows]
+    training = description.training
+    costs: dict[str, Any] = {"parameters": count, "flops": operations}
+    costs |= {"seconds": float(training.get("seconds", 0)), "step": int(training.get("steps", 0))}
+    return [replace(row, method=method, seed=seed, **costs) for row in rows]
 
 
 def tuned_classical(

@@ -40,12 +40,13 @@ class ScoreRow:
     Attributes
     ----------
     method: name in tables. seed: random seed of its training; 0 for methods without training.
-    step: training step of the network that was scored; 0 for a finished network and for methods without training.
+    step: training steps of the network that was scored; 0 for methods without training, and if unknown.
     task: name of the task. target: name of the target; "image" for restoration.
     subject: whose record it is; intervals are computed by resampling subjects.
     split: the subjects that were scored.
-    parameters, flops, seconds: cost of all networks that the method needs for all its targets, summed where it has one
-        network per target. FLOPs (2 per multiply-add) of one forward pass, seconds of training. 0 if unknown.
+    parameters, flops, seconds: cost of the method: FLOPs (2 per multiply-add) of one forward pass, seconds of training.
+        0 if unknown. With one network per task or target they are sums, and so is `step`; but the FLOPs of a restorer
+        are those of one network, since a slice goes through one only.
     window: the values that images were clipped to, with their unit; for MR also the value that was scaled to 4095.
     settings: what else determines the result, such as tuned parameters.
     values: scores by name, as `metrics.targets.score_output` computes them; for images psnr (dB), ssim, rmse (in the

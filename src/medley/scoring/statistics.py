@@ -69,6 +69,7 @@ class MethodSummary:
     Attributes
     ----------
     parameters, flops, seconds: as in `ScoreRow`, mean over the seeds. seeds: how many.
+    steps: training steps, mean over the seeds; 0 if unknown.
     delta: mean relative improvement of the main scores (`metrics.targets.delta`), in %; None for the baseline, and
         if one of the two lacks a task or a score of the baseline is nearer to zero than `FLOOR`.
     """
@@ -79,6 +80,7 @@ class MethodSummary:
     seconds: float
     seeds: int
     delta: Estimate | None
+    steps: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -312,10 +314,10 @@ def _cases(table: _TaskScores, score: str, name: str) -> np.ndarray:
 def _method(
     name: str, baseline: str, rows: Sequence[ScoreRow], mains: Mapping[tuple[str, str], Mapping[str, _Draws]]
 ) -> MethodSummary:
-    costs: dict[int, tuple[float, float, float]] = {}
+    costs: dict[int, tuple[float, ...]] = {}
     for row in rows:
         if row.method == name:
-            costs[row.seed] = (row.parameters, row.flops, row.seconds)
+            costs[row.seed] = (row.parameters, row.flops, row.seconds, row.step)
     delta = None
     comparable = all(
         name in scores and baseline in scores and abs(scores[baseline].mean[0]) >= FLOOR for scores in mains.values()
@@ -326,8 +328,8 @@ def _method(
             for (_, score), scores in mains.items()
         ]
         delta = _estimate(np.mean(changes, axis=0))
-    parameters, flops, seconds = (float(cost) for cost in np.mean(list(costs.values()), axis=0))
-    return MethodSummary(name, parameters, flops, seconds, len(costs), delta)
+    parameters, flops, seconds, steps = (float(cost) for cost in np.mean(list(costs.values()), axis=0))
+    return MethodSummary(name, parameters, flops, seconds, len(costs), delta, steps)
 
 
 def _estimate(values: np.ndarray) -> Estimate:
