@@ -1,11 +1,13 @@
+import json
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from medley.errors import MedleyError
 from medley.experiments.report import PAGE, TABLE, Experiment, markdown, page, reading, write_report
-from medley.experiments.report_tables import tables, written
+from medley.experiments.report_tables import tables, variant_tables, written
 from medley.scoring.statistics import Estimate, compare_methods, verdict
 
 
@@ -56,6 +58,47 @@ def test_a_score_is_shown_with_its_difference_and_spread(several):
     assert verdicts == {"stl": "", "hps": "worse", "mtan": "", "ctan": "better"}
     ctan = several.comparison.findings["dose", "dose_score", "ctan"].difference
     assert table.rows[3][2].text == f"−{-ctan.value:.3f} [−{-ctan.low:.3f}, −{-ctan.high:.3f}]"
+
+
+def test_steps_are_shown_where_they_are_known(made_scores):
+    rows = [replace(row, step=1500 + row.seed) for row in made_scores.restoration(seeds=(0, 2))]
+    table = tables(compare_methods(rows, resamples=10))[0]
+    assert table.columns[:5] == ("method", "parameters", "GFLOPs", "steps", "training")
+    assert {len(cells) for cells in table.rows} == {len(table.columns)}
+    assert table.rows[0][3].text == "1,501"
+
+
+def test_variants_are_beside_their_methods(made_scores):
+    """The differences are those to the method that a variant is of, not to the baseline."""
+    rows = made_scores.restoration({"a": 0.0, "b": 1.0, "b-worse": 0.5, "b-same": 1.0})
+
+    def pair(variant):
+        return compare_methods([row for row in rows if row.method in ("b", variant)], baseline="b", resamples=200)
+
+    shown = variant_tables([pair("b-worse"), pair("b-same")])
+    assert [table.title for table in shown] == ["Variants: PSNR (dB)", "Variants: SSIM", "Variants: RMSE"]
+    psnr, _, rmse = shown
+    assert [(cells[0].text, cells[1].text) for cells in psnr.rows] == [
+        (method, task) for method in ("b-worse", "b-same") for task in ("ct-denoise", "pet-denoise")
+    ]
+    assert [cells[4].verdict for cells in psnr.rows] == ["worse", "worse", "", ""]
+    assert [cells[4].verdict for cells in rmse.rows] == ["worse", "worse", "", ""]
+    whole = compare_methods(rows, resamples=200)
+    original, variant = (whole.findings["ct-denoise", "psnr", name].estimate for name in ("b", "b-worse"))
+    assert [cell.text for cell in psnr.rows[0][2:4]] == [
+        f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in (original, variant)
+    ]
+
+
+def test_pages_and_markdown_have_the_variants(made_scores):
+    rows = made_scores.restoration({"a": 0.0, "a<b>": 1.0})
+    comparison = compare_methods(rows, resamples=10)
+    experiment = Experiment("x", comparison, {"variants": json.dumps({"a<b>": "a"})}, variants=[comparison])
+    assert "## Variants: SSIM" in markdown([experiment])
+    html = page([experiment], {})
+    assert "Variants: SSIM" in html
+    assert "<b>" not in html.partition("Variants: SSIM")[2].partition("</td>")[0]
+    assert ">variants<" not in html  # this entry of the header is for machines
 
 
 def test_numbers_are_written_as_people_do():

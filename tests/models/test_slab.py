@@ -35,6 +35,20 @@ def test_initially_the_output_is_the_slice_in_the_middle(reach):
     torch.testing.assert_close(model(slabs, conditions), slabs[:, reach : reach + 1], rtol=0, atol=0)
 
 
+def test_without_measured_conditions_only_the_task_matters():
+    model = network(measured=False)
+    slabs, conditions = inputs(model, 2, 16, 24)
+    other_numbers, other_task = conditions.clone(), conditions.clone()
+    other_numbers[:, 3:] += 1
+    other_task[:, :3] = other_task[:, :3].roll(1, dims=1)
+    with torch.inference_mode():
+        expected = model(slabs, conditions)
+        torch.testing.assert_close(model(slabs, other_numbers), expected, rtol=0, atol=0)
+        assert (model(slabs, other_task) - expected).abs().max() > 1e-4
+        whole = network()
+        assert (whole(slabs, other_numbers) - whole(slabs, conditions)).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("size", [(16, 16), (17, 35), (57, 100)], ids=str)
 def test_a_batch_gives_what_its_samples_give(size):
     model = network()

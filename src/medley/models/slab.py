@@ -114,6 +114,7 @@ class SlabNet(RestorationNetwork):
     tasks: the names of the tasks, in the order of the network's input, each with the typical size of what is removed,
         as a fraction of the range. Details of the input are given to the network in this unit, and its output is
         multiplied by it: the noise of a CT is a fifth of a percent of its range.
+    measured: whether the network uses the numbers in `MEASURED`; False for the ablation: they are replaced by 0.
 
     Raises
     ------
@@ -130,6 +131,7 @@ class SlabNet(RestorationNetwork):
         decoder: Sequence[int] = (1, 1, 1),
         reach: int = 1,
         tasks: Mapping[str, float] = SCALES,
+        measured: bool = True,
     ) -> None:
         super().__init__()
         if len(blocks) != LEVELS or len(decoder) != LEVELS - 1:
@@ -142,8 +144,10 @@ class SlabNet(RestorationNetwork):
             "decoder": list(decoder),
             "reach": reach,
             "tasks": dict(tasks),
+            "measured": measured,
         }
         self.reach = reach
+        self.measured = measured
         self.conditions = len(tasks) + len(MEASURED)
         widths = [dim * 2**level for level in range(LEVELS)]
         self.condition = nn.Sequential(
@@ -206,6 +210,8 @@ class SlabNet(RestorationNetwork):
 
     def residual(self, slabs: Tensor, conditions: Tensor) -> Tensor:
         """What is added to the slices in the middle: (B, 2 · reach + 1, H, W) -> (B, 1, H, W), sides multiples of 8."""
+        if not self.measured:
+            conditions = F.pad(conditions[:, : len(self.scales)], (0, len(MEASURED)))
         condition = self.condition(conditions)
         scale = (conditions[:, : len(self.scales)] @ self.scales)[:, None, None, None]  # that of the task
         details = (slabs - local_mean(slabs)) / scale
