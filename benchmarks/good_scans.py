@@ -67,7 +67,7 @@ def measure_all(paths: Iterable[Path], models: Iterable[str]) -> list[dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", nargs="+", type=Path)
-    parser.add_argument("--models", nargs="+", default=["tat-tiny", "amir-tiny"])
+    parser.add_argument("--models", nargs="+", default=["slab", "tat-tiny", "amir-tiny"])
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     rows = measure_all(options.scans, options.models)

@@ -15,7 +15,7 @@ FORMATS = ("dicom", "nifti", "mha", "nrrd")
 PRECISIONS = ("float32", "bfloat16")
 BACKENDS = ("torch", "onnx")
 ORIGINALS = ("tat", "amir", "restormer", "unih3")  # networks whose authors published checkpoints
-RESTORER = "tat-tiny"  # the model of `restore` and of the demo, unless another is given
+RESTORER = "slab"  # the model of `restore` and of the demo, unless another is given
 SPLITS = ("train", "valid", "test")
 
 
