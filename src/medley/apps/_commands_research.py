@@ -20,7 +20,8 @@ def prepare(
     layout: Annotated[
         str,
         typer.Argument(
-            help="The layout of the data set: folder, pairs, amir, ixi, ldct, openkbp, ham10000, stoic or dicom_rt."
+            help="The layout of the data set: folder, images, pairs, amir, ixi, ldct, openkbp, ham10000, stoic or "
+            "dicom_rt."
         ),
     ],
     source: Annotated[Path, typer.Argument(help="The folder of the data set.")],

@@ -24,10 +24,11 @@ from medley.volume import Volume
 PLAIN = (*PICTURES, ".bin")  # files without a geometry and a modality
 CLOSE = 0.05  # voxels by which the corners of two grids may differ: rounding in headers
 
-# What folders and tables call the tasks, beside their names: modalities and the words of the papers, without "-".
+# What folders and tables of all layouts call the tasks, beside their names: modalities and the words of the papers,
+# without "-".
 _CALLED = {
     "mr": "MR", "mri": "MR", "ct": "CT", "pet": "PT", "pt": "PT", "xray": "DX", "dx": "DX", "cr": "DX", "us": "US",
-    "ultrasound": "US", "oct": "OPT", "path": "SM", "pathology": "SM", "histology": "SM",
+    "ultrasound": "US", "oct": "OPT", "opt": "OPT", "path": "SM", "pathology": "SM", "histology": "SM", "sm": "SM",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medley.data.layouts import folder, ixi
+from medley.data.layouts import folder, images, ixi
 from medley.data.layouts.study import RecordData, RecordSource, Study
 from medley.data.pseudonyms import pseudonym, read_secret
 from medley.data.record import INPUT, Record
@@ -28,7 +28,11 @@ Progress = Callable[[int, int, str], None]
 
 # Layouts of good scans, of measured pairs, and of records with other targets: the module of each, imported when it is
 # used.
-SCANS: Mapping[str, Callable[..., Iterable[Study]]] = {"folder": folder.studies, "ixi": ixi.studies}
+SCANS: Mapping[str, Callable[..., Iterable[Study]]] = {
+    "folder": folder.studies,
+    "images": images.studies,
+    "ixi": ixi.studies,
+}
 RECORDS = {name: f"medley.data.layouts.{name}" for name in ("openkbp", "ham10000", "stoic", "dicom_rt")}
 PAIRS = {name: f"medley.data.layouts.{name}" for name in ("pairs", "amir", "ldct")}
 LAYOUTS = (*SCANS, *PAIRS, *RECORDS)
@@ -54,7 +58,7 @@ def prepare(
     ----------
     layout: how the data set is organised on disk, one of `LAYOUTS`.
     source: the data set. store: folder to create.
-    table: CSV beside the data, if the layout uses one (of "folder": file, subject, split and modality).
+    table: CSV beside the data, if the layout uses one (of "folder" and "images": file, subject, split and modality).
     exclude: patterns (as in a shell) of source paths to leave out.
     degradations: of good scans: {task: parameters} that replace the defaults, e.g. {"ct-denoise": {"dose": 0.1}};
         from ranges and lists of names, such as {"dose": [0.05, 1.0]}, a value is drawn for every scan.

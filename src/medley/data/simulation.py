@@ -59,6 +59,7 @@ def _task_of(study: Study, modality: str) -> Task:
         known = ", ".join(sorted({task.modality for task in TASKS.values()}))
         raise MedleyError(
             f"{study.source} has modality {modality or 'unknown'!r}, expected one of {known}; name it in a table with "
-            f"the columns file, subject and modality, or put the scan below a folder called ct, mr or pet"
+            "the columns file, subject and modality, or put the scan below a folder with the name of its modality, "
+            "such as ct, mri, pet, x-ray, ultrasound, oct or pathology"
         )
     return task

@@ -6,6 +6,7 @@ __all__ = [
     "dicom_rt",
     "folder",
     "ham10000",
+    "images",
     "ixi",
     "ldct",
     "openkbp",

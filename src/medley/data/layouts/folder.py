@@ -2,8 +2,8 @@
 
 With a table (a CSV beside the scans, by default `sources.csv` or `subjects.csv`) every row names one scan: `file`
 (relative path) and `subject` are required, `split` and `modality` are optional. Without a table every scan is a subject
-of its own; a folder in its path named train, valid or test gives the split, one named ct, mr, mri, pet or pt the
-modality.
+of its own; a folder in its path named train, valid or test gives the split, one named like a modality (ct, mri, pet,
+x-ray, ...: `medley.data.pairing.task_called`) the modality.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from medley.data.layouts.study import SPLITS, Study, split_by_name
 from medley.data.layouts.tables import read_table
+from medley.data.pairing import task_called
 from medley.errors import MedleyError
 from medley.io.files import Scan, find_scans
 
-MODALITIES = {"ct": "CT", "mr": "MR", "mri": "MR", "pet": "PT", "pt": "PT"}
 TABLES = ("sources.csv", "subjects.csv")
 
 
@@ -36,24 +36,50 @@ def studies(source: Path, table: Path | None = None, valid_fraction: float = 0.2
     """
     if not source.is_dir():
         raise MedleyError(f"{source} is not a folder; give the folder that holds the scans")
-    table = table or next((source / name for name in TABLES if (source / name).exists()), None)
-    rows = _rows_of_table(table, source) if table else _rows_of_folder(source)
-    for scan, row in rows:
-        parts = [part.lower() for part in Path(row["file"]).parts[:-1]]
-        modality = row.get("modality") or next((part for part in parts if part in MODALITIES), "")
-        split = row.get("split") or next((part for part in parts if part in SPLITS), "")
-        if split and split.lower() not in SPLITS:
-            raise MedleyError(f"{table}: {row['file']} is in split {split!r}, expected one of {', '.join(SPLITS)}")
-        yield Study(
-            scan=scan,
-            source=row["file"],
-            subject=row["subject"],
-            split=SPLITS[split.lower()] if split else split_by_name(row["subject"], valid_fraction),
-            modality=MODALITIES.get(modality.lower(), modality.upper()),
-        )
+    table = table or table_of(source)
+    for scan, row in rows_of_table(table, source) if table else _rows_of_folder(source):
+        yield study(scan, row, str(table), valid_fraction=valid_fraction)
 
 
-def _rows_of_table(table: Path, source: Path) -> Iterator[tuple[Scan, dict[str, str]]]:
+def table_of(source: Path) -> Path | None:
+    """The table in a folder of scans, or None."""
+    return next((source / name for name in TABLES if (source / name).exists()), None)
+
+
+def study(scan: Scan, row: dict[str, str], table: str, *, place: str = "", valid_fraction: float = 0.2) -> Study:
+    """A scan with its subject, and the split and the modality of its row, else of the folders in its path.
+
+    Parameters
+    ----------
+    row: file and subject, and optionally split and modality. table: its name in messages.
+    place: name of the data set's folder, which gives the modality where nothing else does.
+
+    Raises
+    ------
+    MedleyError: the row has an unknown split.
+    """
+    parts = Path(row["file"]).parts[:-1]
+    split = row.get("split") or next((part for part in parts if part.lower() in SPLITS), "")
+    if split and split.lower() not in SPLITS:
+        raise MedleyError(f"{table}: {row['file']} is in split {split!r}, expected one of {', '.join(SPLITS)}")
+    stated = row.get("modality", "")
+    task = next((task for name in ([stated] if stated else [*parts, place]) if (task := task_called(name))), None)
+    return Study(
+        scan=scan,
+        source=row["file"],
+        subject=row["subject"],
+        split=SPLITS[split.lower()] if split else split_by_name(row["subject"], valid_fraction),
+        modality=task.modality if task else stated.upper(),
+    )
+
+
+def rows_of_table(table: Path, source: Path) -> Iterator[tuple[Scan, dict[str, str]]]:
+    """The scans that a table names, with their rows.
+
+    Raises
+    ------
+    MedleyError: it cannot be read, lacks a column, or names a file twice or one that does not exist.
+    """
     lines: dict[Path, int] = {}
     for row in read_table(table, ("file", "subject"), each="scan"):
         for column in ("file", "subject"):
