@@ -151,11 +151,14 @@ def test_unih3_training(dtype, tolerance, form, network, original, reference):
         assert difference(memory.store[:, :16], tensors[f"memory_hq_after_{level}"]) < tolerance, level
     pairs = gradients("unih3", model, tensors)
     assert len(pairs) == 23
-    for name, theirs in balance_of_unih3(tensors, "gradient.").items():
-        pairs[name] = (balance.get_parameter(name).grad, theirs)
-    assert len(pairs) == 26
     for name, (ours, theirs) in pairs.items():
         assert difference(ours, theirs) < tolerance, name
+    of_balance = balance_of_unih3(tensors, "gradient.")
+    assert len(of_balance) == 3
+    for name, theirs in of_balance.items():
+        # The derivative of the loss by the uncertainty w changes by 3.6 times the relative change of w here, and w
+        # itself is compared with `tolerance`; its rounding depends on the number of threads.
+        assert difference(balance.get_parameter(name).grad, theirs) < 3.6 * tolerance, name
     with torch.inference_mode():  # the memory is written before it is read
         assert difference(model.eval()(image), tensors["training_output"]) < tolerance
 
