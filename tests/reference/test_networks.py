@@ -157,8 +157,9 @@ def test_unih3_training(dtype, tolerance, form, network, original, reference):
     assert len(of_balance) == 3
     for name, theirs in of_balance.items():
         # The derivative of the loss by the uncertainty w changes by 3.6 times the relative change of w here, and w
-        # itself is compared with `tolerance`; its rounding depends on the number of threads.
-        assert difference(balance.get_parameter(name).grad, theirs) < 3.6 * tolerance, name
+        # itself is compared with `tolerance`; its rounding in single precision depends on the number of threads.
+        allowed = 3.6 * tolerance if dtype == SINGLE else tolerance
+        assert difference(balance.get_parameter(name).grad, theirs) < allowed, name
     with torch.inference_mode():  # the memory is written before it is read
         assert difference(model.eval()(image), tensors["training_output"]) < tolerance
 
