@@ -18,7 +18,8 @@ from medley.volume import Slices, Volume
 
 Image = TypeVar("Image", Volume, np.ndarray)
 Spacing = tuple[float, float]
-_Work = Callable[[torch.Tensor, int, Mapping[str, Any], Spacing], torch.Tensor]
+# What is done with slices (N, rows, columns): the index of the first one in its scan, the parameters, the spacing.
+Work = Callable[[torch.Tensor, int, Mapping[str, Any], Spacing], torch.Tensor]
 
 
 _SEED = Limits(None, 0, closed=True, whole=True)
@@ -41,6 +42,7 @@ class Degradation(ABC):
     limits: the parameters of this kind of degradation.
     none: the parameters of no degradation.
     strength_name: what `strength` returns. strength_of_none: what it returns without degradation.
+    strength_parameter: the parameter that `strength` returns, unless a subclass computes it.
     clean: the share of scans that are not degraded; these are drawn with the parameters `none`. 0 by default.
     defaults: the share of scans that are degraded with the default parameters, which are those of the papers, whatever
         ranges are given. 0 by default.
@@ -51,6 +53,7 @@ class Degradation(ABC):
     limits: ClassVar[Mapping[str, Parameter]]
     none: ClassVar[Mapping[str, Any]]
     strength_name: ClassVar[str]
+    strength_parameter: ClassVar[str]
     strength_of_none: ClassVar[float] = 1.0
     _pixels_at_once: ClassVar[int] = 1 << 20  # limits the memory; the result does not depend on it
 
@@ -83,7 +86,6 @@ class Degradation(ABC):
         return {name: value for name, value in drawn.items() if name not in implied or value != implied[name]}
 
     @classmethod
-    @abstractmethod
     def strength(cls, parameters: Mapping[str, Any]) -> float:
         """The strength of drawn parameters as one number, `strength_name`; `strength_of_none` without degradation.
 
@@ -91,6 +93,7 @@ class Degradation(ABC):
         ------
         MedleyError: invalid parameters.
         """
+        return float(cls.complete(parameters)[cls.strength_parameter])
 
     def apply(
         self,
@@ -128,8 +131,13 @@ class Degradation(ABC):
         *,
         first_slice: int = 0,
     ) -> Image:
-        """The target that belongs to the result of `apply` with the same arguments: here the image itself."""
-        return image
+        """The target that belongs to the result of `apply` with the same arguments; the image itself for most kinds."""
+        work = self._reference_work(parameters)
+        return image if work is None else self._run(work, image, parameters, spacing, first_slice)
+
+    def _reference_work(self, parameters: Mapping[str, Any]) -> Work | None:
+        """What gives the target; None: it is the image itself."""
+        return None
 
     @abstractmethod
     def _degrade(
@@ -149,7 +157,7 @@ class Degradation(ABC):
 
     def _run(
         self,
-        work: _Work,
+        work: Work,
         image: Image,
         parameters: Mapping[str, Any],
         spacing: Sequence[float] | None,
@@ -168,7 +176,7 @@ class Degradation(ABC):
         slices = self._slices(work, stack, stack.shape, first, parameters, spacing)
         return np.stack(list(slices)).reshape(image.shape) if stack.size else image
 
-    def _run_volume(self, work: _Work, volume: Volume, parameters: Mapping[str, Any]) -> Volume:
+    def _run_volume(self, work: Work, volume: Volume, parameters: Mapping[str, Any]) -> Volume:
         if modality_of(volume.modality) not in ("", self.modality):
             raise MedleyError(f"{self.name} is for {self.modality} scans, but this one is {volume.modality}")
 
@@ -180,7 +188,7 @@ class Degradation(ABC):
 
     def _slices(
         self,
-        work: _Work,
+        work: Work,
         data: np.ndarray | Slices,
         shape: tuple[int, ...],
         first: int,
@@ -194,7 +202,7 @@ class Degradation(ABC):
 
     def _pieces(
         self,
-        work: _Work,
+        work: Work,
         slices: Iterator[np.ndarray],
         shape: tuple[int, ...],
         first: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import chain, repeat
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from medley.errors import MedleyError
-from medley.physics.base import Degradation, Image, Spacing, noise_generator
+from medley.physics.base import Degradation, Spacing, Work, noise_generator
 from medley.physics.kernels import KERNELS, is_kernel
 from medley.physics.parameters import Limits, Names, either
 from medley.physics.radon import ParallelBeam, half_turn
@@ -74,6 +74,7 @@ class LowDoseCT(Degradation):
     name = "ct-low-dose"
     modality = "CT"
     strength_name = "dose"
+    strength_parameter = "dose"
     limits: ClassVar = {
         "dose": Limits(0.25, 0, 1, logarithmic=True),
         "photons": Limits(None, 0, MOST_PHOTONS, optional=True, logarithmic=True),
@@ -93,23 +94,9 @@ class LowDoseCT(Degradation):
             parameters["scan_noise"] = "counted"
         super().__init__(**parameters)
 
-    @classmethod
-    def strength(cls, parameters: Mapping[str, Any]) -> float:
-        """The dose, as a fraction of the full dose."""
-        return float(cls.complete(parameters)["dose"])
-
-    def reference(
-        self,
-        image: Image,
-        parameters: Mapping[str, Any],
-        spacing: Sequence[float] | None = None,
-        *,
-        first_slice: int = 0,
-    ) -> Image:
-        """The image itself; with `slice_mm`, averaged like the degraded one."""
-        if self.complete(parameters)["slice_mm"] is None:
-            return image
-        return self._run(lambda slices, *_: slices, image, parameters, spacing, first_slice)
+    def _reference_work(self, parameters: Mapping[str, Any]) -> Work | None:
+        """With `slice_mm`, slices are averaged like the degraded ones (`_combine`)."""
+        return None if self.complete(parameters)["slice_mm"] is None else lambda slices, *_: slices
 
     @classmethod
     def _check_together(cls, parameters: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from PIL import Image as Picture
 from scipy.ndimage import gaussian_filter
 
 from medley.normalisation import full_grey
-from medley.physics.base import Degradation, Image, Spacing, noise_generator
+from medley.physics.base import Degradation, Spacing, Work, noise_generator
 from medley.physics.parameters import Limits
 
 FULL_SPECKLE_DB = 10 * math.pi / math.sqrt(6) / math.log(10)  # 5.57: deviation of the log of an exponential variable
@@ -104,14 +104,10 @@ class SpeckledUltrasound(_Grey):
     name = "us-speckle"
     modality = "US"
     strength_name = "standard deviation of the noise at full intensity"
+    strength_parameter = "std"
     strength_of_none = 0.0
     limits: ClassVar = {"std": Limits(0.2, 0, 10, closed=True), **_Grey._full}
     none: ClassVar = {"std": 0.0}
-
-    @classmethod
-    def strength(cls, parameters: Mapping[str, Any]) -> float:
-        """The standard deviation of the noise at full intensity, as a fraction of it."""
-        return float(cls.complete(parameters)["std"])
 
     def worsened(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         """Normal noise in proportion to the square root of the intensity."""
@@ -143,6 +139,7 @@ class SpeckledOCT(_Grey):
     name = "oct-speckle"
     modality = "OPT"
     strength_name = "speckle (dB)"
+    strength_parameter = "speckle_db"
     strength_of_none = 0.0
     limits: ClassVar = {
         "speckle_db": Limits(FULL_SPECKLE_DB, 0, FULL_SPECKLE_DB, closed=True),
@@ -151,11 +148,6 @@ class SpeckledOCT(_Grey):
         **_Grey._full,
     }
     none: ClassVar = {"speckle_db": 0.0}
-
-    @classmethod
-    def strength(cls, parameters: Mapping[str, Any]) -> float:
-        """The standard deviation of the logarithm of the intensity, in dB."""
-        return float(cls.complete(parameters)["speckle_db"])
 
     def worsened(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         """Speckle added to the logarithm."""
@@ -182,27 +174,15 @@ class AveragedOCT(Degradation):
     name = "oct-average"
     modality = "OPT"
     strength_name = "scans in the reference"
+    strength_parameter = "scans"
     limits: ClassVar = {
         "scans": Limits(5, 1, 99, closed=True, whole=True),
         "step": Limits(8, 1, 1000, closed=True, whole=True),
     }
     none: ClassVar = {"scans": 1}
 
-    @classmethod
-    def strength(cls, parameters: Mapping[str, Any]) -> float:
-        """The number of scans in the reference."""
-        return float(cls.complete(parameters)["scans"])
-
-    def reference(
-        self,
-        image: Image,
-        parameters: Mapping[str, Any],
-        spacing: Sequence[float] | None = None,
-        *,
-        first_slice: int = 0,
-    ) -> Image:
-        """The mean over the neighbouring columns."""
-        return self._run(_mean_of_columns, image, parameters, spacing, first_slice)
+    def _reference_work(self, parameters: Mapping[str, Any]) -> Work | None:
+        return _mean_of_columns
 
     def _degrade(
         self, slices: torch.Tensor, first: int, parameters: Mapping[str, Any], spacing: Spacing
@@ -224,13 +204,9 @@ class LowResolutionPathology(_Grey):
     name = "path-low-resolution"
     modality = "SM"
     strength_name = "factor of the pixel size"
+    strength_parameter = "factor"
     limits: ClassVar = {"factor": Limits(4.0, 1, 64, closed=True), **_Grey._full}
     none: ClassVar = {"factor": 1.0}
-
-    @classmethod
-    def strength(cls, parameters: Mapping[str, Any]) -> float:
-        """The factor by which the sides of pixels grow."""
-        return float(cls.complete(parameters)["factor"])
 
     def worsened(self, intensity: np.ndarray, parameters: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         """On a grid with 1/factor of the rows and columns, and back; `rng` is not used."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch.nn.functional import pad
 
-from medley.physics.base import Degradation, Image, Spacing, noise_generator
+from medley.physics.base import Degradation, Spacing, Work, noise_generator
 from medley.physics.parameters import Limits
 from medley.physics.radon import ParallelBeam, half_turn
 
@@ -53,23 +53,12 @@ class LowCountPET(Degradation):
     }
     none: ClassVar = {"reduction": 1.0}
     strength_name = "reduction of the counts"
+    strength_parameter = "reduction"
     _pixels_at_once = 1 << 18
 
-    @classmethod
-    def strength(cls, parameters: Mapping[str, Any]) -> float:
-        """The factor by which the counts are reduced."""
-        return float(cls.complete(parameters)["reduction"])
-
-    def reference(
-        self,
-        image: Image,
-        parameters: Mapping[str, Any],
-        spacing: Sequence[float] | None = None,
-        *,
-        first_slice: int = 0,
-    ) -> Image:
+    def _reference_work(self, parameters: Mapping[str, Any]) -> Work | None:
         """The reconstruction of all counts; `apply` uses a subset of them."""
-        return self._run(partial(self._scan, thinned=False), image, parameters, spacing, first_slice)
+        return partial(self._scan, thinned=False)
 
     def _degrade(
         self, slices: torch.Tensor, first: int, parameters: Mapping[str, Any], spacing: Spacing
