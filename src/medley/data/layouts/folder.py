@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medley.data.layouts.study import SPLITS, Study, split_by_name
+from medley.data.layouts.study import Study, split_of
 from medley.data.layouts.tables import read_table
 from medley.data.pairing import task_called
 from medley.errors import MedleyError
@@ -59,16 +59,14 @@ def study(scan: Scan, row: dict[str, str], table: str, *, place: str = "", valid
     MedleyError: the row has an unknown split.
     """
     parts = Path(row["file"]).parts[:-1]
-    split = row.get("split") or next((part for part in parts if part.lower() in SPLITS), "")
-    if split and split.lower() not in SPLITS:
-        raise MedleyError(f"{table}: {row['file']} is in split {split!r}, expected one of {', '.join(SPLITS)}")
+    where, stated_split = f"{table}: {row['file']}", row.get("split", "")
     stated = row.get("modality", "")
     task = next((task for name in ([stated] if stated else [*parts, place]) if (task := task_called(name))), None)
     return Study(
         scan=scan,
         source=row["file"],
         subject=row["subject"],
-        split=SPLITS[split.lower()] if split else split_by_name(row["subject"], valid_fraction),
+        split=split_of(row["subject"], parts, where, stated=stated_split, valid_fraction=valid_fraction),
         modality=task.modality if task else stated.upper(),
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medley.data.layouts.study import SPLITS, RecordData, RecordSource, split_by_name
+from medley.data.layouts.study import RecordData, RecordSource, split_of
 from medley.data.layouts.tables import read_rows
 from medley.errors import MedleyError
 from medley.geometry.resampling import to_size
@@ -64,14 +64,11 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
 def _case(image: Path, mask: Path | None, row: Mapping[str, str], source: Path, size: int) -> RecordSource:
     name = image.relative_to(source)
     subject = _first(row, SUBJECTS) or image.stem
-    split = row.get("split") or next((part for part in name.parts[:-1] if part.lower() in SPLITS), "")
-    if split and split.lower() not in SPLITS:
-        raise MedleyError(f"{source}: {name} is in split {split!r}, expected one of {', '.join(SPLITS)}")
     return RecordSource(
         id=image.stem,
         source=name.as_posix(),
         subject=subject,
-        split=SPLITS[split.lower()] if split else split_by_name(subject),
+        split=split_of(subject, name.parts[:-1], f"{source}: {name}", stated=row.get("split", "")),
         read=partial(_read, image, mask, _first(row, DIAGNOSES), size),
     )
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from medley.data.layouts.study import SPLITS, Study, split_by_name
+from medley.data.layouts.study import Study, split_of
 from medley.errors import MedleyError, MedleyNotice
 from medley.io.files import Scan
 
@@ -41,11 +41,10 @@ def studies(source: Path, table: Path | None = None) -> Iterator[Study]:
         warnings.warn(notice, MedleyNotice, stacklevel=2)
     for file, subject in found:
         relative = file.relative_to(source)
-        split = next((SPLITS[part.lower()] for part in relative.parts[:-1] if part.lower() in SPLITS), "")
         yield Study(
             scan=Scan(file, name=relative.as_posix()),
             source=relative.as_posix(),
             subject=subject,
-            split=split or split_by_name(subject),
+            split=split_of(subject, relative.parts[:-1]),
             modality="MR",
         )

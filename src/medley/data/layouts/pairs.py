@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from medley.data.layouts.study import SPLITS, RecordSource, split_by_name
+from medley.data.layouts.study import RecordSource, split_of
 from medley.data.layouts.tables import read_table
 from medley.data.pairing import PLAIN, checked_task, read_pair, task_called
 from medley.errors import MedleyError
@@ -104,10 +104,9 @@ def _of_folders(source: Path) -> Iterator[RecordSource]:
             f"{LOW} and {HIGH} with the same relative names, or a table with the columns input, target and subject"
         )
     for name, one, other in partners(low, high):
-        parts = [part.lower() for part in Path(name).parts[:-1]]
-        split = next((SPLITS[part] for part in parts if part in SPLITS), "")
+        parts = Path(name).parts[:-1]
         task = next((task for part in parts if (task := task_called(part))), None)
-        yield record_source(one, other, task, source=name, name=name, subject=name, split=split or split_by_name(name))
+        yield record_source(one, other, task, source=name, name=name, subject=name, split=split_of(name, parts))
 
 
 def _of_table(table: Path, source: Path) -> Iterator[RecordSource]:
@@ -125,9 +124,8 @@ def _of_table(table: Path, source: Path) -> Iterator[RecordSource]:
             raise MedleyError(f"{where}: {row.cells[LOW]} is already listed in line {first}; remove one of the lines")
         if paths[0].resolve() == paths[1].resolve():
             raise MedleyError(f"{where}: input and target are the same file; name the two images of the pair")
-        split = row.cells.get("split", "")
-        if split and split.lower() not in SPLITS:
-            raise MedleyError(f"{where}: {row.cells[LOW]} is in split {split!r}, expected one of {', '.join(SPLITS)}")
+        stated = row.cells.get("split", "")
+        split = split_of(row.cells["subject"], (), f"{where}: {row.cells[LOW]}", stated=stated)
         low, high = (Scan(path, name=path.name) for path in paths)
         yield record_source(
             low,
@@ -136,5 +134,5 @@ def _of_table(table: Path, source: Path) -> Iterator[RecordSource]:
             source=row.cells[LOW],
             name=re.sub(r"\.(nii|nii\.gz|[a-zA-Z]+)$", "", row.cells[LOW]),
             subject=row.cells["subject"],
-            split=SPLITS[split.lower()] if split else split_by_name(row.cells["subject"]),
+            split=split,
         )

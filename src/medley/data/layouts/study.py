@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from medley.errors import MedleyError
 from medley.io.files import Scan
 from medley.normalisation import Normalisation
 
@@ -77,6 +78,26 @@ class RecordSource:
     subject: str
     split: str
     read: Callable[[], RecordData]
+
+
+def split_of(
+    subject: str, folders: Iterable[str], where: str = "", *, stated: str = "", valid_fraction: float = 0.2
+) -> str:
+    """The split of a subject: as stated, else that of the first folder in its path with the name of one, else by name.
+
+    Parameters
+    ----------
+    folders: of the path within the data set. where: begins the message.
+    stated: the cell of a table; may be empty. valid_fraction: as in `split_by_name`.
+
+    Raises
+    ------
+    MedleyError: the stated split is unknown.
+    """
+    name = stated or next((folder for folder in folders if folder.lower() in SPLITS), "")
+    if name and name.lower() not in SPLITS:
+        raise MedleyError(f"{where} is in split {name!r}, expected one of {', '.join(SPLITS)}")
+    return SPLITS[name.lower()] if name else split_by_name(subject, valid_fraction)
 
 
 def split_by_name(subject: str, valid_fraction: float = 0.2) -> str:
