@@ -18,12 +18,23 @@ def fill(template: str, text: Mapping[str, str], blocks: Mapping[str, str]) -> s
     Every page has the texts scan, done_by, kind, headline, warning and notice, and the blocks figures, done, model and
     small_print; its template may use others.
     """
-    style, frame, part = (
-        files("medley.apps").joinpath(name).read_text("utf-8") for name in ("page.css", "page.html", template)
-    )
+    body = _substituted(template, text, blocks)
+    return document("page.html", f"{text['scan']} · {text['done_by']}", text, {**blocks, "body": body})
+
+
+def document(template: str, title: str, text: Mapping[str, str], blocks: Mapping[str, str]) -> str:
+    """A whole HTML file: the template, filled like that of `fill`, in the frame of all pages with the style sheet."""
+    style = files("medley.apps").joinpath("page.css").read_text("utf-8")
+    content = _substituted(template, text, blocks)
+    return _substituted("frame.html", {"title": title}, {"style": style, "content": content}) + "\n"
+
+
+def _substituted(template: str, text: Mapping[str, str], blocks: Mapping[str, str]) -> str:
+    """A template with texts, which are escaped, and HTML blocks, the version and the date; no newline at its end."""
     values = {key: escape(value) for key, value in text.items()} | dict(blocks)
-    values |= {"version": medley.__version__, "date": date.today().isoformat(), "style": style}
-    return Template(frame).substitute(values, body=Template(part).substitute(values).rstrip("\n"))
+    values |= {"version": medley.__version__, "date": date.today().isoformat()}
+    page = files("medley.apps").joinpath(template).read_text("utf-8")
+    return Template(page).substitute(values).rstrip("\n")
 
 
 def figures(numbers: Iterable[tuple[str, str]]) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from html import escape
-from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-import medley
-from medley.apps._page import picture
+from medley.apps._outputs import check_outputs
+from medley.apps._page import document, picture
 from medley.apps._tables import new_table, show
 from medley.apps._terminal import complain, counted, progress, say
 from medley.errors import MedleyError
@@ -44,8 +41,8 @@ def check(path: Path, *, sheets: Sequence[Path] = (), overwrite: bool = False, q
 
     Raises
     ------
-    MedleyError: there is no store, or its manifest cannot be read; a sheet has another suffix, exists and `overwrite`
-        is False, or no record can be shown.
+    MedleyError: there is no store, or its manifest cannot be read; a sheet has another suffix, lies in the store, or
+        exists and `overwrite` is False; no record can be shown.
     """
     require_extra("train")
     from medley.data.checking import check_store
@@ -54,8 +51,7 @@ def check(path: Path, *, sheets: Sequence[Path] = (), overwrite: bool = False, q
     for file in sheets:
         if file.suffix.lower() not in (".png", ".html"):
             raise MedleyError(f"{file}: a contact sheet ends in .png or .html")
-        if file.exists() and not overwrite:
-            raise MedleyError(f"{file} exists; choose another name or add --overwrite")
+    check_outputs(path, [], sheets, overwrite=overwrite)
     store = Store(path)
     with progress("checking", quiet=quiet) as update:
         found = check_store(store, update)
@@ -151,18 +147,14 @@ def _write(
 def _page(store: Store, found: StoreCheck, tables: list[_Table], headline: str, sheet: Image.Image) -> str:
     png = BytesIO()
     sheet.save(png, "PNG")
-    style, page = (files("medley.apps").joinpath(name).read_text("utf-8") for name in ("page.css", "check.html"))
     problems = "".join(f'<p class="notice">{escape(problem)}</p>' for problem in found.problems)
-    return Template(page).substitute(
-        name=escape(store.path.resolve().name),
-        style=style,
-        headline=escape(headline),
-        problems=problems,
-        tables="".join(_html(*table) for table in tables),
-        sheet=picture(png.getvalue(), "contact sheet"),
-        version=medley.__version__,
-        date=date.today().isoformat(),
-    )
+    name = store.path.resolve().name
+    blocks = {
+        "problems": problems,
+        "tables": "".join(_html(*table) for table in tables),
+        "sheet": picture(png.getvalue(), "contact sheet"),
+    }
+    return document("check.html", f"{name} · medley data check", {"name": name, "headline": headline}, blocks)
 
 
 def _html(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
