@@ -137,6 +137,7 @@ def _bulk(survey: Survey) -> tuple[int, int]:
 def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
     plan = survey.plan
     unit = plan.task.unit
+    unchanged = f", values {'outside' if survey.keeps_above else 'below'} are unchanged"
     measured = "no" if plan.measured is None else "the central {} x {} lines of k-space".format(*plan.measured)
     return {
         "input": record["name"],
@@ -150,7 +151,7 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         "size": " × ".join(str(n) for n in record["shape"]) + " (slices, rows, columns)",
         "spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm",
         "range of the network": minus(f"{plan.normalisation.low:.5g} to {plan.normalisation.high:.5g} {unit}")
-        + (", values outside are unchanged" if plan.normalisation.clip else ", estimated from this scan, not clipped"),
+        + (unchanged if plan.normalisation.clip else ", estimated from this scan, not clipped"),
         "medley": record["version"],
     }
 

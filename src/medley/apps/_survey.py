@@ -51,6 +51,7 @@ class Survey:
     Attributes
     ----------
     plan: of the restoration.
+    keeps_above: whether values above the range of the network are unchanged; False if it restores them too.
     tissue: the values, in the scan's unit, between which noise is estimated.
     shown: {slice number: (before, after)} for a few evenly spaced slices.
     edges, before, after: histograms of all values; the last bins hold the values beyond them too.
@@ -60,7 +61,7 @@ class Survey:
     """
 
     def __init__(self, plan: RestorationPlan, *, keeps_above: bool = True) -> None:
-        self.plan = plan
+        self.plan, self.keeps_above = plan, keeps_above
         self._highest = plan.normalisation.high if keeps_above else np.inf  # of values that are restored
         low, high = plan.normalisation.low, plan.normalisation.high
         self.tissue = plan.task.window if plan.task.modality == "CT" else (0.03 * high, 1.2 * high)

@@ -13,7 +13,10 @@ from medley.models.slab import Double, GatedBlock, Halve
 
 
 class FastGatedBlock(GatedBlock):
-    """`GatedBlock` by strips; without gradients the result overwrites the input."""
+    """`GatedBlock` by strips; without gradients the result overwrites the input.
+
+    Values and gates are computed separately, so that each lies contiguously in memory: their product is then faster.
+    """
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x (B, C, H, W), condition (B, width) -> (B, C, H, W)."""
@@ -26,13 +29,16 @@ class FastGatedBlock(GatedBlock):
     def _depthwise_step(self, x: Tensor, scale: Tensor, shift: Tensor, strength: Tensor) -> Iterator[Tensor]:
         normed = _modulated_norm(self.norm1, x, scale, shift)
         rows = pieces(len(x), rows_at_once(x, 2 * x.shape[3]))
+        halves = [*zip(self.expand1.weight.chunk(2), self.kernel.weight.chunk(2), strict=True)]
         for strip, kept in strips(normed, rows):
-            value, gate = mix_depthwise(strip, self.expand1.weight, self.kernel.weight)[kept].chunk(2, dim=3)
+            value, gate = (mix_depthwise(strip, *half)[kept] for half in halves)
             yield _scaled_product(value * gate, self.project1.weight, strength)
 
     def _pointwise_step(self, x: Tensor, strength: Tensor) -> Iterator[Tensor]:
+        halves = self.expand2.weight.chunk(2)
         for strip in x.split(pieces(len(x), rows_at_once(x, 2 * x.shape[3]))):
-            value, gate = F.linear(nn.LayerNorm.forward(self.norm2, strip), self.expand2.weight).chunk(2, dim=3)
+            normed = nn.LayerNorm.forward(self.norm2, strip)
+            value, gate = (F.linear(normed, half) for half in halves)
             yield _scaled_product(value * gate, self.project2.weight, strength)
 
 
