@@ -52,6 +52,7 @@ def small_store(tmp_path):
         )  # fmt: skip
         arrays = {"input": noisy, "image": target}
         writer.add(record, {name: array[None].astype(np.float32) for name, array in arrays.items()})
+    writer.finish()
     return Store(path)
 
 
@@ -100,6 +101,7 @@ def case_store(tmp_path):
             source=f"{number}.png",
         )  # fmt: skip
         writer.add(record, arrays)
+    writer.finish()
     return Store(tmp_path / "cases")
 
 

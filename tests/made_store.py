@@ -58,4 +58,5 @@ def make(path: Path) -> Store:
                 )
                 arrays = {"input": degraded, "image": target}
                 writer.add(record, {name: stack[None].astype(np.float32) for name, stack in arrays.items()})
+    writer.finish()
     return Store(path)

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from medley.data.record import Record
+from medley.data.record import JOURNAL, MANIFEST, Record
 from medley.data.store import Store, StoreWriter
 from medley.errors import MedleyError
 from medley.targets import Target
@@ -242,6 +242,63 @@ def test_what_an_interrupted_run_left_is_replaced(targets_store):
     again = Store(targets_store.path)
     np.testing.assert_array_equal(again.array(again.records()[-1], "dose")[...], arrays(2)["dose"])
     assert not left.exists()
+
+
+def test_preparing_writes_one_line_for_each_record(tmp_path):
+    """The manifest is not written again, so the cost of a record does not depend on their number."""
+    folder = tmp_path / "targets"
+    writer = StoreWriter(folder, {"layout": "made"}, TASKS_OF_STORE)
+    writer.add(WHOLE, arrays())
+    manifest, sizes = (folder / MANIFEST).stat(), [(folder / JOURNAL).stat().st_size]
+    for number in range(10, 15):
+        writer.add(WHOLE.model_copy(update={"id": f"n-{number}"}), arrays(number))
+        sizes.append((folder / JOURNAL).stat().st_size)
+    assert (folder / MANIFEST).stat() == manifest
+    assert len(set(np.diff(sizes))) == 1
+    unfinished = Store(folder).records()
+    assert [record.id for record in unfinished] == ["a", *(f"n-{number}" for number in range(10, 15))]
+    writer.finish()
+    assert not (folder / JOURNAL).exists()
+    assert Store(folder).records() == unfinished
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, -1])
+def test_a_record_whose_line_was_cut_is_written_again(tmp_path, kept):
+    """As by a kill: all lines before it count, and a store that is continued has each record once."""
+    folder = tmp_path / "targets"
+    writer = StoreWriter(folder, {"layout": "made"}, TASKS_OF_STORE)
+    writer.add(WHOLE, arrays())
+    complete = (folder / JOURNAL).read_bytes()
+    late = WHOLE.model_copy(update={"id": "late"})
+    writer.add(late, arrays(2))
+    line = (folder / JOURNAL).read_bytes().removeprefix(complete)
+    (folder / JOURNAL).write_bytes(complete + line[:kept])
+    assert [record.id for record in Store(folder).records()] == ["a"]
+    again = StoreWriter(folder, {"layout": "made"}, TASKS_OF_STORE)
+    assert "a" in again
+    assert "late" not in again
+    again.add(late, arrays(2))
+    again.finish()
+    store = Store(folder)
+    assert [record.id for record in store.records()] == ["a", "late"]
+    for record in store.records():
+        store.verify(record)
+
+
+def test_a_journal_that_is_in_the_manifest_already_adds_nothing(targets_store):
+    """As after a kill between writing the manifest and removing the journal."""
+    journal = (targets_store.path / JOURNAL).read_bytes()
+    StoreWriter(targets_store.path, {"layout": "made"}, TASKS_OF_STORE)
+    assert not (targets_store.path / JOURNAL).exists()
+    (targets_store.path / JOURNAL).write_bytes(journal)
+    assert Store(targets_store.path).records() == targets_store.records()
+
+
+def test_a_damaged_journal_is_one_sentence(targets_store):
+    journal = targets_store.path / JOURNAL
+    journal.write_bytes(b"{" + journal.read_bytes())
+    with pytest.raises(MedleyError, match=r"records\.jsonl cannot be read: .*; prepare the store again"):
+        Store(targets_store.path)
 
 
 def damage(chunk, how):

@@ -113,6 +113,7 @@ def prepare(
             progress(k, len(found), one.source)
             if one.id not in writer:
                 _add(writer, tasks, one, source="" if secret else one.source)
+        writer.finish()
     progress(len(found), len(found), "")
     return Store(store)
 

@@ -1,8 +1,13 @@
-"""The manifest of a store: its settings, its tasks, and an entry for every complete record."""
+"""The manifest of a store: its settings, its tasks, and an entry for every complete record.
+
+While a store is being prepared, each complete record is appended to a journal, a line of JSON in `records.jsonl`, so
+that the cost of a record does not depend on their number. At the end the journal becomes part of `manifest.json`.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import medley
 from medley.errors import MedleyError
 from medley.normalisation import Normalisation
-from medley.runtime.atomic import replacing
+from medley.runtime.atomic import replacing, writing
 from medley.targets import Target
 from medley.tasks import Task
 
 FORMAT = 2
 INPUT = "input"  # name of a record's input array
+MANIFEST, JOURNAL = "manifest.json", "records.jsonl"  # in the folder of the store
 
 
 class Record(BaseModel):
@@ -75,13 +81,14 @@ class Manifest(BaseModel):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the store at `path`.
+    """The manifest of the store at `path`, with the records of its journal.
 
     Raises
     ------
     MedleyError: there is none, it cannot be read, or it is of another format.
     """
-    file = path / "manifest.json"
+    file = path / MANIFEST
+    journal = _read_journal(path / JOURNAL)  # first: another process may put it into the manifest meanwhile
     try:
         text = file.read_bytes()
     except OSError:
@@ -95,6 +102,8 @@ def read_manifest(path: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise MedleyError(f"{file} cannot be read: {where}: {first['msg']}; prepare the store again") from None
+    listed = {record.id for record in manifest.records}
+    manifest.records += [record for record in journal if record.id not in listed]
     for record in manifest.records:
         if record.task not in manifest.tasks:
             raise MedleyError(
@@ -106,9 +115,36 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Replace the manifest of the store at `path`, completely or not at all."""
-    with replacing(path / "manifest.json", overwrite=True) as temporary:
+    """Replace the manifest of the store at `path`, completely or not at all, and remove the journal."""
+    with replacing(path / MANIFEST, overwrite=True) as temporary:
         temporary.write_text(manifest.model_dump_json(indent=1))
+    (path / JOURNAL).unlink(missing_ok=True)
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Append a record to the journal of the store at `path`; it is on the disk when this returns.
+
+    Raises
+    ------
+    MedleyError: it cannot be written, such as on a full disk; readers ignore an incomplete line.
+    """
+    with writing(path / JOURNAL), (path / JOURNAL).open("a") as file:
+        file.write(record.model_dump_json() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_journal(file: Path) -> list[Record]:
+    """The records of a journal; a last line without its end, of a process that was killed, is left out."""
+    try:
+        lines = file.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    try:
+        return [Record.model_validate_json(line) for line in lines]
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise MedleyError(f"{file} cannot be read: {reason}; prepare the store again") from None
 
 
 def _check_format(file: Path, text: bytes) -> None:

@@ -7,8 +7,9 @@
     STORE/records/ID/WITHIN        (1, *spatial) uint8, where a map is scored
 
 Targets that a record lacks are absent. Restoration records have one chunk for each slice, others one for each array.
-Any zarr reader opens them. A record is listed in the manifest only after all of it was written, so a store whose
-preparation was interrupted is a smaller store, but a valid one.
+Any zarr reader opens them. A record is listed only after all of it was written, so a store whose preparation was
+interrupted is a smaller store, but a valid one. Until then the records are listed in STORE/records.jsonl
+(`medley.data.record`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from medley.data.record import INPUT, Manifest, Record, read_manifest, write_manifest
+from medley.data.record import (
+    INPUT,
+    JOURNAL,
+    MANIFEST,
+    Manifest,
+    Record,
+    append_record,
+    read_manifest,
+    write_manifest,
+)
 from medley.errors import MedleyError
 from medley.runtime.guard import reading
 from medley.runtime.locks import is_empty
@@ -154,6 +164,8 @@ class Store:
 class StoreWriter:
     """A store being written. Opening it on an incomplete store continues that store.
 
+    Without `finish` the store is valid, but has a journal beside its manifest.
+
     Parameters
     ----------
     path: the folder. settings: what the store is made with. tasks: those of its records.
@@ -166,7 +178,7 @@ class StoreWriter:
     def __init__(self, path: str | Path, settings: Mapping[str, Any], tasks: Mapping[str, Task]) -> None:
         self.path = Path(path)
         settings = json.loads(json.dumps(settings))  # as it will be read from the manifest
-        if (self.path / "manifest.json").exists():
+        if (self.path / MANIFEST).exists():
             self.manifest = read_manifest(self.path)
             common = [name for name in tasks if name in self.manifest.tasks]
             found, now = ({f"task {name}": _plain(of[name]) for name in common} for of in (self.manifest.tasks, tasks))
@@ -176,6 +188,7 @@ class StoreWriter:
                     f"or another folder"
                 )
             self.manifest.tasks.update(tasks)
+            write_manifest(self.path, self.manifest)  # with the journal of a run that was interrupted
         elif self.path.exists() and not is_empty(self.path):
             raise MedleyError(f"{self.path} is not empty and contains no medley store; choose an empty or a new folder")
         else:
@@ -186,7 +199,7 @@ class StoreWriter:
         return identifier in self._complete
 
     def add(self, record: Record, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one record, then list it in the manifest.
+        """Write one record, then list it.
 
         Parameters
         ----------
@@ -205,18 +218,24 @@ class StoreWriter:
                 chunks = (1, 1, *values.shape[2:]) if task.restores else values.shape
                 group.create_array(name, data=values, chunks=chunks, compressors=COMPRESSOR)
         checksums = {name: _checksum(values) for name, values in arrays.items()}
-        self.manifest.records.append(record.model_copy(update={"checksums": checksums}))
+        record = record.model_copy(update={"checksums": checksums})
+        append_record(self.path, record)
+        self.manifest.records.append(record)
         self._complete.add(record.id)
-        write_manifest(self.path, self.manifest)
+
+    def finish(self) -> None:
+        """Put the records of the journal into the manifest."""
+        if (self.path / JOURNAL).exists():
+            write_manifest(self.path, self.manifest)
 
     @contextmanager
     def _new_group(self, identifier: str) -> Iterator[zarr.Group]:
         """A group to fill; it gets its final name when it is complete."""
         final = child(self.path / "records", identifier, "the id")
         partial = final.with_name(f".{identifier}.partial")
-        for leftover in (partial, final):  # of a run that was interrupted: the manifest does not list it
+        for leftover in (partial, final):  # of a run that was interrupted: it is not listed
             shutil.rmtree(leftover, ignore_errors=True)
-        if not (self.path / "manifest.json").exists():  # a run that is stopped in its first record can be continued
+        if not (self.path / MANIFEST).exists():  # a run that is stopped in its first record can be continued
             write_manifest(self.path, self.manifest)
         yield zarr.open_group(partial, mode="w")
         os.replace(partial, final)
