@@ -68,5 +68,11 @@ def test_mixed_patches_are_drawn_from_all_tasks_together(small_store):
 
 
 def test_uneven_shares_are_refused(small_store):
-    with pytest.raises(MedleyError, match="5 patches cannot be divided evenly among 2 tasks"):
+    with pytest.raises(MedleyError, match="5 patches cannot be divided into 2 equal parts"):
         PatchSampler(small_store, TASKS, patches=5, seed=0)
+
+
+def test_shares_give_the_number_of_patches_of_each_task(small_store):
+    tasks, shares = ("ct-denoise", "pet-denoise"), {"ct-denoise": 3}
+    draws = PatchSampler(small_store, tasks, patches=8, seed=0, shares=shares).draw(0)
+    assert [draw.record.task for draw in draws] == ["ct-denoise"] * 6 + ["pet-denoise"] * 2

@@ -6,8 +6,9 @@ the samples it would have had.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -54,23 +55,24 @@ class Sampler(Protocol):
 class PatchSampler:
     """Draws patches of slices, for restorers.
 
-    Task-uniform (TAT, sec. 4.1), a step has equally many patches of every task, in the order of the tasks. Mixed (AMIR,
-    sec. 3.1), patches are drawn from the records of all tasks together. The probability of a record is proportional to
-    a power of its number of voxels, by default the square root: large scans contain more to learn from, but one large
-    scan must not dominate sixty small ones. Within a record all slices, places and the eight orientations of a square
-    are equally likely.
+    Task-uniform (TAT, sec. 4.1), a step has equally many patches of every task, in the order of the tasks, unless
+    `shares` states otherwise. Mixed (AMIR, sec. 3.1), patches are drawn from the records of all tasks together. The
+    probability of a record is proportional to a power of its number of voxels, by default the square root: large scans
+    contain more to learn from, but one large scan must not dominate sixty small ones. Within a record all slices,
+    places and the eight orientations of a square are equally likely.
 
     Parameters
     ----------
     store, split: where the records are. tasks: names of those to draw.
     patches: number in a step, of all tasks together. mixed: see above.
+    shares: {task: share} of the patches of a step; tasks that are not in it have the share 1.
     alone: share of the patches whose slice is repeated in place of its neighbours.
     exponent: the power of the number of voxels.
     seed: random seed. rank: of this process among those that train together; each draws other patches.
 
     Raises
     ------
-    MedleyError: the split has no record of one of the tasks, or the patches cannot be divided evenly among the tasks.
+    MedleyError: the split has no record of one of the tasks, or the patches cannot be divided among the tasks.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class PatchSampler:
         patches: int,
         seed: int,
         mixed: bool = False,
+        shares: Mapping[str, int] = MappingProxyType({}),
         alone: float = 0.0,
         exponent: float = 0.5,
         split: str = "train",
@@ -95,23 +98,27 @@ class PatchSampler:
                 f"{store.path} has no {split} record of {missing}; prepare one, or remove the task from the recipe"
             )
         self._pools = [[record for pool in pools for record in pool]] if mixed else pools
-        self._shares = [self._probabilities(pool) for pool in self._pools]
-        self._each, rest = divmod(patches, len(self._pools))
-        if rest:
-            raise MedleyError(f"{patches} patches cannot be divided evenly among {len(pools)} tasks; use a multiple")
+        self._probabilities = [self._of_records(pool) for pool in self._pools]
+        parts = [1] if mixed else [shares.get(task, 1) for task in tasks]
+        if patches % sum(parts):
+            raise MedleyError(
+                f"{patches} patches cannot be divided into {sum(parts)} equal parts, the shares of the tasks; use a "
+                f"multiple"
+            )
+        self._counts = [patches * part // sum(parts) for part in parts]
 
     def draw(self, step: int) -> list[Draw]:
         """The patches of a step."""
         rng = np.random.default_rng([self.seed, self.rank, step])
-        pools = zip(self._pools, self._shares, strict=True)
-        return [self._one(pool, shares, rng) for pool, shares in pools for _ in range(self._each)]
+        pools = zip(self._pools, self._probabilities, self._counts, strict=True)
+        return [self._one(pool, probabilities, rng) for pool, probabilities, count in pools for _ in range(count)]
 
-    def _probabilities(self, records: Sequence[Record]) -> np.ndarray:
+    def _of_records(self, records: Sequence[Record]) -> np.ndarray:
         weights = np.array([np.prod(record.shape, dtype=float) for record in records]) ** self.exponent
         return weights / weights.sum()
 
-    def _one(self, records: Sequence[Record], shares: np.ndarray, rng: np.random.Generator) -> Draw:
-        record = records[rng.choice(len(records), p=shares)]
+    def _one(self, records: Sequence[Record], probabilities: np.ndarray, rng: np.random.Generator) -> Draw:
+        record = records[rng.choice(len(records), p=probabilities)]
         return Draw(
             record,
             slice=int(rng.integers(record.shape[0])),

@@ -110,6 +110,7 @@ class RestorationRecipe(Recipe):
     loss: "l1", the mean absolute error, or "scaled", a pseudo-Huber penalty of the error in units of the typical
         degradation of the task, for networks that state it (`config.tasks` of slab).
     sampling: "uniform", the same number of patches of each task in every step, or "mixed", in proportion to the data.
+    shares: {task: share} of the patches of a step, for the sampling "uniform"; other tasks have the share 1.
     identity_start: initialise the last convolution with zeros, so that the network starts as the identity. Not in the
         papers; short runs need it, since the noise of a CT is half a percent of its range.
     micro_batch: samples in one pass through the network; fewer need less memory and give the same gradient for
@@ -126,6 +127,7 @@ class RestorationRecipe(Recipe):
     voxel_exponent: float = Field(0.5, ge=0, le=1)
     loss: Literal["l1", "scaled"] = "l1"
     sampling: Literal["uniform", "mixed"] = "uniform"
+    shares: dict[str, Annotated[int, Field(gt=0)]] = Field({})
     identity_start: bool = False
     micro_batch: int | None = Field(None, gt=0)
     recompute: bool = False
@@ -139,6 +141,14 @@ class RestorationRecipe(Recipe):
             hint = did_you_mean(unknown[0], TASKS) if unknown else ""
             raise ValueError(f"expected some of {', '.join(TASKS)}{hint}")
         return tasks
+
+    @model_validator(mode="after")
+    def _shares_of_tasks(self) -> RestorationRecipe:
+        if unknown := ", ".join(set(self.shares) - set(self.tasks)):
+            raise ValueError(f"shares names {unknown}, which is not in tasks")
+        if self.shares and self.sampling == "mixed":
+            raise ValueError('shares belongs to the sampling "uniform"; remove one of them')
+        return self
 
     @model_validator(mode="after")
     def _whole_batch(self) -> RestorationRecipe:

@@ -63,6 +63,7 @@ class RestorationObjective(Objective):
             recipe.tasks,
             patches=recipe.patches,
             mixed=recipe.sampling == "mixed",
+            shares=recipe.shares,
             alone=recipe.drop_neighbours if order else 0.0,
             exponent=recipe.voxel_exponent,
             seed=recipe.seed,
