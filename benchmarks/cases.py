@@ -25,7 +25,7 @@ from medley.models.blocks import Trunk
 from medley.models.fast import textbook
 from medley.models.onnx_network import OnnxNetwork
 from medley.models.precision import in_precision
-from medley.models.zoo import CONFIGURATIONS, create_model
+from medley.models.zoo import configuration, create_model
 from medley.runtime.allocator import keep_buffers
 from medley.tasks import TASKS
 from medley.volume import Slices, Volume
@@ -152,7 +152,7 @@ def restore_command(scan: Path, output: Path, model: str | Path, precision: str)
 def described(network: str, model: nn.Module) -> weights.Description:
     """The description of a network that was not trained."""
     return weights.Description(
-        network, CONFIGURATIONS[network][0], model.config, ("ct-denoise",), {}, medley.__version__
+        network, configuration(network)[0], model.config, ("ct-denoise",), {}, medley.__version__
     )
 
 

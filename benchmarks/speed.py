@@ -29,9 +29,9 @@ import torch
 from benchmarks.cases import FAST, ONNX, PLAIN, PROGRAM, STEPS, UNTUNED, Case, in_process, prepare, process
 from benchmarks.floor import Rates, Work, measure_rates, measure_work
 from medley.models.precision import PRECISIONS
-from medley.models.zoo import CONFIGURATIONS, is_multitask
+from medley.models.zoo import NETWORKS, is_multitask
 
-NETWORKS = tuple(name for name in CONFIGURATIONS if not is_multitask(name))
+NETWORKS = tuple(name for name in NETWORKS if not is_multitask(name))
 PAPER_SIZE = ("tat", "amir", "restormer")
 WHAT = ("slices", *STEPS, "volume")
 USUAL = ("slices", "step", "lean step")

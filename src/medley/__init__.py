@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medley.metrics.image import score
     from medley.models.convert import convert_original
     from medley.models.zoo import create_model
+    from medley.runtime.plugins import load_plugins
     from medley.volume import Volume
 
 # The public names and their modules, which are imported at first use: `import medley` is fast and loads no torch.
@@ -26,6 +27,7 @@ _PUBLIC = {
     "list_models": "medley.inference.catalogue",
     "list_tasks": "medley.inference.catalogue",
     "load": "medley.inference.loading",
+    "load_plugins": "medley.runtime.plugins",
     "read": "medley.io.files",
     "score": "medley.metrics.image",
     "write": "medley.io.files",
@@ -40,6 +42,7 @@ __all__ = [
     "list_models",
     "list_tasks",
     "load",
+    "load_plugins",
     "read",
     "score",
     "write",

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from medley.errors import MedleyError
 from medley.normalisation import Normalisation
-from medley.runtime.text import did_you_mean
+from medley.runtime.registry import Registry
 from medley.targets import IMAGE, Plain, Target
 
 
@@ -120,7 +120,7 @@ class Task(Plain):
         return self.model_copy(update={"targets": tuple(self.target(name) for name in names)})
 
 
-def _restoration(
+def restoration_task(
     name: str,
     title: str,
     modality: str,
@@ -131,6 +131,7 @@ def _restoration(
     degradation: dict[str, Any],
     scaled: bool = False,
 ) -> Task:
+    """A restoration task of scans with a unit; `window` is where it is scored. The parameters are those of `Task`."""
     image = Target(name=IMAGE, kind="image", unit=unit, window=window)
     return Task(
         name=name,
@@ -147,47 +148,47 @@ def _restoration(
 
 def _grey(name: str, title: str, modality: str, degradation: dict[str, Any]) -> Task:
     levels = (0, 255)
-    task = _restoration(name, title, modality, "grey levels", range=levels, window=levels, degradation=degradation)
+    task = restoration_task(name, title, modality, "grey levels", range=levels, window=levels, degradation=degradation)
     return task.model_copy(update={"grey": True})
 
 
-TASKS: Mapping[str, Task] = {
-    task.name: task
-    for task in (
-        _restoration(
-            "mr-sr",
-            "MR super-resolution",
-            "MR",
-            "a.u.",
-            range=(0, 4095),
-            window=(0, 4095),
-            scaled=True,
-            degradation={"name": "mr-truncation", "keep": 0.25},
-        ),
-        _restoration(
-            "ct-denoise",
-            "CT denoising",
-            "CT",
-            "HU",
-            range=(-1024, 3071),
-            window=(-160, 240),
-            degradation={"name": "ct-low-dose", "dose": 0.25},
-        ),
-        _restoration(
-            "pet-denoise",
-            "PET from low counts",
-            "PT",
-            "SUV",
-            range=(0, 20),
-            window=(0, 20),
-            degradation={"name": "pet-low-count", "reduction": 10},
-        ),
-        _grey("xray-denoise", "X-ray denoising", "DX", {"name": "xray-low-dose", "photons": 30}),
-        _grey("us-denoise", "Ultrasound denoising", "US", {"name": "us-speckle", "std": 0.2}),
-        _grey("oct-denoise", "OCT denoising", "OPT", {"name": "oct-speckle"}),
-        _grey("path-sr", "Pathology super-resolution", "SM", {"name": "path-low-resolution", "factor": 4}),
-    )
-}
+_TASKS = (
+    restoration_task(
+        "mr-sr",
+        "MR super-resolution",
+        "MR",
+        "a.u.",
+        range=(0, 4095),
+        window=(0, 4095),
+        scaled=True,
+        degradation={"name": "mr-truncation", "keep": 0.25},
+    ),
+    restoration_task(
+        "ct-denoise",
+        "CT denoising",
+        "CT",
+        "HU",
+        range=(-1024, 3071),
+        window=(-160, 240),
+        degradation={"name": "ct-low-dose", "dose": 0.25},
+    ),
+    restoration_task(
+        "pet-denoise",
+        "PET from low counts",
+        "PT",
+        "SUV",
+        range=(0, 20),
+        window=(0, 20),
+        degradation={"name": "pet-low-count", "reduction": 10},
+    ),
+    _grey("xray-denoise", "X-ray denoising", "DX", {"name": "xray-low-dose", "photons": 30}),
+    _grey("us-denoise", "Ultrasound denoising", "US", {"name": "us-speckle", "std": 0.2}),
+    _grey("oct-denoise", "OCT denoising", "OPT", {"name": "oct-speckle"}),
+    _grey("path-sr", "Pathology super-resolution", "SM", {"name": "path-low-resolution", "factor": 4}),
+)
+TASKS: Registry[Task] = Registry(
+    "task", "a Task", lambda entry: isinstance(entry, Task), {task.name: task for task in _TASKS}
+)
 
 # The tasks of the TAT and AMIR papers: what recipes and packaged networks mean where they name no tasks.
 VOLUME_TASKS = ("mr-sr", "ct-denoise", "pet-denoise")
@@ -208,9 +209,7 @@ def task_named(name: str) -> Task:
     ------
     MedleyError: there is none; the message lists those that exist.
     """
-    if name not in TASKS:
-        raise MedleyError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}{did_you_mean(name, TASKS)}")
-    return TASKS[name]
+    return TASKS.named(name)
 
 
 def task_for_modality(modality: str) -> Task | None:

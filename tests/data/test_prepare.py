@@ -1,4 +1,5 @@
 import json
+from inspect import signature
 
 import nibabel
 import numpy as np
@@ -207,13 +208,12 @@ def test_scans_have_no_size(scans, tmp_path):
 
 
 def test_every_layout_can_be_imported():
-    from importlib import import_module
+    from medley.data.layouts.layout import LAYOUTS
+    from medley.runtime.registry import resolved
 
-    from medley.data.prepare import LAYOUTS, PAIRS, RECORDS, SCANS
-
-    assert set(LAYOUTS) == {*SCANS, *PAIRS, *RECORDS}
-    for module in (*PAIRS.values(), *RECORDS.values()):
-        assert callable(import_module(module).records)
+    for layout in LAYOUTS.values():
+        expected = {"source", "table", "size"} if layout.kind == "targets" else {"source", "table"}
+        assert expected <= signature(resolved(layout.find)).parameters.keys()
 
 
 def test_pseudonyms_hide_names_and_keep_everything_else(scans, tmp_path):

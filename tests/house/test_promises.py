@@ -52,8 +52,8 @@ def test_every_packaged_model_beats_the_input_and_the_classical_methods(table, m
     for method in CLASSICAL:
         theirs = table[task, method]
         assert theirs.slices == ours.slices
-        assert ours.psnr > theirs.psnr, method
-        assert ours.ssim > theirs.ssim, method
+        assert ours.scores["psnr"] > theirs.scores["psnr"], method
+        assert ours.scores["ssim"] > theirs.scores["ssim"], method
 
 
 def test_the_readme_has_the_numbers_of_the_results(table):

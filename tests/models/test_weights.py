@@ -154,7 +154,7 @@ def test_a_description_that_cannot_be_read(saved, text):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "unet"}, "there is no network 'unet'"),
+        ({"architecture": "unet"}, "needs the network unet, which this medley does not have"),
         ({"architecture": "restormer", "config": {}}, "do not match the stated restormer"),
         ({"config": {"dim": 16}}, "do not match the stated tat"),
         ({"config": {"depth": 3}}, "no argument 'depth'"),

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from medley.errors import MedleyError
-from medley.models.zoo import CONFIGURATIONS, create_model, is_multitask
+from medley.models.zoo import NETWORKS, create_model, is_multitask
 
-RESTORERS = [name for name in CONFIGURATIONS if not is_multitask(name)]
-MULTITASK = [name for name in CONFIGURATIONS if name not in RESTORERS]
+RESTORERS = [name for name in NETWORKS if not is_multitask(name)]
+MULTITASK = [name for name in NETWORKS if name not in RESTORERS]
 DOSE_AND_ORGANS = {"dose": ("pixel", 1), "segmentation": ("pixel", 10)}
 
 

@@ -166,7 +166,7 @@ def test_the_noise_of_the_scan_counts_where_the_dose_reaches_the_full_one(option
         ("oct-average", {"scans": 2.5}, "scans of oct-average is 2.5, but it must be a whole number"),
         ("path-low-resolution", {"factor": 0.5}, "factor of path-low-resolution is 0.5, but it must be"),
         ("pet-low-count", {"dose": 0.1}, "has no parameter 'dose'; it has reduction, counts"),
-        ("pet-thinning", {}, "there is no degradation 'pet-thinning'; there are mr-truncation"),
+        ("pet-thinning", {}, "there is no degradation 'pet-thinning'; the degradations are mr-truncation"),
     ],
 )
 def test_wrong_parameters_are_refused(name, options, message):

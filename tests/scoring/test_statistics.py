@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from medley.errors import MedleyError
-from medley.metrics.targets import delta, summarise
+from medley.metrics.targets import delta, higher_is_better, summarise
 from medley.scoring.rows import ScoreRow
-from medley.scoring.statistics import compare_methods, higher_is_better
+from medley.scoring.statistics import compare_methods
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medley.scoring.rows import ScoreRow
-from medley.scoring.summary import HEADERS, cells, latest, main_scores, strength_curves, summary
+from medley.scoring.summary import cells, headers, latest, main_scores, strength_curves, summary
 
 
 def row(method: str = "input", task: str = "ct-denoise", *, slices: int = 10, psnr: float = 30.0) -> ScoreRow:
@@ -17,10 +17,10 @@ def row(method: str = "input", task: str = "ct-denoise", *, slices: int = 10, ps
 def test_means_over_slices_or_over_records() -> None:
     rows = [row(slices=30, psnr=40.0), row(slices=10, psnr=20.0), row(slices=0, psnr=float("nan"))]
     (over_slices,), (over_records,) = summary(rows), summary(rows, over="records")
-    assert (over_slices.psnr, over_records.psnr) == (35.0, 30.0)
+    assert (over_slices.scores["psnr"], over_records.scores["psnr"]) == (35.0, 30.0)
     assert (over_slices.records, over_slices.slices) == (2, 40)
     (nothing,) = summary(rows[2:])
-    assert np.isnan(nothing.psnr)
+    assert np.isnan(nothing.scores["psnr"])
     assert nothing.slices == 0
 
 
@@ -32,7 +32,7 @@ def test_rows_are_grouped_by_task_with_methods_in_their_first_order() -> None:
 
 def test_cells_have_the_order_of_the_headers() -> None:
     (line,) = cells(summary([row()]))
-    assert dict(zip(HEADERS, line, strict=True)) == {
+    assert dict(zip(headers(), line, strict=True)) == {
         "task": "ct-denoise",
         "method": "input",
         "records": "1",

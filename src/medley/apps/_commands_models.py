@@ -42,9 +42,7 @@ def convert(
     ],
     task: Annotated[
         list[str],
-        typer.Option(
-            "--task", "-t", callback=options.one_of(tuple(TASKS)), help="A task of the network; can be repeated."
-        ),
+        typer.Option("--task", "-t", callback=options.one_of(TASKS), help="A task of the network; can be repeated."),
     ],
     settings: options.Settings = None,
     overwrite: options.Overwrite = False,
@@ -67,6 +65,7 @@ def export(
             help="FILE.onnx, FILE.pt2 for torch.export, or FILE.safetensors for weights in half precision.",
         ),
     ],
+    plugin: options.Plugins = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:

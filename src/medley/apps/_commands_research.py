@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medley.apps import _options as options
+from medley.data.layouts.layout import LAYOUTS
 
 app = typer.Typer()
 PANEL = "Research"  # the heading of `medley --help`
@@ -19,10 +20,7 @@ app.add_typer(data, name="data", help="Inspect stores.", rich_help_panel=PANEL)
 def prepare(
     layout: Annotated[
         str,
-        typer.Argument(
-            help="The layout of the data set: folder, images, pairs, amir, ixi, ldct, openkbp, ham10000, stoic or "
-            "dicom_rt."
-        ),
+        typer.Argument(help=f"The layout of the data set: {', '.join(LAYOUTS)}."),
     ],
     source: Annotated[Path, typer.Argument(help="The folder of the data set.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="STORE", help="The store to make or to continue.")],
@@ -49,6 +47,7 @@ def prepare(
             help="Replace names by pseudonyms; the file SECRET is created if it does not exist.",
         ),
     ] = None,
+    plugin: options.Plugins = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a data set into a store for training and evaluation."""
@@ -121,6 +120,7 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Write a picture of one record of each task.")
     ] = None,
     device: options.Device = "auto",
+    plugin: options.Plugins = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -178,6 +178,7 @@ def report(
         typer.Option(metavar="METHOD", help="Compare with this method; by default the one named in the table."),
     ] = None,
     panels: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder of PNG pictures for the page.")] = None,
+    plugin: options.Plugins = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -24,7 +24,7 @@ def restore(
     task: Annotated[
         str,
         typer.Option(
-            "--task", "-t", callback=options.one_of(("auto", *TASKS)), help="auto chooses by the scan's modality."
+            "--task", "-t", callback=options.one_of(TASKS, "auto"), help="auto chooses by the scan's modality."
         ),
     ] = "auto",
     strength: Annotated[
@@ -70,6 +70,7 @@ def restore(
     device: options.Device = "auto",
     precision: options.Precision = "float32",
     backend: options.Backend = None,
+    plugin: options.Plugins = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -135,6 +136,7 @@ def predict(
         ),
     ] = None,
     device: options.Device = "auto",
+    plugin: options.Plugins = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -167,12 +169,11 @@ def degrade(
     output: options.Output,
     task: Annotated[
         str,
-        typer.Option(
-            "--task", "-t", callback=options.one_of(tuple(TASKS)), help="The task whose degradation is applied."
-        ),
+        typer.Option("--task", "-t", callback=options.one_of(TASKS), help="The task whose degradation is applied."),
     ],
     seed: options.Seed = 0,
     settings: options.Settings = None,
+    plugin: options.Plugins = None,
     json: Annotated[bool, typer.Option("--json", help="Print the parameters too.")] = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,

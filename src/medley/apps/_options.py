@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from medley.runtime.plugins import load_plugins
 from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS
 
@@ -19,17 +21,24 @@ RESTORER = "slab"  # the model of `restore` and of the demo, unless another is g
 SPLITS = ("train", "valid", "test")
 
 
-def one_of(allowed: tuple[object, ...]):  # type: ignore[no-untyped-def]  # typer would parse with its annotations
+def one_of(allowed: Collection[object], *more: object):  # type: ignore[no-untyped-def]  # typer uses annotations
     """A callback that accepts these values only, for an option with one value or a list of them."""
 
     def check(value):  # type: ignore[no-untyped-def]
         for one in value if isinstance(value, list) else [value]:
-            if one is not None and one not in allowed:
-                options = [str(option) for option in allowed]
+            if one is not None and one not in allowed and one not in more:
+                options = [str(option) for option in (*more, *allowed)]
                 raise typer.BadParameter(f"{one!r} is not one of {', '.join(options)}{did_you_mean(one, options)}")
         return value
 
     return check
+
+
+def _load(context: typer.Context, files):  # type: ignore[no-untyped-def]
+    """Run plugins, before the values of other options are checked; not while a shell completes a command."""
+    if not context.resilient_parsing:
+        load_plugins(files or [])
+    return files
 
 
 def pair(text: str | None, name: str) -> tuple[int, int] | None:
@@ -71,5 +80,15 @@ Settings = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The random seed; the same seed gives the same result.")]
 Tasks = Annotated[
     list[str] | None,
-    typer.Option("--task", "-t", callback=one_of(tuple(TASKS)), help="Only this task; can be repeated."),
+    typer.Option("--task", "-t", callback=one_of(TASKS), help="Only this task; can be repeated."),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        is_eager=True,
+        callback=_load,
+        help="Run a Python file that adds layouts, tasks, networks or metrics; can be repeated.",
+    ),
 ]

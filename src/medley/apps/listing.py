@@ -51,7 +51,7 @@ def models(*, as_json: bool = False) -> None:
         show(table)
     else:
         print("No models are packaged.")
-    print(f"Networks to train: {', '.join(zoo.CONFIGURATIONS)}")
+    print(f"Networks to train: {', '.join(zoo.NETWORKS)}")
 
 
 def _span(span: tuple[float, float]) -> str:

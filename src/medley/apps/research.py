@@ -124,7 +124,7 @@ def evaluate(
     from medley.scoring.evaluate import score_methods, tuned_classical
     from medley.scoring.methods import Input, Method, Network
     from medley.scoring.rows import write_scores
-    from medley.scoring.summary import HEADERS, cells, summary
+    from medley.scoring.summary import cells, headers, summary
 
     check_outputs(data, [output] if pictures is None else [output, pictures], overwrite=overwrite)
     store = Store(data)
@@ -146,7 +146,7 @@ def evaluate(
     write_scores(rows, output, header=header, overwrite=overwrite)
     if pictures is not None:
         write_pictures(store, methods, pictures, rows=rows, split=split, tasks=tasks, overwrite=overwrite)
-    table = new_table(*HEADERS)
+    table = new_table(*headers())
     for line in cells(summary(rows)):
         table.add_row(*line)
     show(table)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medley.data.layouts import folder, images, ixi
+from medley.data.layouts.layout import LAYOUTS
 from medley.data.layouts.study import RecordData, RecordSource, Study
 from medley.data.pseudonyms import pseudonym, read_secret
 from medley.data.record import INPUT, Record
@@ -20,22 +19,10 @@ from medley.data.store import Store, StoreWriter
 from medley.errors import MedleyError
 from medley.physics import create_degradation
 from medley.runtime.locks import locked
-from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS, VOLUME_TASKS, Task
 
 Found = TypeVar("Found", Study, RecordSource)
 Progress = Callable[[int, int, str], None]
-
-# Layouts of good scans, of measured pairs, and of records with other targets: the module of each, imported when it is
-# used.
-SCANS: Mapping[str, Callable[..., Iterable[Study]]] = {
-    "folder": folder.studies,
-    "images": images.studies,
-    "ixi": ixi.studies,
-}
-RECORDS = {name: f"medley.data.layouts.{name}" for name in ("openkbp", "ham10000", "stoic", "dicom_rt")}
-PAIRS = {name: f"medley.data.layouts.{name}" for name in ("pairs", "amir", "ldct")}
-LAYOUTS = (*SCANS, *PAIRS, *RECORDS)
 
 
 def prepare(
@@ -56,7 +43,7 @@ def prepare(
 
     Parameters
     ----------
-    layout: how the data set is organised on disk, one of `LAYOUTS`.
+    layout: how the data set is organised on disk, one of `medley.data.layouts.layout.LAYOUTS`.
     source: the data set. store: folder to create.
     table: CSV beside the data, if the layout uses one (of "folder" and "images": file, subject, split and modality).
     exclude: patterns (as in a shell) of source paths to leave out.
@@ -75,16 +62,14 @@ def prepare(
         person in two splits; a scan that cannot be read, that has no task, or that an earlier run with other settings
         made; a record without any target.
     """
-    if layout not in LAYOUTS:
-        known = f"{', '.join(LAYOUTS)}{did_you_mean(layout, LAYOUTS)}"
-        raise MedleyError(f"there is no layout {layout!r}; the layouts are {known}")
+    chosen = LAYOUTS.named(layout)
     source, table = Path(source), Path(table) if table else None
     settings: dict[str, Any] = {"layout": layout, "exclude": sorted(exclude)}
-    if size is not None and layout not in RECORDS:
+    if size is not None and chosen.kind != "targets":
         raise MedleyError(f"the layout {layout} keeps the size of scans; remove the size")
-    if layout not in SCANS and (degradations or repeats != 1):
+    if chosen.kind != "scans" and (degradations or repeats != 1):
         raise MedleyError(f"the records of the layout {layout} have targets and are not degraded; remove that")
-    if layout in SCANS:
+    if chosen.kind == "scans":
         defaults = {name: task.degradation for name, task in TASKS.items()}
         specs = {name: {**spec, **(degradations or {}).get(name, {})} for name, spec in defaults.items()}
         for spec in specs.values():
@@ -92,13 +77,13 @@ def prepare(
         # Stores that were begun before the other tasks existed can be continued.
         recorded = {name: spec for name, spec in specs.items() if name in VOLUME_TASKS or spec != defaults[name]}
         settings |= {"degradations": recorded, "seed": seed, "repeats": repeats}
-        studies = _kept(SCANS[layout](source, table=table), exclude)
+        studies = _kept(chosen(source, table=table), exclude)
         tasks, found = dict(TASKS), _simulated(studies, specs, seed, repeats)
-    elif layout in PAIRS:
-        tasks, found = dict(TASKS), _kept(import_module(PAIRS[layout]).records(source, table=table), exclude)
+    elif chosen.kind == "pairs":
+        tasks, found = dict(TASKS), _kept(chosen(source, table=table), exclude)
     else:
         settings |= {"size": size}
-        task, listed = import_module(RECORDS[layout]).records(source, table=table, size=size)
+        task, listed = chosen(source, table=table, size=size)
         tasks, found = {task.name: task}, _kept(listed, exclude)
     if not found:
         raise MedleyError(f"{source} contains nothing to prepare that is not excluded; expected the layout {layout}")

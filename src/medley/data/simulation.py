@@ -15,7 +15,7 @@ from medley.inference.restorer import normalisation_for
 from medley.io.files import read
 from medley.physics import create_degradation
 from medley.targets import IMAGE
-from medley.tasks import TASKS, Task, task_for_modality
+from medley.tasks import TASKS, Task, modality_of, task_for_modality, task_named
 
 
 def simulate(study: Study, identifier: str, degradations: Mapping[str, Mapping[str, Any]], seed: int) -> RecordData:
@@ -55,6 +55,8 @@ def stored(data: Any) -> np.ndarray:
 
 def _task_of(study: Study, modality: str) -> Task:
     task = task_for_modality(modality)
+    if study.task and task_named(study.task).modality == modality_of(modality):
+        return task_named(study.task)
     if task is None:
         known = ", ".join(sorted({task.modality for task in TASKS.values()}))
         raise MedleyError(

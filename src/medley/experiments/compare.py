@@ -21,7 +21,7 @@ from typing import Any, Literal
 from warnings import warn
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 import medley
 from medley.data.store import Store
@@ -31,6 +31,7 @@ from medley.models import weights
 from medley.runtime.allocator import keep_buffers
 from medley.runtime.locks import locked
 from medley.runtime.names import check_name
+from medley.runtime.plugins import load_plugins
 from medley.scoring.evaluate import score_network
 from medley.scoring.rows import ScoreRow, read_scores, write_scores
 from medley.training.checkpoint import Checkpoints
@@ -44,7 +45,7 @@ class Comparison(Strict):
 
     Attributes
     ----------
-    name: name of the experiment. output: folder of its runs.
+    name: name of the experiment. output: folder of its runs. plugins: as in a training recipe, of all methods.
     seeds: random seeds; every method is trained with each.
     baseline: the method, one of `methods`, that the others are compared with.
     split: the subjects that are scored.
@@ -59,6 +60,7 @@ class Comparison(Strict):
 
     name: str
     output: Path
+    plugins: tuple[Path, ...] = ()
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     baseline: str
     split: Literal["valid", "test"] = "valid"
@@ -75,6 +77,12 @@ class Comparison(Strict):
             except MedleyError as error:
                 raise ValueError(str(error)) from error
         return methods
+
+    @model_validator(mode="after")
+    def _plugins_of_all(self) -> Comparison:
+        if named := [name for name, keys in {"recipe": self.recipe, **self.methods}.items() if "plugins" in keys]:
+            raise ValueError(f"{named[0]} has plugins; name them beside `methods`, since they are of all methods")
+        return self
 
     @field_validator("methods")
     @classmethod
@@ -98,7 +106,7 @@ class Comparison(Strict):
             key: {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
             for key, value in own.items()
         }
-        return {**self.recipe, **base, **merged}
+        return {**self.recipe, **base, **merged, "plugins": self.plugins}
 
 
 @dataclass(frozen=True)
@@ -301,6 +309,7 @@ def _give_up(pool: Executor, futures: Sequence[Future[str]]) -> None:
 
 def _take_part(entrant: Entrant, threads: int, *, split: str) -> str:
     """Train the networks that are not trained yet, score them and write the rows. `threads`: of torch; 0: unchanged."""
+    load_plugins(entrant.recipes[0].plugins)  # this may be a new process
     if threads:
         torch.set_num_threads(threads)
         keep_buffers()

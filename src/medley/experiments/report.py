@@ -17,10 +17,11 @@ from PIL import Image
 import medley
 from medley.errors import MedleyError
 from medley.experiments.report_tables import Cell, Table, in_markdown, name_of, tables, variant_tables, whole, written
+from medley.metrics.targets import higher_is_better
 from medley.physics import DEGRADATIONS
 from medley.plots import charts
 from medley.runtime.atomic import replacing
-from medley.scoring.statistics import FEWEST_SUBJECTS, FLOOR, MethodDifferences, MethodScore, higher_is_better, verdict
+from medley.scoring.statistics import FEWEST_SUBJECTS, FLOOR, MethodDifferences, MethodScore, verdict
 from medley.tasks import TASKS
 
 PAGE, TABLE = "report.html", "table.md"  # the files in the folder of a report, with one SVG file per chart

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
+from medley.metrics.image import METRICS
+from medley.metrics.targets import higher_is_better
 from medley.scoring.statistics import (
     Estimate,
     MethodDifferences,
     MethodScore,
     MethodSummary,
     Verdict,
-    higher_is_better,
     verdict,
 )
 
-NAMES = {
+_NAMES = {
     "dice": "Dice", "dose_score": "dose score (Gy)", "dvh_score": "DVH score (Gy)", "auroc": "AUROC",
-    "balanced_accuracy": "balanced accuracy", "psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE",
+    "balanced_accuracy": "balanced accuracy",
 }  # fmt: skip
 _FORMATS = {"psnr": ".2f", "ssim": ".4f", "rmse": ".3g"}  # others .3f
 _NO_MARKUP = str.maketrans({"|": r"\|", "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "})
@@ -99,12 +100,14 @@ def _variants(variants: Sequence[MethodDifferences], score: str) -> Table:
 
 def whole(scores: tuple[str, ...]) -> tuple[str, ...]:
     """The scores of a task as a whole, without those of its parts ("dice Larynx")."""
-    return tuple(score for score in scores if score in NAMES)
+    return tuple(score for score in scores if score in METRICS or score in _NAMES)
 
 
 def name_of(score: str) -> str:
     """A score for people, with its unit; of a part ("dice Larynx") the part."""
-    return NAMES[score] if score in NAMES else score.partition(" ")[2]
+    if score in METRICS:
+        return METRICS[score].title
+    return _NAMES[score] if score in _NAMES else score.partition(" ")[2]
 
 
 def written(score: str, number: float, *, signed: bool = False) -> str:
@@ -159,7 +162,7 @@ def _parts(comparison: MethodDifferences, task: str, scores: tuple[str, ...]) ->
         cells = [_part(comparison.findings.get((task, score, name)), score) for name in names]
         rows.append((Cell(name_of(score)), *cells))
     kind = scores[0].split()[0]
-    return Table(f"{task}: {NAMES[kind]} of each structure", ("structure", *names), tuple(rows), task)
+    return Table(f"{task}: {_NAMES[kind]} of each structure", ("structure", *names), tuple(rows), task)
 
 
 def _mean(finding: MethodScore | None, score: str) -> Cell:

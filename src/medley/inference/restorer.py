@@ -23,7 +23,7 @@ from medley.runtime.memory import free_memory
 from medley.runtime.prefetch import made_ahead
 from medley.slabs import UNKNOWN, Slabs, slabs_of, stream_slabs
 from medley.targets import IMAGE
-from medley.tasks import TASKS, Task, modality_of, task_for_modality, task_named
+from medley.tasks import TASKS, Task, modality_of, task_named
 from medley.volume import Slices, Volume
 
 PIXELS_AT_ONCE = 2**18  # a batch holds at most this many pixels, one slice of 512 x 512: more is not faster on a CPU
@@ -286,7 +286,9 @@ class Restorer:
     def _choose_task(self, volume: Volume, name: str) -> Task:
         found = f"the scan's modality is {volume.modality}" if volume.modality else "the file does not say its modality"
         if name == "auto":
-            task = task_for_modality(volume.modality)
+            of_modality = [one for one in TASKS.values() if one.modality == modality_of(volume.modality)]
+            trained = (one for one in of_modality if one.name in self.description.tasks)
+            task = next(trained, of_modality[0] if of_modality else None)
             if task is None:
                 known = ", ".join(f"{task.name} ({task.modality})" for task in TASKS.values())
                 hint = "" if volume.modality else "; say which with --task"
@@ -296,9 +298,9 @@ class Restorer:
             if volume.modality and modality_of(volume.modality) != task.modality:
                 raise MedleyError(f"{found}, but {task.name} is for {task.modality}")
         if task.name not in self.description.tasks:
-            trained = _listed(self.description.tasks)
             raise MedleyError(
-                f"{found} and the task {task.name}, but {self.description.name} was trained only for {trained}"
+                f"{found} and the task {task.name}, but {self.description.name} was trained only for "
+                f"{_listed(self.description.tasks)}"
             )
         if volume.unit != task.unit and (volume.unit or volume.modality == "PT"):
             raise MedleyError(

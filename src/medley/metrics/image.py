@@ -14,15 +14,17 @@ Such blank slices are excluded from every mean, also of RMSE, so that the three 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.ndimage import correlate1d
 
 from medley.errors import MedleyError
 from medley.normalisation import full_grey
+from medley.runtime.registry import Registry
 from medley.tasks import Task, task_named
 from medley.volume import Slices, Volume
-
-METRICS = ("psnr", "ssim", "rmse")
 
 _SIGMA = 1.5  # of the SSIM window, in pixels
 _RADIUS = 5  # 11 x 11 pixels
@@ -71,6 +73,41 @@ def ssim_map(restored: np.ndarray, reference: np.ndarray, data_range: float) -> 
     return luminance * structure
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A score of a restored slice.
+
+    Attributes
+    ----------
+    function: (restored, reference, data_range) -> number; both (row, column) float64, clipped to the window of the
+        task; `data_range` as above, in the unit of the task.
+    higher: whether a higher score is better.
+    title: with the unit, for tables and charts, such as "PSNR (dB)".
+    form: how a value is written in tables, a format specification of Python.
+    """
+
+    function: Callable[[np.ndarray, np.ndarray, float], float]
+    higher: bool
+    title: str
+    form: str = ".4g"
+
+
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    "a Metric",
+    lambda entry: isinstance(entry, Metric),
+    {
+        "psnr": Metric(psnr, higher=True, title="PSNR (dB)", form=".2f"),
+        "ssim": Metric(ssim, higher=True, title="SSIM", form=".4f"),
+        "rmse": Metric(lambda restored, reference, data_range: rmse(restored, reference), higher=False, title="RMSE"),
+    },
+    reserved=(  # columns of score rows and keys of `score_slices`
+        "method", "seed", "step", "task", "target", "subject", "record", "split", "parameters", "flops", "seconds",
+        "window", "settings", "slices", "strength", "blank",
+    ),
+)  # fmt: skip
+
+
 def score(
     restored: np.ndarray | Volume,
     reference: np.ndarray | Volume,
@@ -92,8 +129,8 @@ def score(
 
     Returns
     -------
-    {"psnr": dB, "ssim": at most 1, "rmse": in the unit of the task}. Blank slices (see above) are left out; NaN where
-    all are blank.
+    {"psnr": dB, "ssim": at most 1, "rmse": in the unit of the task}, and the metrics of plugins. Blank slices (see
+    above) are left out; NaN where all are blank.
 
     Raises
     ------
@@ -115,7 +152,7 @@ def score_slices(
 
     Returns
     -------
-    {"psnr", "ssim", "rmse": (slice,) float64, NaN where the slice is blank; "blank": (slice,) bool}.
+    {"psnr", "ssim", "rmse", those of plugins: (slice,) float64, NaN where the slice is blank; "blank": (slice,) bool}.
 
     Raises
     ------
@@ -144,7 +181,7 @@ def _score_slice(restored: np.ndarray, reference: np.ndarray, task: Task, factor
         return (np.nan,) * len(METRICS)
     if task.grey:
         data_range = task.range[1] - task.range[0]
-    return psnr(first, second, data_range), ssim(first, second, data_range), rmse(first, second)
+    return tuple(float(metric.function(first, second, data_range)) for metric in METRICS.values())
 
 
 def _stacks(

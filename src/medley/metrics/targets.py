@@ -15,17 +15,7 @@ from medley.targets import Target
 
 # The main score of each kind of target, from which `delta` is computed.
 MAIN = {"image": "psnr", "structures": "dice", "map": "dose_score", "classes": "auroc"}
-HIGHER_IS_BETTER = {
-    "psnr": True,
-    "ssim": True,
-    "rmse": False,
-    "dice": True,
-    "dose_score": False,
-    "dvh_score": False,
-    "auroc": True,
-    "balanced_accuracy": True,
-}
-
+_HIGHER_IS_BETTER = {"dice": True, "dose_score": False, "dvh_score": False, "auroc": True, "balanced_accuracy": True}
 
 _KINDS = {"psnr": "image", "dice": "structures", "mae": "map", "label": "classes"}  # a column of each kind
 
@@ -34,6 +24,12 @@ def kind_of(columns: Iterable[str]) -> str | None:
     """The kind of target that has values with these names; None if they are unknown."""
     columns = set(columns)
     return next((kind for column, kind in _KINDS.items() if column in columns), None)
+
+
+def higher_is_better(score: str) -> bool:
+    """Whether a higher score is better; "dice Larynx" is treated as "dice"."""
+    name = score.split()[0]
+    return METRICS[name].higher if name in METRICS else _HIGHER_IS_BETTER[name]
 
 
 def score_output(
@@ -87,8 +83,8 @@ def pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) ->
     Parameters
     ----------
     kind: of the target.
-    columns: (record,) each, by the names that `score_output` uses, or for images "psnr", "ssim", "rmse" and "slices",
-        the number of slices; NaN where a record has none.
+    columns: (record,) each, by the names that `score_output` uses, or for images by those of
+        `medley.metrics.image.METRICS` and "slices", the number of slices; NaN where a record has none.
     weights: (weighting, record).
 
     Returns
@@ -145,7 +141,7 @@ def delta(scores: Mapping[str, float], baseline: Mapping[str, float], targets: S
     KeyError: a target has no score.
     """
     changes = [
-        improvement(np.asarray(scores[t.name]), np.asarray(baseline[t.name]), higher=HIGHER_IS_BETTER[MAIN[t.kind]])
+        improvement(np.asarray(scores[t.name]), np.asarray(baseline[t.name]), higher=higher_is_better(MAIN[t.kind]))
         for t in targets
     ]
     return float(np.mean(changes))

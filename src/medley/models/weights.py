@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from medley.errors import MedleyError
-from medley.models.zoo import create_model
+from medley.models.zoo import NETWORKS, create_model
 from medley.runtime.atomic import replacing
 from medley.runtime.names import check_name
+from medley.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -116,6 +117,7 @@ def parse(content: bytes, path: str | Path) -> tuple[nn.Module, Description]:
     except Exception as error:  # safetensors checks the structure, torch the types and shapes
         raise MedleyError(f"{path} is not a complete safetensors file ({error}); download or train it again") from error
     description = described(_description_in(metadata, path), path)
+    _check_plugins(description, path)
     if metadata.get(_DIGEST) != _digest(stored):
         raise MedleyError(f"{path} is damaged: its tensors do not match the checksum in it; download it again")
     try:
@@ -127,6 +129,8 @@ def parse(content: bytes, path: str | Path) -> tuple[nn.Module, Description]:
             warnings.simplefilter("ignore")
             model = create_model(description.architecture, **description.config)
         model.load_state_dict(tensors, assign=True)
+        if missing := [name for name, one in (*model.named_parameters(), *model.named_buffers()) if one.is_meta]:
+            raise ValueError(f"{missing[0]} is not stored; register it as a persistent buffer")
     except Exception as error:  # whatever a network raises for arguments of a wrong type or value
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MedleyError(
@@ -221,6 +225,23 @@ def _names_of(task: Mapping[str, Any]) -> Iterator[str]:
             yield target.get("name", "")
             names = target.get("names", [])
             yield from names if isinstance(names, list) else []
+
+
+def _check_plugins(description: Description, path: str | Path) -> None:
+    """Refuse weights of a network or of tasks that come from a plugin that was not named; it is never run from here."""
+    recipe = description.training.get("recipe")
+    plugins = recipe.get("plugins") if isinstance(recipe, dict) else None
+    plugins = ", ".join(str(one).partition("#")[0] for one in plugins) if isinstance(plugins, list) else ""
+    missing = [] if description.architecture in NETWORKS else [f"the network {description.architecture}"]
+    if plugins and not description.task:
+        missing += [f"the task {name}" for name in description.tasks if name not in TASKS]
+    if missing and plugins:
+        raise MedleyError(
+            f"{path} needs {' and '.join(missing)} of a plugin, and was trained with {plugins}: name it with --plugin "
+            "FILE.py, or call medley.load_plugins"
+        )
+    if missing:
+        raise MedleyError(f"{path} needs {missing[0]}, which this medley does not have; update medley")
 
 
 # Arguments that say how many layers there are: each layer has at least one tensor in the file.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from medley.errors import MedleyError
 from medley.physics.base import Degradation
 from medley.physics.ct import LowDoseCT
 from medley.physics.grey import AveragedOCT, LowDoseXray, LowResolutionPathology, SpeckledOCT, SpeckledUltrasound
 from medley.physics.mr import TruncatedMR
 from medley.physics.pet import LowCountPET
-from medley.runtime.text import did_you_mean
+from medley.runtime.registry import Registry
 
 _KINDS: tuple[type[Degradation], ...] = (
     TruncatedMR,
@@ -22,7 +21,12 @@ _KINDS: tuple[type[Degradation], ...] = (
     AveragedOCT,
     LowResolutionPathology,
 )
-DEGRADATIONS: dict[str, type[Degradation]] = {kind.name: kind for kind in _KINDS}
+DEGRADATIONS: Registry[type[Degradation]] = Registry(
+    "degradation",
+    "a subclass of Degradation",
+    lambda entry: isinstance(entry, type) and issubclass(entry, Degradation),
+    {kind.name: kind for kind in _KINDS},
+)
 
 __all__ = [
     "DEGRADATIONS",
@@ -46,7 +50,4 @@ def create_degradation(name: str, **parameters: Any) -> Degradation:
     ------
     MedleyError: no such degradation, no such parameter, or a value out of its range.
     """
-    if name not in DEGRADATIONS:
-        known = f"{', '.join(DEGRADATIONS)}{did_you_mean(name, DEGRADATIONS)}"
-        raise MedleyError(f"there is no degradation {name!r}; there are {known}")
-    return DEGRADATIONS[name](**parameters)
+    return DEGRADATIONS.named(name)(**parameters)

@@ -125,7 +125,7 @@ def _shown(methods: Sequence[Method], rows: Sequence[ScoreRow], task: str) -> li
     able = [method for method in methods if task in method.tasks]
     classical = {method.name for method in able if isinstance(method, ClassicalMethod)}
     scored = [one for one in summary(rows) if one.task == task and one.method in classical]
-    hidden = classical - {max(scored, key=lambda one: one.psnr).method} if scored else set()
+    hidden = classical - {max(scored, key=lambda one: one.scores["psnr"]).method} if scored else set()
     return [method for method in able if method.name not in hidden]
 
 

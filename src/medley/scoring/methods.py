@@ -50,8 +50,12 @@ class Input:
     """The unchanged degraded scan, the reference for every method."""
 
     name = "input"
-    tasks = tuple(TASKS)
     reach = 0
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(TASKS)
 
     def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
         """The slices themselves."""

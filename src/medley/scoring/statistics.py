@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from medley.errors import MedleyError
-from medley.metrics.targets import HIGHER_IS_BETTER, MAIN, improvement, kind_of, pooled
+from medley.metrics.targets import MAIN, higher_is_better, improvement, kind_of, pooled
 from medley.scoring.rows import ScoreRow
 
 RESAMPLES = 2000
@@ -101,11 +101,6 @@ class MethodDifferences:
     subjects: int
     cases: int
     resamples: int
-
-
-def higher_is_better(score: str) -> bool:
-    """Whether a higher score is better; "dice Larynx" is treated as "dice"."""
-    return HIGHER_IS_BETTER[score.split()[0]]
 
 
 def verdict(difference: Estimate, *, higher: bool) -> Verdict:

@@ -12,20 +12,16 @@ from medley.metrics.targets import MAIN, kind_of, summarise
 from medley.scoring.rows import ScoreRow
 from medley.targets import IMAGE
 
-HEADERS = ("task", "method", "records", "slices", "PSNR (dB)", "SSIM", "RMSE")
-
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean scores of one method on one task, over all scored slices or over the records."""
+    """Mean scores of one method on one task, over all scored slices or over the records, by name."""
 
     task: str
     method: str
     records: int
     slices: int
-    psnr: float
-    ssim: float
-    rmse: float
+    scores: Mapping[str, float]
 
 
 def summary(rows: Iterable[ScoreRow], *, over: Literal["slices", "records"] = "slices") -> list[Summary]:
@@ -44,11 +40,19 @@ def summary(rows: Iterable[ScoreRow], *, over: Literal["slices", "records"] = "s
     return [_mean(task, method, groups[task, method], over) for task in tasks for t, method in groups if t == task]
 
 
+def headers() -> tuple[str, ...]:
+    """The columns of a table of summaries: one for each of `medley.metrics.image.METRICS`, after four others."""
+    return ("task", "method", "records", "slices", *(metric.title for metric in METRICS.values()))
+
+
 def cells(summaries: Iterable[Summary]) -> list[tuple[str, ...]]:
-    """The lines of a table with the columns `HEADERS`: PSNR with 2 decimals, SSIM with 4, RMSE with 4 digits."""
+    """The lines of a table with the columns `headers()`."""
     return [
-        (s.task, s.method, str(s.records), str(s.slices), f"{s.psnr:.2f}", f"{s.ssim:.4f}", f"{s.rmse:.4g}")
-        for s in summaries
+        (
+            *(one.task, one.method, str(one.records), str(one.slices)),
+            *(f"{one.scores.get(name, math.nan):{metric.form}}" for name, metric in METRICS.items()),
+        )
+        for one in summaries
     ]
 
 
@@ -95,4 +99,4 @@ def _mean(task: str, method: str, rows: Sequence[ScoreRow], over: str) -> Summar
     weighted = scored if over == "slices" else [{**values, "slices": 1} for values in scored]
     found = summarise("image", weighted) if scored else dict.fromkeys(METRICS, float("nan"))
     slices = sum(int(values["slices"]) for values in scored)
-    return Summary(task, method, len(scored), slices, **found)
+    return Summary(task, method, len(scored), slices, found)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medley.errors import MedleyError
+from medley.training.losses import distance
 from medley.training.settings import Balance
 
 _WIDTH = 16  # of the network of TAT's balancing
@@ -270,19 +271,3 @@ class UniH3Balance(nn.Module):
         differences = torch.cat([(low - target).abs(), (low - restored).abs(), (restored - target).abs()], dim=1)
         of_task = self.of_task[[self.tasks.index(task) for task in tasks]]
         return self.estimate(differences).mean(dim=(1, 2, 3)) + of_task
-
-
-def distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of each sample: (B, ...) twice -> (B,)."""
-    return (a - b).abs().flatten(1).mean(dim=1)
-
-
-def scaled_distance(a: Tensor, b: Tensor, scales: Tensor) -> Tensor:
-    """The difference of each sample in units of a scale: (B, ...) twice and (B,) -> (B,).
-
-    The mean of (sqrt(1 + (2 d)²) - 1) / 2 (pseudo-Huber), with d the difference divided by the scale: quadratic for
-    differences much smaller than half of the scale, so that the mean of skewed noise is preserved, and the absolute
-    difference for larger ones, so that samples of strong noise do not dominate.
-    """
-    difference = (a - b).flatten(1) / scales[:, None]
-    return ((1 + (2 * difference).square()).sqrt() - 1).mean(dim=1) / 2

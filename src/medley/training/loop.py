@@ -24,9 +24,10 @@ from medley.data.batch import Batch, batches
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights
-from medley.models.zoo import CONFIGURATIONS
+from medley.models.zoo import configuration
 from medley.runtime.atomic import one_line, writing
 from medley.runtime.locks import locked
+from medley.runtime.plugins import load_plugins
 from medley.runtime.signals import deferred_interrupts
 from medley.scoring.summary import main_scores
 from medley.training.average import averaged
@@ -75,6 +76,7 @@ def train(recipe: Recipe, *, resume: bool = False, progress: Callable[[Progress]
         to resume; the loss is not finite; a file cannot be written.
     KeyboardInterrupt: after a signal, when the step is finished and a checkpoint saved.
     """
+    load_plugins(recipe.plugins)
     fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices, precision=recipe.precision)
     fabric.launch()
     with ExitStack() as stack:
@@ -258,7 +260,7 @@ class Run:
         }
         return weights.Description(
             name=self.recipe.name,
-            architecture=CONFIGURATIONS[self.recipe.model][0],
+            architecture=configuration(self.recipe.model)[0],
             config=self.config,
             training=record,
             version=medley.__version__,

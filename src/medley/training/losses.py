@@ -1,10 +1,13 @@
-"""The loss of every kind of target. Missing labels are excluded by masks."""
+"""The losses of restored images, by name, and that of every other kind of target, whose missing labels are excluded."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from medley.runtime.registry import Registry
 from medley.targets import Target
 
 
@@ -65,3 +68,29 @@ def map_loss(output: Tensor, truth: Tensor, region: Tensor) -> Tensor:
     """Mean absolute error over all voxels of the region in the batch."""
     region = region.to(output.dtype)
     return ((output - truth).abs() * region).sum() / region.sum()
+
+
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference of each sample: (B, ...) twice -> (B,)."""
+    return (a - b).abs().flatten(1).mean(dim=1)
+
+
+def scaled_distance(a: Tensor, b: Tensor, scales: Tensor) -> Tensor:
+    """The difference of each sample in units of a scale: (B, ...) twice and (B,) -> (B,).
+
+    The mean of (sqrt(1 + (2 d)²) - 1) / 2 (pseudo-Huber), with d the difference divided by the scale: quadratic for
+    differences much smaller than half of the scale, so that the mean of skewed noise is preserved, and the absolute
+    difference for larger ones, so that samples of strong noise do not dominate.
+    """
+    difference = (a - b).flatten(1) / scales[:, None]
+    return ((1 + (2 * difference).square()).sqrt() - 1).mean(dim=1) / 2
+
+
+# The losses of restorers: (restored (B, 1, H, W), target, scales) -> (B,), the error of each sample. `scales` (B,) are
+# the typical errors of the tasks, if the network states them (`config.tasks` of slab), else None.
+LOSSES: Registry[Callable[..., Tensor]] = Registry(
+    "loss",
+    "a function",
+    callable,
+    {"l1": lambda restored, target, scales: distance(restored, target), "scaled": scaled_distance},
+)

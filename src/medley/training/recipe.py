@@ -12,11 +12,13 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from medley.data.augmentation import Augmentation
 from medley.errors import MedleyError
-from medley.models.zoo import CONFIGURATIONS, is_multitask
+from medley.models.zoo import is_multitask
 from medley.runtime.configuration import parse_setting, read_configuration
 from medley.runtime.names import check_name
+from medley.runtime.plugins import load_plugins
 from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS, VOLUME_TASKS
+from medley.training.losses import LOSSES
 from medley.training.settings import Balance, Optimizer, Strict, Validation
 
 T = TypeVar("T", bound=BaseModel)
@@ -44,6 +46,8 @@ class Recipe(Strict):
     Attributes
     ----------
     name: of the weights file.
+    plugins: Python files, relative to the recipe, that add networks, tasks, losses and metrics
+        ([extending.md](extending.md)). They are run: use only files that you have read.
     model: name of the network, see `medley.models.zoo`.
     config: replaces parts of the network's configuration.
     store: folder of the prepared data.
@@ -64,6 +68,7 @@ class Recipe(Strict):
     """
 
     name: str
+    plugins: tuple[Path, ...] = ()
     model: str
     config: dict[str, Any] = Field({})
     store: Path
@@ -107,8 +112,8 @@ class RestorationRecipe(Recipe):
     drop_neighbours: share of the patches whose slice is repeated in place of its neighbours, for networks that use
         these.
     voxel_exponent: the probability of a record is proportional to this power of its number of voxels.
-    loss: "l1", the mean absolute error, or "scaled", a pseudo-Huber penalty of the error in units of the typical
-        degradation of the task, for networks that state it (`config.tasks` of slab).
+    loss: "l1", the mean absolute error; "scaled", a pseudo-Huber penalty of the error in units of the typical
+        degradation of the task, for networks that state it (`config.tasks` of slab); or the loss of a plugin.
     sampling: "uniform", the same number of patches of each task in every step, or "mixed", in proportion to the data.
     shares: {task: share} of the patches of a step, for the sampling "uniform"; other tasks have the share 1.
     identity_start: initialise the last convolution with zeros, so that the network starts as the identity. Not in the
@@ -125,7 +130,7 @@ class RestorationRecipe(Recipe):
     patches: int = Field(12, gt=0)
     drop_neighbours: float = Field(0.2, ge=0, le=1)
     voxel_exponent: float = Field(0.5, ge=0, le=1)
-    loss: Literal["l1", "scaled"] = "l1"
+    loss: str = "l1"
     sampling: Literal["uniform", "mixed"] = "uniform"
     shares: dict[str, Annotated[int, Field(gt=0)]] = Field({})
     identity_start: bool = False
@@ -141,6 +146,15 @@ class RestorationRecipe(Recipe):
             hint = did_you_mean(unknown[0], TASKS) if unknown else ""
             raise ValueError(f"expected some of {', '.join(TASKS)}{hint}")
         return tasks
+
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, loss: str) -> str:
+        try:
+            LOSSES.named(loss)
+        except MedleyError as error:
+            raise ValueError(str(error)) from None
+        return loss
 
     @model_validator(mode="after")
     def _shares_of_tasks(self) -> RestorationRecipe:
@@ -229,7 +243,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The keys and values of a YAML file, with overrides "key=value".
+    """The keys and values of a YAML file, with overrides "key=value". Plugins are relative to the folder of the file.
 
     Raises
     ------
@@ -238,21 +252,27 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     content = read_configuration(path, "the recipe")
     for override in overrides:
         _set(content, override)
+    if isinstance(plugins := content.get("plugins"), list):
+        content["plugins"] = [str(Path(path).parent / one) if isinstance(one, str) else one for one in plugins]
     return content
 
 
 def make_recipe(content: Mapping[str, Any], what: str) -> Recipe:
-    """The recipe with these keys, for a restorer or a multi-task network, depending on its model.
+    """The recipe with these keys, for a restorer or a multi-task network, depending on its model. Its plugins are run.
 
     Raises
     ------
-    MedleyError: an unknown model, unknown keys or invalid values, all of which are named after `what`.
+    MedleyError: a plugin that cannot be used, an unknown model, unknown keys or invalid values, all of which are named
+        after `what`.
     """
-    model = content.get("model")
-    if isinstance(model, str) and model not in CONFIGURATIONS:
-        hint = did_you_mean(str(model), CONFIGURATIONS)
-        raise MedleyError(f"{what}: there is no model {model!r}; expected one of {', '.join(CONFIGURATIONS)}{hint}")
-    return validated(PredictionRecipe if is_multitask(str(model)) else RestorationRecipe, content, what)
+    plugins, model = content.get("plugins", ()), content.get("model")
+    try:
+        if isinstance(plugins, list | tuple) and all(isinstance(one, str | Path) for one in plugins):
+            load_plugins(plugins)
+        multitask = isinstance(model, str) and is_multitask(model)
+    except MedleyError as error:
+        raise MedleyError(f"{what}: {error}") from error
+    return validated(PredictionRecipe if multitask else RestorationRecipe, content, what)
 
 
 def validated(kind: type[T], content: Mapping[str, Any], what: str) -> T:
@@ -275,13 +295,15 @@ def as_record(recipe: Recipe, *, resolve: bool = False) -> dict[str, Any]:
     """A recipe as plain JSON values.
 
     Absolute paths are reduced to their last part and a checksum, since a file that is passed on should not reveal the
-    folders of one machine. With `resolve` all paths are absolute, without symbolic links.
+    folders of one machine. With `resolve` all paths are absolute, without symbolic links. Of plugins, which are run if
+    they have not been, the name and a checksum of the content are recorded.
     """
     values = recipe.model_dump(mode="json")
     for key in type(recipe).model_fields:
         path = getattr(recipe, key)
         if isinstance(path, Path):
             values[key] = str(path.resolve()) if resolve else _without_folders(path)
+    values["plugins"] = load_plugins(recipe.plugins)
     return values
 
 

@@ -20,13 +20,14 @@ from medley.inference.restorer import Restorer
 from medley.models import weights
 from medley.models.blocks import RestorationNetwork
 from medley.models.unih3 import UniH3
-from medley.models.zoo import CONFIGURATIONS, create_model, network_arguments
+from medley.models.zoo import configuration, create_model, network_arguments
 from medley.scoring.evaluate import evaluate
 from medley.scoring.methods import Network
 from medley.scoring.rows import ScoreRow
 from medley.scoring.scorers import RestorationScorer
 from medley.targets import IMAGE
-from medley.training.balance import Losses, TatBalance, UniH3Balance, distance, scaled_distance
+from medley.training.balance import Losses, TatBalance, UniH3Balance
+from medley.training.losses import LOSSES
 from medley.training.objective import Objective
 from medley.training.recipe import RestorationRecipe
 
@@ -73,6 +74,11 @@ class RestorationObjective(Objective):
     def create_network(self) -> nn.Module:
         """The restorer; with `identity_start` its output is initially its input."""
         network = cast(RestorationNetwork, create_model(self.recipe.model, **self.recipe.config))
+        if not isinstance(network, RestorationNetwork) and (self.recipe.identity_start or self.recipe.recompute):
+            raise MedleyError(
+                f"the network {self.recipe.model} is no RestorationNetwork, which identity_start and recompute need; "
+                "set them to false"
+            )
         if self.recipe.identity_start:
             last = [part for part in network.output.modules() if isinstance(part, nn.Conv2d)][-1]
             nn.init.zeros_(last.weight)
@@ -104,16 +110,20 @@ class RestorationObjective(Objective):
 
     def _errors(self, restored: Tensor, target: Tensor, batch: Batch) -> Tensor:
         """The error of every sample, (B,)."""
-        if self.recipe.loss == "l1":
-            return distance(restored, target)
-        scales = target.new_tensor([self._scales[task] for task in batch.tasks])
-        return scaled_distance(restored, target, scales)
+        scales = target.new_tensor([self._scales[task] for task in batch.tasks]) if self._scales else None
+        errors = LOSSES.named(self.recipe.loss)(restored, target, scales)
+        if errors.shape != (len(target),):
+            raise MedleyError(
+                f"the loss {self.recipe.loss} returned values of shape {tuple(errors.shape)}; expected one for each of "
+                f"the {len(target)} samples"
+            )
+        return errors
 
     def validate(self, network: nn.Module) -> list[ScoreRow]:
         """The scores of each task on a few slices, spread evenly over the validation records."""
         description = weights.Description(
             name=self.recipe.name,
-            architecture=CONFIGURATIONS[self.recipe.model][0],
+            architecture=configuration(self.recipe.model)[0],
             config={},
             tasks=self.recipe.tasks,
             training={},

@@ -8,6 +8,7 @@ __all__ = [
     "ham10000",
     "images",
     "ixi",
+    "layout",
     "ldct",
     "openkbp",
     "pairs",

@@ -68,6 +68,7 @@ def study(scan: Scan, row: dict[str, str], table: str, *, place: str = "", valid
         subject=row["subject"],
         split=split_of(row["subject"], parts, where, stated=stated_split, valid_fraction=valid_fraction),
         modality=task.modality if task else stated.upper(),
+        task=task.name if task else "",
     )
 
 

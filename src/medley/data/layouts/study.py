@@ -26,6 +26,7 @@ class Study:
     scan: its files. source: its path relative to the data set.
     subject: the person. split: "train", "valid" or "test".
     modality: DICOM's code if the layout knows it, else "".
+    task: the name of the restoration task if the layout knows it; "": the one for the modality.
     """
 
     scan: Scan
@@ -33,6 +34,7 @@ class Study:
     subject: str
     split: str
     modality: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True)

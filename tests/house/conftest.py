@@ -1,0 +1,32 @@
+"""The examples of docs/extending.md as files."""
+
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medley.runtime import plugins
+from medley.runtime.registry import registered, remove_registered
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+
+
+def example_files() -> dict[str, str]:
+    """{name: content} of the indented blocks that begin with "# NAME.py" or "# NAME.yaml"."""
+    blocks = re.findall(r"(?:^    .*\n(?:\n+(?=    ))?)+", PAGE.read_text(), flags=re.MULTILINE)
+    texts = [textwrap.dedent(block) for block in blocks]
+    return {match[1]: text for text in texts if (match := re.match(r"# ([\w-]+\.(?:py|yaml))\n", text))}
+
+
+@pytest.fixture
+def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the example files, which is the current one; plugins that are loaded are forgotten afterwards."""
+    for name, content in example_files().items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    before = registered()
+    yield tmp_path
+    remove_registered(before)
+    plugins._loaded.clear()
