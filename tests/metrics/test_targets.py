@@ -5,7 +5,7 @@ from medley.errors import MedleyError
 from medley.metrics.dose import dose_score, dvh_differences
 from medley.metrics.labels import balanced_accuracy, mean_auroc
 from medley.metrics.overlap import dice
-from medley.metrics.targets import HIGHER_IS_BETTER, MAIN, delta, pooled, score_output, summarise
+from medley.metrics.targets import MAIN, delta, higher_is_better, pooled, score_output, summarise
 from medley.targets import Target
 
 ORGANS = Target(name="segmentation", kind="structures", names=("Brainstem", "Larynx", "PTV70"))
@@ -112,4 +112,6 @@ def test_delta_is_the_mean_relative_improvement():
 
 
 def test_every_main_score_has_a_direction():
-    assert set(MAIN.values()) <= HIGHER_IS_BETTER.keys()
+    assert {kind: higher_is_better(score) for kind, score in MAIN.items()} == {
+        "image": True, "structures": True, "map": False, "classes": True,
+    }  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 
 from medley.errors import MedleyError
+from medley.metrics.image import METRICS
 from medley.scoring.rows import COLUMNS, FORMAT, ScoreRow, read_scores, write_scores
 
 HEAD = ",".join(COLUMNS)
@@ -134,3 +135,7 @@ def test_a_spreadsheet_may_add_a_byte_order_mark(tmp_path):
     path = write_scores([ROW], tmp_path / "a.csv")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read_scores(path)[0] == [ROW]
+
+
+def test_no_metric_can_have_the_name_of_a_column():
+    assert set(COLUMNS) <= set(METRICS.reserved)
