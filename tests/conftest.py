@@ -15,6 +15,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.fixture
+def forget():
+    """A function that forgets all plugins, as in a new process; it is called after the test too."""
+    from medley.runtime import plugins
+    from medley.runtime.registry import remove_registered
+
+    def forget() -> None:
+        remove_registered(0)
+        plugins._loaded.clear()
+
+    yield forget
+    forget()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference tensors and real scans beside the checkout; tests that need it are skipped without it."""

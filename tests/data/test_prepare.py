@@ -10,7 +10,7 @@ from medley.data.prepare import prepare
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.physics import create_degradation
-from medley.tasks import VOLUME_TASKS
+from medley.tasks import TASKS, VOLUME_TASKS, restoration_task
 
 
 @pytest.fixture
@@ -256,3 +256,17 @@ def test_repeats_are_independent_degradations_of_the_same_scan(scans, tmp_path):
     assert {one.subject for one in thrice.records()} == {"Ann"}
     for record in (second, third):
         np.testing.assert_array_equal(thrice.array(record, "image")[...], thrice.array(first, "image")[...])
+
+
+def test_a_registered_task_is_chosen_by_the_name_of_a_folder_or_in_the_table(scans, tmp_path, forget):
+    degradation = {"name": "ct-low-dose", "dose": 0.1}
+    own = restoration_task("ct-own", "CT", "CT", "HU", range=(-1024, 3071), window=(-160, 240), degradation=degradation)
+    TASKS.register("ct-own", own)
+    (scans / "sources.csv").write_text("file,subject,modality\nct/train/a.nii.gz,Ann,ct-own\npet/valid/c.nii.gz,Bob,\n")
+    first, second = prepare("folder", scans, tmp_path / "table").records()
+    assert (first.task, first.degradation["parameters"]["dose"]) == ("ct-own", 0.1)
+    assert second.task == "pet-denoise"
+    (scans / "ct").rename(scans / "ct-own")
+    (scans / "sources.csv").unlink()
+    records = prepare("folder", scans, tmp_path / "folder", exclude=["mri/*"]).records()
+    assert [one.task for one in records] == ["ct-own", "pet-denoise"]

@@ -2,13 +2,10 @@
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from medley.runtime import plugins
-from medley.runtime.registry import registered, remove_registered
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
@@ -21,12 +18,9 @@ def example_files() -> dict[str, str]:
 
 
 @pytest.fixture
-def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the example files, which is the current one; plugins that are loaded are forgotten afterwards."""
+def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]) -> Path:
+    """The folder of the example files, which is the current one."""
     for name, content in example_files().items():
         (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
-    before = registered()
-    yield tmp_path
-    remove_registered(before)
-    plugins._loaded.clear()
+    return tmp_path

@@ -17,7 +17,7 @@ from medley.models.weights import describe
 from medley.models.zoo import NETWORKS
 from medley.physics import create_degradation
 from medley.runtime import plugins
-from medley.runtime.registry import registered, remove_registered
+from medley.runtime.registry import registered
 from medley.scoring.rows import read_scores
 from medley.training.loop import train
 from medley.training.recipe import make_recipe
@@ -51,12 +51,6 @@ def scans(examples):
     return examples
 
 
-def forget():
-    """As in a new process."""
-    remove_registered(0)
-    plugins._loaded.clear()
-
-
 def test_the_page_has_an_example_of_everything(examples):
     assert [command[0] for command in COMMANDS] == ["prepare", "train", "evaluate", "restore", "compare", "report"]
     for name in ("layout", "task", "network", "predictor", "loss", "metric", "script"):
@@ -65,7 +59,7 @@ def test_the_page_has_an_example_of_everything(examples):
     assert (examples / "my-comparison.yaml").is_file()
 
 
-def test_from_a_data_set_to_a_restored_scan(scans, capsys):
+def test_from_a_data_set_to_a_restored_scan(scans, capsys, forget):
     for command in COMMANDS[:4]:
         forget()
         assert run(command) == 0, capsys.readouterr().err
@@ -92,7 +86,7 @@ def test_from_a_data_set_to_a_restored_scan(scans, capsys):
     assert not np.array_equal(restored, nib.load("scans/ann/ct.nii.gz").get_fdata())
 
 
-def test_weights_never_run_the_plugin_that_they_name(scans, capsys):
+def test_weights_never_run_the_plugin_that_they_name(scans, capsys, forget):
     for command in COMMANDS[:2]:
         assert run(command) == 0
     forget()
@@ -109,7 +103,7 @@ def test_weights_never_run_the_plugin_that_they_name(scans, capsys):
 
 
 @pytest.mark.slow
-def test_a_comparison_in_two_processes(scans, capsys):
+def test_a_comparison_in_two_processes(scans, capsys, forget):
     assert run(COMMANDS[0]) == 0
     for command in COMMANDS[4:]:
         forget()

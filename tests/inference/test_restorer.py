@@ -368,3 +368,13 @@ def test_restoring_a_result_of_medley_is_reported(tmp_path, phantoms) -> None:
     write(restorer(Same()).restore(open_scan(tmp_path / "mr")), tmp_path / "out", derivation="medley test mr-sr")
     with pytest.warns(MedleyNotice, match=r"written by medley before \(medley test mr-sr\)"):
         restorer(Same()).plan(open_scan(tmp_path / "out"))
+
+
+def test_of_several_tasks_for_a_modality_the_one_that_was_trained_is_chosen(forget):
+    own = TASKS["ct-denoise"].model_copy(update={"name": "ct-own"})
+    TASKS.register("ct-own", own)
+    for tasks in (("ct-own",), ("ct-denoise",), ("ct-own", "ct-denoise")):
+        chosen = tasks[-1]  # the first one in the table
+        assert restorer(Same(), tasks).plan(ct()).task.name == chosen
+    with pytest.raises(MedleyError, match="the task ct-denoise, but test was trained only for mr-sr"):
+        restorer(Same(), ("mr-sr",)).plan(ct())

@@ -14,7 +14,7 @@ from medley.errors import MedleyError
 from medley.models import weights
 from medley.models.blocks import Trunk
 from medley.models.weights import Description
-from medley.models.zoo import create_model
+from medley.models.zoo import NETWORKS, create_model
 
 
 @pytest.fixture
@@ -298,3 +298,35 @@ def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path):
     with pytest.raises(MedleyError, match=r"output.weight has values up to 1e"):
         weights.save(tmp_path / "w.safetensors", model, description, half=True)
     assert not list(tmp_path.iterdir())
+
+
+class Hidden(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(2))
+        self.register_buffer("table", torch.ones(2), persistent=False)
+
+
+def test_a_tensor_that_is_not_stored_is_named(tmp_path, description, forget):
+    NETWORKS.register("hidden", Hidden)
+    path = tmp_path / "hidden.safetensors"
+    weights.save(path, create_model("hidden"), replace(description, architecture="hidden", config={}))
+    with pytest.raises(MedleyError, match="table is not stored; register it as a persistent buffer"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "own"}, "needs the network own of a plugin, and was trained with a.py, b.py: name it with"),
+        ({"tasks": ("ct-own",)}, "needs the task ct-own of a plugin, and was trained with a.py, b.py"),
+    ],
+)
+def test_weights_that_need_a_plugin_say_so(tmp_path, model, description, changes, message):
+    path = tmp_path / "own.safetensors"
+    training = {"recipe": {"plugins": ["a.py#12345678", "b.py#00000000"]}}
+    weights.save(path, model, replace(description, training=training))
+    weights.load(path)  # only what is missing matters
+    weights.save(path, model, replace(description, training=training, **changes))
+    with pytest.raises(MedleyError, match=message):
+        weights.load(path)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medley.errors import MedleyError
-from medley.models.zoo import NETWORKS, create_model, is_multitask
+from medley.models.zoo import NETWORKS, Variant, configuration, create_model, is_multitask
 
 RESTORERS = [name for name in NETWORKS if not is_multitask(name)]
 MULTITASK = [name for name in NETWORKS if name not in RESTORERS]
@@ -88,3 +88,23 @@ def test_bad_settings_are_named(name, config, message):
 def test_names_and_descriptions_load_no_torch():
     code = "import sys, medley.models.zoo, medley.models.weights as w; w.packaged(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Scale(torch.nn.Module):
+    """A network of a plugin: it states no `config`."""
+
+    def __init__(self, factor: float = 1.0, *, kind: object = "plain") -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+
+def test_registered_networks_and_variants(forget):
+    NETWORKS.register("scale", Scale)
+    NETWORKS.register("scale-two", Variant("scale", {"factor": 2.0}))
+    NETWORKS.register("scale-three", Variant("scale-two", {"factor": 3.0, "kind": "other"}))
+    assert create_model("scale-two").config == {"factor": 2.0, "kind": "plain"}
+    assert create_model("scale-three", kind=["a"]).config == {"factor": 3.0, "kind": ["a"]}
+    assert configuration("scale-three") == ("scale", {"factor": 3.0, "kind": "other"})
+    assert not is_multitask("scale-three")
+    with pytest.raises(MedleyError, match=r"'scale' has an argument that cannot be stored as JSON: .*type"):
+        create_model("scale", kind=dict)

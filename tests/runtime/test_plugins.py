@@ -5,9 +5,8 @@ import pytest
 
 from medley.errors import MedleyError
 from medley.metrics.image import METRICS, score_slices
-from medley.runtime import plugins
 from medley.runtime.plugins import load_plugins
-from medley.runtime.registry import registered, remove_registered
+from medley.runtime.registry import registered
 
 SOUND = """
 from dataclasses import dataclass
@@ -24,16 +23,8 @@ METRICS.register("largest", Metric(Distance(2.0), higher=False, title="largest d
 """
 
 
-@pytest.fixture(autouse=True)
-def _forgotten():
-    before = registered()
-    yield
-    remove_registered(before)
-    plugins._loaded.clear()
-
-
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, forget):
     def write(content, name="plugin.py"):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         return tmp_path / name
@@ -60,13 +51,11 @@ def test_a_plugin_is_run_once(write, tmp_path, monkeypatch):
     assert registered() == 1
 
 
-def test_the_record_depends_on_the_content_only(write):
+def test_the_record_depends_on_the_content_only(write, forget):
     first = load_plugins([write(SOUND)])
-    remove_registered(0)
-    plugins._loaded.clear()
+    forget()
     assert load_plugins([write(SOUND)]) == first
-    remove_registered(0)
-    plugins._loaded.clear()
+    forget()
     assert load_plugins([write(SOUND + "# changed\n")]) != first
 
 

@@ -199,3 +199,61 @@ def test_a_record_with_old_keys_is_refused(recipe_file):
 def test_a_record_gives_the_recipe_again(recipe_file):
     recipe = read_recipe(recipe_file)
     assert make_recipe(yaml.safe_load(yaml.safe_dump(as_record(recipe))), "the record") == recipe
+
+
+PLUGIN = """
+from torch import nn
+from medley.models.zoo import NETWORKS
+from medley.training.losses import LOSSES
+NETWORKS.register("own", nn.Conv2d)
+LOSSES.register("own", print)
+"""
+
+
+@pytest.fixture
+def with_plugin(recipe_file, forget):
+    (recipe_file.parent / "own.py").write_text(PLUGIN)
+    recipe_file.write_text(SMALL.replace("tat", "own") + "plugins: [own.py]\nloss: own\n")
+    return recipe_file
+
+
+def test_plugins_are_relative_to_the_recipe_and_recorded_with_a_checksum(with_plugin, forget):
+    recipe = read_recipe(with_plugin)
+    assert recipe.plugins == (with_plugin.parent / "own.py",)
+    record = as_record(recipe)
+    assert record["plugins"][0].startswith("own.py#")
+    assert record == {**record, **as_record(recipe, resolve=True), "store": "s", "output": "o"}
+    assert differing(record, recipe) == []
+    forget()
+    (with_plugin.parent / "own.py").write_text(PLUGIN + "# changed\n")
+    assert differing(record, read_recipe(with_plugin)) == ["plugins"]
+
+
+def test_records_from_before_plugins_are_those_of_recipes_without(recipe_file):
+    recipe = read_recipe(recipe_file)
+    record = as_record(recipe)
+    assert record.pop("plugins") == []
+    assert differing(record, recipe) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("plugins=[]", "there is no network 'own'"),
+        ("plugins=[nowhere.py]", "the recipe .*recipe.yaml: the plugin .*nowhere.py cannot be read: No such file"),
+        ("plugins=own.py", r"plugins must be a list of files, such as \[my_network.py\], but is 'own.py'"),
+        ("plugins=[1]", "plugins must be a list of files"),
+        ("loss=owm", "loss: .*there is no loss 'owm'; the losses are l1, scaled, own; did you mean 'own'"),
+    ],
+)
+def test_a_recipe_whose_plugin_cannot_be_used_is_refused(with_plugin, override, said):
+    with pytest.raises(MedleyError, match=said):
+        read_recipe(with_plugin, [override])
+
+
+def test_plugins_are_not_run_before_the_recipe_is_read(with_plugin):
+    from medley.models.zoo import NETWORKS
+
+    assert "own" not in NETWORKS
+    read_recipe(with_plugin)
+    assert "own" in NETWORKS

@@ -266,9 +266,10 @@ def make_recipe(content: Mapping[str, Any], what: str) -> Recipe:
         after `what`.
     """
     plugins, model = content.get("plugins", ()), content.get("model")
+    if not isinstance(plugins, list | tuple) or not all(isinstance(one, str | Path) for one in plugins):
+        raise MedleyError(f"{what}: plugins must be a list of files, such as [my_network.py], but is {plugins!r:.60}")
     try:
-        if isinstance(plugins, list | tuple) and all(isinstance(one, str | Path) for one in plugins):
-            load_plugins(plugins)
+        load_plugins(plugins)
         multitask = isinstance(model, str) and is_multitask(model)
     except MedleyError as error:
         raise MedleyError(f"{what}: {error}") from error
