@@ -17,6 +17,7 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.inference.restorer import normalisation_for
 from medley.metrics.image import score
+from medley.metrics.physical import Tissue, is_coarse
 from medley.normalisation import Normalisation
 from medley.physics import DEGRADATIONS
 from medley.scoring.methods import Method
@@ -152,15 +153,17 @@ def _change(case: Case, restored: np.ndarray) -> Iterator[Found]:
 def _hounsfield(case: Case, restored: np.ndarray) -> Iterator[Found]:
     biases = measures.block_biases(restored, case.target, case.spacing)
     if biases.size:
-        if not case.degraded:
-            yield Found("own noise in homogeneous blocks", measures.block_noise(case.target, case.spacing), "HU")
+        if not case.degraded and not is_coarse(case.spacing):
+            tissue = Tissue(case.spacing)
+            tissue.add(case.target, case.target, range(len(case.target)))
+            yield Found("own noise in homogeneous blocks", tissue.values()["noise"], "HU")
         yield Found("mean HU", float(biases.mean()), "HU", -BIAS, BIAS)
         yield Found("mean HU, farthest block", float(biases[np.abs(biases).argmax()]), "HU")
 
 
 def _texture(case: Case, restored: np.ndarray) -> Iterator[Found]:
     """Only where pixels are small enough to show trabeculae, at full dose."""
-    if not case.degraded and np.mean(case.spacing[1:]) < measures.COARSE:
+    if not case.degraded and not is_coarse(case.spacing):
         kept = measures.texture_kept(restored, case.target)
         if np.isfinite(kept):
             yield Found("texture of bone", kept, "ratio", low=TEXTURE)

@@ -8,13 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from medley.inference.conditions import noise_levels
+from medley.metrics import physical
 
 TISSUE = {"CT": -500.0, "PT": 1.0}  # HU and SUV, values above are tissue; in MR, those above the mean
-SOFT_TISSUE = (-100.0, 150.0)  # HU
-HOMOGENEOUS = 40.0  # HU, the largest standard deviation in a homogeneous block
-SIDES = (9, 5)  # pixels, of blocks where pixels are smaller and larger than
-COARSE = 2.0  # mm
-HOT, SMALLEST = 3.0, 4  # SUV, voxels, of hot spots: connected regions above, of at least so many
 BONE = (150.0, 700.0)  # HU, trabecular bone
 
 
@@ -34,35 +30,15 @@ def own_noise(target: np.ndarray) -> tuple[float, float]:
 
 
 def block_biases(restored: np.ndarray, target: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Mean of restored - target in every homogeneous block of a CT, in HU.
-
-    Slices are divided into blocks of 9 x 9 pixels, 5 x 5 where pixels are larger than 2 mm. A block is homogeneous if
-    the mean of the target is that of soft tissue (-100 to 150 HU), and its standard deviation is at most 40 HU and
-    belongs to the lowest quarter of the soft-tissue blocks in the slice.
-    """
-    wanted, found = _blocks(target, spacing), _blocks(restored, spacing)
-    return (found - wanted)[_homogeneous(wanted)].mean(axis=1)
-
-
-def block_noise(target: np.ndarray, spacing: Sequence[float]) -> float:
-    """The root of the mean variance within the homogeneous blocks of a CT, in HU; NaN without such blocks.
-
-    A tenth too low, since the most homogeneous blocks are chosen. Of correlated noise, as after a smooth reconstruction
-    kernel, `own_noise` sees much less.
-    """
-    blocks = _blocks(target, spacing)
-    chosen = blocks[_homogeneous(blocks)]
-    return float(np.sqrt(chosen.var(axis=1).mean())) if len(chosen) else float("nan")
+    """Mean of restored - target in every homogeneous block of a CT (`physical.homogeneous`), in HU."""
+    wanted, found = (physical.blocks(one, spacing) for one in (target, restored))
+    return (found - wanted)[physical.homogeneous(wanted)].mean(axis=1)
 
 
 def hot_spot_ratios(restored: np.ndarray, target: np.ndarray) -> np.ndarray:
     """SUVmax restored / target of every hot spot: 4 or more connected voxels of the target above SUV 3."""
-    regions, _ = ndimage.label(target > HOT)
-    sizes = np.bincount(regions.ravel())
-    large = np.flatnonzero(sizes[1:] >= SMALLEST) + 1
-    if not large.size:
-        return np.empty(0)
-    return np.divide(*(ndimage.maximum(values, regions, large) for values in (restored, target)))
+    places = np.nonzero(target > physical.HOT)
+    return physical.hot_spot_ratios(np.stack(places), restored[places], target[places])[0]
 
 
 def tissue(target: np.ndarray, modality: str) -> np.ndarray:
@@ -111,23 +87,6 @@ def noise_removed(restored: np.ndarray, noisy: np.ndarray, where: np.ndarray) ->
     """
     after, before = (float(np.sqrt(one[:, where].var(axis=0, dtype=np.float64).mean())) for one in (restored, noisy))
     return 1 - after / before
-
-
-def _blocks(values: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """(slice, row, column) -> (slice, block, pixels of a block), float64; pixels beyond whole blocks are left out."""
-    side = SIDES[float(np.mean(spacing[1:])) > COARSE]
-    count, rows, columns = values.shape[0], *(length // side for length in values.shape[1:])
-    whole = values[:, : rows * side, : columns * side].astype(np.float64)
-    cut = whole.reshape(count, rows, side, columns, side).swapaxes(2, 3)
-    return cut.reshape(count, rows * columns, side * side)
-
-
-def _homogeneous(blocks: np.ndarray) -> np.ndarray:
-    """Which blocks (slice, block, pixel) are homogeneous, (slice, block) bool; see `block_biases`."""
-    mean, deviation = blocks.mean(axis=2), blocks.std(axis=2)
-    soft = (mean > SOFT_TISSUE[0]) & (mean < SOFT_TISSUE[1])
-    most = [np.quantile(one[of], 0.25) if of.any() else 0.0 for one, of in zip(deviation, soft, strict=True)]
-    return soft & (deviation <= np.minimum(most, HOMOGENEOUS)[:, None])
 
 
 def _steps(values: np.ndarray, inside: np.ndarray, axis: int) -> np.ndarray:

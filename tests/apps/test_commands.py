@@ -15,6 +15,7 @@ from medley.errors import MedleyError
 from medley.io.files import read
 from medley.models import weights
 from medley.models.zoo import create_model
+from medley.scoring.rows import read_scores
 from medley.tasks import TASKS
 
 
@@ -159,8 +160,6 @@ def test_other_files_are_refused_as_checkpoints(tmp_path) -> None:
 
 
 def test_evaluate_writes_a_row_for_each_record_and_prints_means(medley, model, small_store, tmp_path) -> None:
-    from medley.scoring.rows import read_scores
-
     out = tmp_path / "scores.csv"
     done = medley("evaluate", model, "--data", small_store.path, "-o", out, "--pictures", tmp_path / "pictures")
     assert done.code == 0, done.err
@@ -170,8 +169,45 @@ def test_evaluate_writes_a_row_for_each_record_and_prints_means(medley, model, s
         (method, task) for method in ("input", "tiny") for task in ("ct-denoise", "pet-denoise")
     }
     assert "PSNR" in done.out
+    assert "bias of the mean SUV (%)" in done.out
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
     assert "exists already" in medley("evaluate", model, "--data", small_store.path, "-o", out).err
+
+
+def test_evaluate_on_a_phantom_writes_a_row_for_each_dose(medley, model, small_store, tmp_path) -> None:
+    folder = tmp_path / "phantom"
+    folder.mkdir()
+    inside = np.hypot(*(np.indices((256, 256)) - 127.5)) < 116
+    noise = np.random.default_rng(0).normal(0, 20, (4, 256, 256))
+    np.savez(folder / "water_dose040.npz", hu=np.where(inside, 0, -1000) + noise)
+    out = tmp_path / "phantom.csv"
+    done = medley("evaluate", model, "--phantom", folder, "-o", out, "--pictures", tmp_path / "pictures")
+    assert done.code == 0, done.err
+    rows, header = read_scores(out)
+    assert [(row.method, row.title) for row in rows] == [("input", "dose 40 %"), ("tiny", "dose 40 %")]
+    assert "noise_power HU² mm²" in header["units"]
+    assert "detectability d'" in done.out
+    assert (tmp_path / "pictures" / "ct-phantom.png").exists()
+    assert medley("report", out, "-o", tmp_path / "report", "-q").code == 0
+    assert (tmp_path / "report" / "dose-40-noise_power.svg").exists()
+    assert "exists already" in medley("evaluate", "--phantom", folder, "-o", out).err
+    assert "is the input" in medley("evaluate", "--phantom", folder, "-o", folder / "a.csv").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--data STORE or --phantom FOLDER"),
+        (["--phantom", "p", "--task", "ct-denoise"], "--task and --split"),
+        (["--phantom", "p", "--split", "test"], "--task and --split"),
+        (["--phantom", "p", "--classical"], "--data and --classical"),
+        (["--phantom", "p", "--data", "s"], "--data and --classical"),
+    ],
+)
+def test_wrong_usage_of_evaluate(medley, tmp_path, arguments, complaint) -> None:
+    done = medley("evaluate", *arguments, "-o", tmp_path / "a.csv")
+    assert done.code == 2
+    assert complaint in " ".join(done.err.replace("│", " ").split())
 
 
 def test_prepare_makes_a_store(medley, ct_nifti, tmp_path) -> None:

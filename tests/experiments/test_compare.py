@@ -188,7 +188,7 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("compare-*.yaml"))
 
 
 def test_one_network_is_scored_as_in_a_comparison(content, case_store, small_store, tmp_path):
-    from medley.apps.research import evaluate
+    from medley.apps.evaluate import evaluate
 
     comparison, entrants = read_comparison(content, "it")
     expected = compare(comparison, entrants[1:2])

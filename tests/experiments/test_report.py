@@ -126,6 +126,27 @@ def test_markdown_has_a_line_a_method_and_bold_where_it_differs(several):
     assert "95 % interval of 200 resamples of the 40 subjects" in text
 
 
+def test_measures_of_a_task_are_one_table_without_verdicts(made_scores):
+    rows = made_scores.restoration({"a": 0.0, "b": 1.0})
+    for k, row in enumerate(rows):
+        if row.task == "ct-denoise":
+            row.values.update({"noise": 10.0 + (row.method == "b"), "sharpness": 0.9, "bias": -0.001 * k})
+    comparison = compare_methods(rows, resamples=200)
+    found = tables(comparison)
+    titles = [table.title for table in found]
+    assert titles.count("ct-denoise: measures") == 1
+    assert "pet-denoise: measures" not in titles
+    table = found[titles.index("ct-denoise: measures")]
+    assert table.columns == ("measure", "a", "b")
+    noise, bias, sharpness = table.rows
+    assert [cell.text for cell in noise] == ["noise (HU)", "10.00 [10.00, 10.00]", "11.00 [11.00, 11.00]"]
+    assert (noise[2].below, noise[2].verdict) == ("+1.00 [+1.00, +1.00]", "")
+    assert (bias[0].text, sharpness[0].text) == ("bias (HU)", "edge sharpness / that of the target")
+    html = page([Experiment("x", comparison, {}, curves={"ct-denoise-noise-strength": "<svg>drawn</svg>"})], {})
+    assert "<h3>ct-denoise: measures</h3>" in html
+    assert "<figure><svg>drawn</svg></figure>" in html
+
+
 def test_bars_in_names_do_not_break_the_table(made_scores):
     comparison = compare_methods(made_scores.restoration({"a|b": 0, "c": 1}), resamples=10)
     lines = [line for line in tables(comparison)[0].markdown().splitlines() if "a\\|b" in line]

@@ -56,6 +56,27 @@ def test_every_packaged_model_beats_the_input_and_the_classical_methods(table, m
         assert ours.scores["ssim"] > theirs.scores["ssim"], method
 
 
+def test_the_page_on_image_quality_has_the_numbers_of_the_phantom():
+    rows = read_scores(ROOT / "results" / "ct-phantom.csv")[0]
+    page = (ROOT / "docs" / "image-quality.md").read_text()
+    assert len({row.title for row in rows}) == 3
+    for dose in dict.fromkeys(row.title for row in rows):
+        of_dose = [row for row in rows if row.title == dose]
+        assert tuple(row.method for row in of_dose) == ("input", *PACKAGED)
+        table = page.partition(f"| {dose} |")[2].partition("\n\n")[0]
+        for title, name, form in (
+            ("noise (HU)", "noise", ".1f"),
+            ("bias (HU)", "bias", "z.1f"),
+            ("contrast of 14 HU kept", "contrast_kept", ".2f"),
+            ("transfer at 0.2/mm", "transfer 0.2", ".2f"),
+            ("CNR", "cnr", ".2f"),
+            ("d'", "d_prime", ".2f"),
+            ("AUC", "auc", ".2f"),
+        ):
+            numbers = " | ".join(f"{row.values[name]:{form}}" for row in of_dose)
+            assert f"| {title} | {numbers} |" in table, (dose, title)
+
+
 def test_the_readme_has_the_numbers_of_the_results(table):
     for line in cells(table.values()):
         assert f"| {' | '.join(line)} |" in README

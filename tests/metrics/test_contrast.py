@@ -1,10 +1,10 @@
-"""Contrast, contrast-to-noise, bias and recovery: known numbers, invariances, refusals."""
+"""Contrast, contrast-to-noise and recovery: known numbers, invariances, refusals."""
 
 import numpy as np
 import pytest
 
 from medley.errors import MedleyError
-from medley.metrics.contrast import contrast, contrast_recovery, contrast_to_noise, recovery, suv_bias
+from medley.metrics.contrast import contrast, contrast_recovery, contrast_to_noise, recovery
 
 INSIDE = np.zeros((40, 40), bool)
 INSIDE[10:20, 10:20] = True
@@ -22,9 +22,7 @@ def test_contrast_to_noise_is_that_of_the_simulation_and_has_no_unit() -> None:
     assert contrast_to_noise(-image(), INSIDE, ~INSIDE) == pytest.approx(-ratio)
 
 
-def test_bias_and_recovery_of_a_scaled_image() -> None:
-    assert suv_bias(image(), image(), INSIDE) == 0
-    assert suv_bias(0.9 * image(), image(), INSIDE) == pytest.approx(-10)
+def test_recovery_of_a_scaled_image() -> None:
     exact = 2 + 6.0 * INSIDE
     assert recovery(exact, INSIDE, 8) == recovery(exact, INSIDE, 8, maximum=True) == 1
     assert recovery(0.7 * exact, INSIDE, 8) == pytest.approx(0.7)
@@ -37,8 +35,6 @@ def test_refusals() -> None:
         contrast(image(), np.zeros_like(INSIDE), INSIDE)
     with pytest.raises(MedleyError, match="shape"):
         contrast(image(), INSIDE[:5], INSIDE)
-    with pytest.raises(MedleyError, match="mean SUV"):
-        suv_bias(image(), np.zeros((40, 40)), INSIDE)
     with pytest.raises(MedleyError, match="above 0"):
         recovery(image(), INSIDE, 0)
     with pytest.raises(MedleyError, match="no contrast"):

@@ -6,6 +6,7 @@ import pytest
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.metrics.image import score
+from medley.metrics.measures import RECORD
 from medley.normalisation import Normalisation
 from medley.scoring import classical, evaluate, scorers
 from medley.scoring.classical import CLASSICAL, Classical
@@ -45,6 +46,30 @@ def test_all_tasks_of_the_split_by_default(store: Store) -> None:
     rows = score_methods([Input()], store, split="train")
     assert [row.task for row in rows] == [task for task in TASKS for _ in range(2)]
     assert {row.task for row in score_methods([Shrunk()], store)} == {"mr-sr", "pet-denoise"}
+
+
+def test_measures_of_known_changes(store: Store) -> None:
+    class Offset(Input):
+        name = "offset"
+
+        def restore(self, slabs: Slabs, task: str, normalisation: Normalisation) -> np.ndarray:
+            return slabs.centre + 5 if task == "ct-denoise" else 1.1 * slabs.centre
+
+    tasks = ["ct-denoise", "pet-denoise", "xray-denoise"]
+    before, after = (score_methods([method], store, tasks=tasks) for method in (Input(), Offset()))
+    for one, other in zip(before, after, strict=True):
+        names = set(one.values) & set(RECORD)
+        assert names == set(other.values) & set(RECORD)
+        if one.task == "ct-denoise":
+            assert {"noise", "bias"} <= names
+            assert other.values["bias"] - one.values["bias"] == pytest.approx(5, abs=1e-3)
+            assert other.values["noise"] == pytest.approx(one.values["noise"])
+        elif one.task == "pet-denoise":
+            assert names == {"suv_bias", "recovery_max", "recovery_mean"}
+            assert 100 + other.values["suv_bias"] == pytest.approx(1.1 * (100 + one.values["suv_bias"]))
+            assert other.values["recovery_max"] == pytest.approx(1.1 * one.values["recovery_max"])
+        else:
+            assert not names
 
 
 def test_blank_slices_are_not_counted(store: Store) -> None:

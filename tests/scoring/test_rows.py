@@ -2,14 +2,18 @@
 
 import csv
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from medley.errors import MedleyError
 from medley.metrics.image import METRICS
 from medley.scoring.rows import COLUMNS, FORMAT, ScoreRow, read_scores, write_scores
+from medley.scoring.statistics import compare_methods
 
 HEAD = ",".join(COLUMNS)
+_FILES = sorted((Path(__file__).resolve().parents[2] / "results").glob("*.csv"))
+RESULTS = [path for path in _FILES if path.read_text().startswith(FORMAT)]
 ROW = ScoreRow("tat", "ct-denoise", "image", "person", "scan", values={"psnr": 30.0})
 
 
@@ -23,6 +27,21 @@ def test_rows_and_header_are_read_back(made_scores, tmp_path):
         ]
         for one, two in zip(found, rows, strict=True):
             assert one.values == pytest.approx(dict(two.values), rel=1e-6)
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_the_tables_in_results_are_read_and_compared(path):
+    rows, header = read_scores(path)
+    assert header["experiment"]
+    assert compare_methods(rows, resamples=1).cases == len({row.record for row in rows})
+
+
+def test_the_units_of_measures_are_in_the_header(tmp_path):
+    row = dataclasses.replace(ROW, values={"psnr": 30.0, "noise": 9.5, "sharpness": 0.8})
+    rows, header = read_scores(write_scores([row], tmp_path / "a.csv", header={"experiment": "x"}))
+    assert rows == [row]
+    assert header == {"experiment": "x", "units": "noise HU, sharpness ratio"}
+    assert read_scores(write_scores(rows, tmp_path / "b.csv", header=header))[1] == header
 
 
 def test_every_field_is_read_back(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from medley.errors import MedleyError
 from medley.metrics.targets import delta, higher_is_better, summarise
 from medley.scoring.rows import ScoreRow
-from medley.scoring.statistics import compare_methods
+from medley.scoring.statistics import compare_methods, verdict
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +212,24 @@ def test_unequal_cases_are_refused_by_name(rows):
     spoilt[0] = dataclasses.replace(rows[0], values={**rows[0].values, "dice Larynx": float("nan")})
     with pytest.raises(MedleyError, match="stl, seed 0: lacks 'dice Larynx' of pt_0"):
         compare_methods(spoilt)
+
+
+def test_measures_that_an_older_table_lacks_are_left_out(made_scores):
+    rows = made_scores.restoration({"old": 0, "new": 1})
+    for row in rows:
+        if row.method == "new":
+            row.values["bias"] = 1.0
+    assert compare_methods(rows, resamples=10).tasks["ct-denoise"] == ("psnr", "ssim", "rmse")
+    for row in rows:
+        row.values["bias"] = 2.0 if row.method == "new" else 1.5
+    found = compare_methods(rows, resamples=10)
+    assert found.tasks["ct-denoise"] == ("psnr", "ssim", "rmse", "bias")
+    finding = found.findings["ct-denoise", "bias", "new"]
+    assert (finding.estimate.value, finding.difference.value) == (2.0, 0.5)
+    assert verdict(finding.difference, higher=higher_is_better("bias")) == ""  # neither is better
+    del rows[0].values["bias"]
+    with pytest.raises(MedleyError, match="old, seed 0: lacks 'bias' of ct-denoise-0-scan"):
+        compare_methods(rows)
 
 
 def test_what_cannot_be_compared_is_refused(rows):

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from medley.scoring.rows import ScoreRow
-from medley.scoring.summary import cells, headers, latest, main_scores, strength_curves, summary
+from medley.scoring.summary import (
+    cells,
+    frequency_curves,
+    headers,
+    latest,
+    main_scores,
+    measure_table,
+    strength_curves,
+    summary,
+)
 
 
 def row(method: str = "input", task: str = "ct-denoise", *, slices: int = 10, psnr: float = 30.0) -> ScoreRow:
@@ -49,8 +58,33 @@ def test_curves_of_score_against_strength() -> None:
 
     rows = [at("ct-denoise", x, 30 + x) for x in (0.5, 0.1, 1.0)] + [at("ct-denoise", 0.1, 33.0, "b")]
     rows += [at("pet-denoise", 10.0, 30.0)] * 5
-    curves = strength_curves(rows)
-    assert curves == {"ct-denoise": {"a": [(0.1, 30.1), (0.5, 30.5), (1.0, 31.0)], "b": [(0.1, 33.0)]}}
+    points = {"a": [(0.1, 30.1), (0.5, 30.5), (1.0, 31.0)], "b": [(0.1, 33.0)]}
+    assert strength_curves(rows) == {("ct-denoise", "psnr"): points}
+    rows = [replace(row, values={**row.values, "noise": row.values["psnr"] - 20}) for row in rows]
+    lower = {method: [(x, y - 20) for x, y in own] for method, own in points.items()}
+    assert strength_curves(rows) == {("ct-denoise", "psnr"): points, ("ct-denoise", "noise"): lower}
+
+
+def test_curves_over_the_frequency() -> None:
+    values = {"transfer 0.2": 0.5, "transfer 0.1": 0.9, "noise_power 0.1": 200.0, "d_prime": 1.0}
+    rows = [ScoreRow("a", "ct-phantom", "dose 10 %", "s", "r", values=values)]
+    assert frequency_curves(rows) == {
+        ("dose 10 %", "transfer"): {"a": [(0.1, 0.9), (0.2, 0.5)]},
+        ("dose 10 %", "noise_power"): {"a": [(0.1, 200.0)]},
+    }
+
+
+def test_the_table_of_measures_weighs_records_by_their_slices() -> None:
+    rows = [row(slices=30), row(slices=10), row("tat"), row("tat", "pet-denoise"), row(slices=10)]
+    extra = ({"noise": 10.0}, {"noise": 20.0}, {"noise": 4.0}, {"suv_bias": -1.26}, {})
+    rows = [replace(one, values={**one.values, **more}) for one, more in zip(rows, extra, strict=True)]
+    assert measure_table(rows) == [
+        ("task", "measure", "input", "tat"),
+        ("ct-denoise", "noise (HU)", "12.5", "4"),
+        ("pet-denoise", "bias of the mean SUV (%)", "–", "-1.26"),
+    ]
+    assert summary(rows)[0].scores["psnr"] == 30
+    assert measure_table([row()]) == []
 
 
 def test_main_scores_of_images_and_targets() -> None:

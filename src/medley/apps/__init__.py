@@ -9,6 +9,7 @@ __all__ = [
     "degrade",
     "demo",
     "doctor",
+    "evaluate",
     "export",
     "jobs",
     "listing",

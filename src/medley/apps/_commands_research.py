@@ -104,10 +104,20 @@ def train(
 
 @app.command(rich_help_panel=PANEL)
 def evaluate(
-    data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store made by medley prepare.")],
     output: options.Csv,
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="Packaged models or files with weights.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="STORE", help="A store made by medley prepare.")
+    ] = None,
+    phantom: Annotated[
+        Path | None,
+        typer.Option(
+            "--phantom",
+            metavar="FOLDER",
+            help="Score on repeated scans of a CT phantom instead; the store is used to tune classical methods only.",
+        ),
     ] = None,
     classical: Annotated[
         bool, typer.Option("--classical", help="Also classical methods, tuned on the training subjects.")
@@ -124,9 +134,28 @@ def evaluate(
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Score models on a store with the papers' protocol; the unchanged input is scored for comparison."""
-    from medley.apps.research import evaluate as run
+    """Score models on a store with the papers' protocol, or on a CT phantom; the unchanged input is scored too."""
+    from medley.apps.evaluate import evaluate as run
+    from medley.apps.evaluate import evaluate_on_phantom
 
+    if phantom is not None:
+        if task or split != "valid":
+            raise typer.BadParameter("--task and --split choose records of a store; a phantom has none")
+        if (data is not None) != classical:
+            raise typer.BadParameter("with --phantom, --data and --classical are given together or not at all")
+        evaluate_on_phantom(
+            models or [],
+            phantom,
+            output,
+            tuning=data,
+            pictures=pictures,
+            device=device,
+            overwrite=overwrite,
+            quiet=quiet,
+        )
+        return
+    if data is None:
+        raise typer.BadParameter("what to score on is missing: --data STORE or --phantom FOLDER")
     run(
         models or [],
         data,

@@ -11,11 +11,12 @@ from rich.text import Text
 from medley.apps._tables import new_table, show
 from medley.apps._terminal import say
 from medley.errors import MedleyError
+from medley.experiments.curves import curves
 from medley.experiments.report import Experiment, write_report
 from medley.experiments.report_tables import Cell, Table, tables, variant_tables
 from medley.scoring.rows import ScoreRow, read_scores
 from medley.scoring.statistics import MethodDifferences, compare_methods
-from medley.scoring.summary import latest, strength_curves
+from medley.scoring.summary import latest
 
 
 def report(
@@ -76,7 +77,7 @@ def read_experiments(sources: Sequence[Path], baseline: str | None = None) -> li
             comparison=compare_methods(rows[name], baseline=baseline or headers[name].get("baseline")),
             header=headers[name],
             variants=_variants(rows[name], headers[name]),
-            curves=strength_curves(rows[name]),
+            curves=curves(rows[name]),
         )
         for name in rows
     ]

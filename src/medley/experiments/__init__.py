@@ -3,6 +3,7 @@
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
     "compare",
+    "curves",
     "report",
     "report_tables",
     "step_time",

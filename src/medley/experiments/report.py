@@ -18,11 +18,9 @@ import medley
 from medley.errors import MedleyError
 from medley.experiments.report_tables import Cell, Table, in_markdown, name_of, tables, variant_tables, whole, written
 from medley.metrics.targets import higher_is_better
-from medley.physics import DEGRADATIONS
 from medley.plots import charts
 from medley.runtime.atomic import replacing
 from medley.scoring.statistics import FEWEST_SUBJECTS, FLOOR, MethodDifferences, MethodScore, verdict
-from medley.tasks import TASKS
 
 PAGE, TABLE = "report.html", "table.md"  # the files in the folder of a report, with one SVG file per chart
 _CASES = {"auroc": "probability of the true class"}  # shown in box plots if single cases have no such score
@@ -37,14 +35,14 @@ class Experiment:
     ----------
     title: for display. header: as returned by `read_scores`.
     variants: the comparison of each variant with the method that it is a variant of.
-    curves: PSNR against the strength of the degradation, see `medley.scoring.summary.strength_curves`.
+    curves: further charts as SVG by the names of their files, see `medley.experiments.curves`.
     """
 
     title: str
     comparison: MethodDifferences
     header: Mapping[str, str]
     variants: Sequence[MethodDifferences] = ()
-    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
+    curves: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(
@@ -78,7 +76,7 @@ def write_report(
                 for score in whole(scores):
                     for name, chart in _charts(experiment.comparison, task, score).items():
                         texts[output / f"{_plain(prefix + name)}.svg"] = charts.standalone(chart)
-            for name, chart in _curves(experiment).items():
+            for name, chart in experiment.curves.items():
                 texts[output / f"{_plain(prefix + name)}.svg"] = charts.standalone(chart)
     if not overwrite and (standing := next((path for path in texts if path.exists()), None)):
         raise MedleyError(f"{standing}: exists already; choose another name or --overwrite")
@@ -158,7 +156,7 @@ def _section(experiment: Experiment, *, titled: bool) -> str:
         if table.score:
             parts += [f"<figure>{chart}</figure>" for chart in _charts(comparison, table.task, table.score).values()]
     parts += [_html(table) for table in variant_tables(experiment.variants)]
-    parts += [f"<figure>{chart}</figure>" for chart in _curves(experiment).values()]
+    parts += [f"<figure>{chart}</figure>" for chart in experiment.curves.values()]
     parts.append(f'<p class="soft small">{escape(_method_note(comparison))}</p>')
     known = {key: value for key, value in experiment.header.items() if key not in ("task", "variants")}
     if known:
@@ -190,7 +188,7 @@ def _charts(comparison: MethodDifferences, task: str, score: str) -> dict[str, s
         for method in comparison.methods
         if (task, score, method.name) in comparison.findings
     }
-    higher = higher_is_better(score)
+    higher = bool(higher_is_better(score))
     label = f"{name_of(score)}, {'higher' if higher else 'lower'} is better"
     title = f"{task}: {name_of(score)}, mean and 95 % interval"
     drawn = {f"{task}-{score}": charts.bars(found, title, label, baseline=comparison.baseline, higher=higher)}
@@ -198,19 +196,6 @@ def _charts(comparison: MethodDifferences, task: str, score: str) -> dict[str, s
         label = _CASES.get(score, name_of(score))
         drawn[f"{task}-{score}-cases"] = charts.boxes(found, f"{task}: {label} of each case", label)
     return drawn
-
-
-def _curves(experiment: Experiment) -> dict[str, str]:
-    """For each task whose records have several strengths, the chart of PSNR against strength, by file name."""
-    return {
-        f"{task}-strength": charts.curves(points, f"{task}: PSNR of each record", _strength_name(task), "PSNR (dB)")
-        for task, points in experiment.curves.items()
-    }
-
-
-def _strength_name(task: str) -> str:
-    kind = DEGRADATIONS[TASKS[task].degradation["name"]] if task in TASKS else None
-    return f"{kind.strength_name}; {kind.strength_of_none:g}: not degraded" if kind else "strength"
 
 
 def _method_note(comparison: MethodDifferences) -> str:
@@ -250,4 +235,4 @@ def _figures(images: Mapping[str, bytes]) -> str:
 
 def _plain(name: str) -> str:
     """A name for a file."""
-    return re.sub(r"[^\w.-]+", "-", name)
+    return re.sub(r"[^\w.]+", "-", name)

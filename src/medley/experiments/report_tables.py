@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import stdev
 
 from medley.metrics.image import METRICS
+from medley.metrics.measures import is_measure, label
 from medley.metrics.targets import higher_is_better
 from medley.scoring.statistics import (
     Estimate,
@@ -21,7 +22,15 @@ _NAMES = {
     "dice": "Dice", "dose_score": "dose score (Gy)", "dvh_score": "DVH score (Gy)", "auroc": "AUROC",
     "balanced_accuracy": "balanced accuracy",
 }  # fmt: skip
-_FORMATS = {"psnr": ".2f", "ssim": ".4f", "rmse": ".3g"}  # others .3f
+_FORMATS = {  # others .3f
+    "psnr": ".2f",
+    "ssim": ".4f",
+    "rmse": ".3g",
+    "noise": ".2f",
+    "bias": ".2f",
+    "suv_bias": ".2f",
+    "noise_power": ".0f",
+}
 _NO_MARKUP = str.maketrans({"|": r"\|", "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "})
 
 
@@ -65,12 +74,19 @@ def in_markdown(text: str) -> str:
 
 
 def tables(comparison: MethodDifferences) -> list[Table]:
-    """The costs and main scores of all methods, then one table per score, and one for the structures of a task."""
+    """The costs and main scores of all methods, then one table per score, and for each task one of its structures and
+    one of its measures.
+    """
     found = [_overall(comparison)]
     for task, scores in comparison.tasks.items():
         found += [_score(comparison, task, score) for score in whole(scores)]
-        if parts := tuple(score for score in scores if score not in whole(scores)):
-            found.append(_parts(comparison, task, parts))
+        measures = tuple(filter(is_measure, scores))
+        parts = tuple(score for score in scores if score not in (*whole(scores), *measures))
+        if parts:
+            kind = _NAMES[parts[0].split()[0]]
+            found.append(_parts(comparison, f"{task}: {kind} of each structure", "structure", task, parts))
+        if measures:
+            found.append(_parts(comparison, f"{task}: measures", "measure", task, measures))
     return found
 
 
@@ -99,7 +115,7 @@ def _variants(variants: Sequence[MethodDifferences], score: str) -> Table:
 
 
 def whole(scores: tuple[str, ...]) -> tuple[str, ...]:
-    """The scores of a task as a whole, without those of its parts ("dice Larynx")."""
+    """The scores of a task as a whole, without measures and those of its parts ("dice Larynx")."""
     return tuple(score for score in scores if score in METRICS or score in _NAMES)
 
 
@@ -107,6 +123,8 @@ def name_of(score: str) -> str:
     """A score for people, with its unit; of a part ("dice Larynx") the part."""
     if score in METRICS:
         return METRICS[score].title
+    if is_measure(score):
+        return label(score)
     return _NAMES[score] if score in _NAMES else score.partition(" ")[2]
 
 
@@ -155,14 +173,14 @@ def _score(comparison: MethodDifferences, task: str, score: str) -> Table:
     return Table(f"{task}: {name_of(score)}", columns, tuple(rows), task, score)
 
 
-def _parts(comparison: MethodDifferences, task: str, scores: tuple[str, ...]) -> Table:
+def _parts(comparison: MethodDifferences, title: str, head: str, task: str, scores: tuple[str, ...]) -> Table:
+    """A line for each score, a column for each method."""
     names = [method.name for method in comparison.methods]
     rows = []
     for score in scores:
         cells = [_part(comparison.findings.get((task, score, name)), score) for name in names]
         rows.append((Cell(name_of(score)), *cells))
-    kind = scores[0].split()[0]
-    return Table(f"{task}: {_NAMES[kind]} of each structure", ("structure", *names), tuple(rows), task)
+    return Table(title, (head, *names), tuple(rows), task)
 
 
 def _mean(finding: MethodScore | None, score: str) -> Cell:

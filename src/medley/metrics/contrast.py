@@ -1,4 +1,4 @@
-"""Contrast, contrast-to-noise ratio, bias and recovery in regions: masks of the same shape as the image."""
+"""Contrast, contrast-to-noise ratio and recovery in regions: masks of the same shape as the image."""
 
 from __future__ import annotations
 
@@ -17,14 +17,6 @@ def contrast_to_noise(image: np.ndarray, inside: np.ndarray, background: np.ndar
     noise = float(np.std(_values(image, background), ddof=1))
     difference = contrast(image, inside, background)
     return difference / noise if noise else float(np.copysign(np.inf, difference)) if difference else 0.0
-
-
-def suv_bias(restored: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> float:
-    """100 (mean restored / mean reference - 1) within a mask, in percent; both in SUV, not clipped to a window."""
-    wanted = _mean(reference, mask)
-    if wanted == 0:
-        raise MedleyError("the mean SUV of the reference is 0 in the mask, so there is no relative bias")
-    return 100 * (_mean(restored, mask) / wanted - 1)
 
 
 def recovery(image: np.ndarray, mask: np.ndarray, true: float, *, maximum: bool = False) -> float:

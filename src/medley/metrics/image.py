@@ -21,6 +21,7 @@ import numpy as np
 from scipy.ndimage import correlate1d
 
 from medley.errors import MedleyError
+from medley.metrics.measures import MEASURES
 from medley.normalisation import full_grey
 from medley.runtime.registry import Registry
 from medley.tasks import Task, task_named
@@ -101,9 +102,9 @@ METRICS: Registry[Metric] = Registry(
         "ssim": Metric(ssim, higher=True, title="SSIM", form=".4f"),
         "rmse": Metric(lambda restored, reference, data_range: rmse(restored, reference), higher=False, title="RMSE"),
     },
-    reserved=(  # columns of score rows and keys of `score_slices`
+    reserved=(  # columns of score rows, keys of `score_slices`, other measures
         "method", "seed", "step", "task", "target", "subject", "record", "split", "parameters", "flops", "seconds",
-        "window", "settings", "slices", "strength", "blank",
+        "window", "settings", "slices", "strength", "blank", "realisations", *MEASURES,
     ),
 )  # fmt: skip
 

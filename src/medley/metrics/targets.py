@@ -10,14 +10,17 @@ from medley.errors import MedleyError
 from medley.metrics.dose import dose_score, dvh_differences
 from medley.metrics.image import METRICS
 from medley.metrics.labels import balanced_accuracy_of, mean_auroc_of
+from medley.metrics.measures import MEASURES, RECORD, is_measure
 from medley.metrics.overlap import dice
 from medley.targets import Target
 
-# The main score of each kind of target, from which `delta` is computed.
-MAIN = {"image": "psnr", "structures": "dice", "map": "dose_score", "classes": "auroc"}
+# The main score of each kind of target, and of the CT phantom; `delta` is computed from it.
+MAIN = {"image": "psnr", "structures": "dice", "map": "dose_score", "classes": "auroc", "phantom": "d_prime"}
 _HIGHER_IS_BETTER = {"dice": True, "dose_score": False, "dvh_score": False, "auroc": True, "balanced_accuracy": True}
 
-_KINDS = {"psnr": "image", "dice": "structures", "mae": "map", "label": "classes"}  # a column of each kind
+
+# A column of each kind.
+_KINDS = {"psnr": "image", "dice": "structures", "mae": "map", "label": "classes", "d_prime": "phantom"}
 
 
 def kind_of(columns: Iterable[str]) -> str | None:
@@ -26,10 +29,12 @@ def kind_of(columns: Iterable[str]) -> str | None:
     return next((kind for column, kind in _KINDS.items() if column in columns), None)
 
 
-def higher_is_better(score: str) -> bool:
-    """Whether a higher score is better; "dice Larynx" is treated as "dice"."""
+def higher_is_better(score: str) -> bool | None:
+    """Whether a higher score is better, None if neither is; "dice Larynx" is treated as "dice"."""
     name = score.split()[0]
-    return METRICS[name].higher if name in METRICS else _HIGHER_IS_BETTER[name]
+    if name in METRICS:
+        return METRICS[name].higher
+    return MEASURES[name].higher if name in MEASURES else _HIGHER_IS_BETTER[name]
 
 
 def score_output(
@@ -84,19 +89,23 @@ def pooled(kind: str, columns: Mapping[str, np.ndarray], weights: np.ndarray) ->
     ----------
     kind: of the target.
     columns: (record,) each, by the names that `score_output` uses, or for images by those of
-        `medley.metrics.image.METRICS` and "slices", the number of slices; NaN where a record has none.
+        `medley.metrics.image.METRICS` and `measures.RECORD`, and "slices", the number of slices; for the phantom by
+        those of `measures.PHANTOM`. NaN where a record has none.
     weights: (weighting, record).
 
     Returns
     -------
-    (weighting,) each. image: means over all slices (the papers' protocol). structures: {"dice", "dice NAME" ...}, means
-    over the records. map: {"dose_score": mean over the records, "dvh_score": mean over the entries of all records
-    together}. classes: {"auroc", "balanced_accuracy"} of all records together. A score without any record is NaN or
-    absent.
+    (weighting,) each. image: means over all slices (the papers' protocol); of measures, records have the weight of
+    their slices, and those without the measure are left out. structures: {"dice", "dice NAME" ...}, means over the
+    records. map: {"dose_score": mean over the records, "dvh_score": mean over the entries of all records together}.
+    classes: {"auroc", "balanced_accuracy"} of all records together. phantom: means over the records. A score without
+    any record is NaN or absent.
     """
     if kind == "image":
         slices = weights * np.nan_to_num(columns.get("slices", np.ones(weights.shape[1])))
-        return {name: weighted_mean(columns[name], slices) for name in METRICS if name in columns}
+        return {name: weighted_mean(columns[name], slices) for name in (*METRICS, *RECORD) if name in columns}
+    if kind == "phantom":
+        return {name: weighted_mean(values, weights) for name, values in columns.items() if is_measure(name)}
     if kind == "structures":
         return {name: weighted_mean(values, weights) for name, values in columns.items() if name.split()[0] == "dice"}
     if kind == "map":
@@ -141,7 +150,9 @@ def delta(scores: Mapping[str, float], baseline: Mapping[str, float], targets: S
     KeyError: a target has no score.
     """
     changes = [
-        improvement(np.asarray(scores[t.name]), np.asarray(baseline[t.name]), higher=higher_is_better(MAIN[t.kind]))
+        improvement(
+            np.asarray(scores[t.name]), np.asarray(baseline[t.name]), higher=bool(higher_is_better(MAIN[t.kind]))
+        )
         for t in targets
     ]
     return float(np.mean(changes))

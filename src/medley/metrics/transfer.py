@@ -82,13 +82,3 @@ def transfer_function(
         spectra.append(spectrum / spectrum[0])
     kept = frequencies <= 0.8 * 0.5 / pixel
     return frequencies[kept], spectra[0][kept] / spectra[1][kept]
-
-
-def frequency_at(frequencies: np.ndarray, transfer: np.ndarray, level: float = 0.5) -> float:
-    """The lowest frequency, in 1/mm, at which the transfer function falls to `level`; NaN if it stays above."""
-    below = np.flatnonzero(transfer <= level)
-    if not below.size or below[0] == 0:
-        return float("nan")
-    last = below[0]
-    pair = slice(last - 1, last + 1)
-    return float(np.interp(level, transfer[pair][::-1], frequencies[pair][::-1]))

@@ -7,5 +7,6 @@ __all__ = [
     "figures",
     "histograms",
     "panels",
+    "phantom",
     "pictures",
 ]

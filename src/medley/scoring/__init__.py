@@ -5,6 +5,7 @@ __all__ = [
     "classical",
     "evaluate",
     "methods",
+    "phantom",
     "rows",
     "scorers",
     "statistics",

@@ -1,6 +1,8 @@
 """Score rows: the scores of one method on one record and target, and the one CSV format for them.
 
 `medley evaluate`, `medley compare` and the validation during training write this format; `medley report` reads it.
+The names of scores are those of the columns after `COLUMNS`: a new score does not change the format, and tables without
+it are read as before.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medley.errors import MedleyError
+from medley.metrics.measures import units
 from medley.runtime.atomic import replacing
 from medley.runtime.text import csv_cell, from_csv_cell
 from medley.targets import IMAGE
@@ -50,8 +53,9 @@ class ScoreRow:
     window: the values that images were clipped to, with their unit; for MR also the value that was scaled to 4095.
     settings: what else determines the result, such as tuned parameters.
     values: scores by name, as `metrics.targets.score_output` computes them; for images psnr (dB), ssim, rmse (in the
-        unit of the window), slices, the number of scored slices, and strength, that of a simulated degradation. Scores
-        that could not be computed are absent.
+        unit of the window), slices, the number of scored slices, strength, that of a simulated degradation, and the
+        measures of `metrics.measures`, which are not clipped to the window. Scores that could not be computed are
+        absent.
     """
 
     method: str
@@ -82,7 +86,8 @@ def write_scores(
 
     Parameters
     ----------
-    header: information on all rows (experiment, baseline, command, problem ...), written as "# key: value" lines.
+    header: information on all rows (experiment, baseline, command, problem ...), written as "# key: value" lines. The
+        units of measures are added.
 
     Raises
     ------
@@ -93,8 +98,9 @@ def write_scores(
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     if taken := set(names) & set(COLUMNS):
         raise ValueError(f"a score cannot be called {', '.join(sorted(taken))}")
+    header = {**(header or {}), **({"units": units(names)} if units(names) else {})}
     # A spreadsheet splits header lines at commas: a space keeps what follows from being run as a formula.
-    lines = [f"# {key}: {_COMMA.sub(', ', value)}" for key, value in (header or {}).items()]
+    lines = [f"# {key}: {_COMMA.sub(', ', value)}" for key, value in header.items()]
     if any(len(line.splitlines()) > 1 for line in lines):
         raise ValueError("a header entry must not contain line breaks")
     with replacing(path, overwrite=overwrite) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:

@@ -15,6 +15,7 @@ from medley.data.sampling import Draw
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.metrics.image import METRICS, score_slices
+from medley.metrics.physical import measurements
 from medley.metrics.targets import score_output
 from medley.physics import DEGRADATIONS
 from medley.scoring.methods import Method
@@ -53,6 +54,8 @@ class Scorer(Protocol):
 class RestorationScorer:
     """Scores a restoration method by the papers' protocol (`medley.metrics.image`), a few slices at a time.
 
+    The measures of `medley.metrics.physical` are added where they are defined.
+
     Parameters
     ----------
     slices: number of slices of each record that are scored, as in `some_slices`; None: all.
@@ -68,19 +71,24 @@ class RestorationScorer:
     def score(self, store: Store, record: Record, advance: Advance = lambda steps: None) -> list[ScoreRow]:
         """The row of the target "image", with means over the slices that are not blank."""
         arrays = [store.array(record, name) for name in (INPUT, IMAGE)]
+        task, spacing = store.task(record), record.spacing or UNKNOWN
+        measured = measurements(task, spacing, record.normalisation.high)
         parts, done = [], 0
         for indices in _chunks(self._slices(record), record.shape):
-            slabs = slabs_of(arrays[0], indices, self.method.reach, record.spacing or UNKNOWN)
+            slabs = slabs_of(arrays[0], indices, self.method.reach, spacing)
             target = arrays[1][0, indices]
             restored = self.method.restore(slabs, record.task, record.normalisation)
             if not np.isfinite(restored).all():
                 raise MedleyError(f"the output of {self.name} for {record.id} contains values that are not finite")
             parts.append(score_slices(restored, target, record.task, full_scale=record.normalisation.high))
+            for one in measured:
+                one.add(restored, target, indices)
             done += len(slabs)
             advance(done)
         scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         kept = ~scores["blank"]
         means = {name: float(scores[name][kept].mean()) if kept.any() else float("nan") for name in METRICS}
+        measures = {name: value for one in measured for name, value in one.values().items()}
         row = ScoreRow(
             method=self.name,
             task=record.task,
@@ -88,8 +96,8 @@ class RestorationScorer:
             subject=record.subject,
             record=record.id,
             split=record.split,
-            values={"slices": int(kept.sum()), **means, **_strength(record)},
-            window=_window(store.task(record), record),
+            values={"slices": int(kept.sum()), **means, **measures, **_strength(record)},
+            window=_window(task, record),
             settings=self.method.settings(record.task),
         )
         return [row]

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from medley.errors import MedleyError
+from medley.metrics.measures import is_measure
 from medley.metrics.targets import MAIN, higher_is_better, improvement, kind_of, pooled
 from medley.scoring.rows import ScoreRow
 
@@ -103,9 +104,11 @@ class MethodDifferences:
     resamples: int
 
 
-def verdict(difference: Estimate, *, higher: bool) -> Verdict:
-    """Whether a difference is "better" or "worse"; "" if its interval contains 0 or there is none."""
-    if not difference.excludes_zero:
+def verdict(difference: Estimate, *, higher: bool | None) -> Verdict:
+    """Whether a difference is "better" or "worse"; "" if its interval contains 0 or there is none, and without
+    `higher`.
+    """
+    if higher is None or not difference.excludes_zero:
         return ""
     return "better" if (difference.value > 0) == higher else "worse"
 
@@ -194,10 +197,16 @@ def _runs(task: str, rows: Sequence[ScoreRow]) -> dict[_Run, dict[str, ScoreRow]
 
 
 def _columns(task: str, runs: Mapping[_Run, Mapping[str, ScoreRow]], cases: Sequence[str]) -> dict[str, np.ndarray]:
-    """The values by name, (run, case) each; what one run has of a case, all must have."""
+    """The values by name, (run, case) each; what one run has of a case, all must have.
+
+    Measures that a whole run lacks are left out: they are not in tables of scores of older versions.
+    """
     values = [[run[case].values for case in cases] for run in runs.values()]
     names = dict.fromkeys(name for run in values for one in run for name in one)
     columns = {name: np.array([[one.get(name, np.nan) for one in run] for run in values]) for name in names}
+    for name in [name for name in columns if is_measure(name)]:
+        if np.isnan(columns[name]).all(axis=1).any():
+            del columns[name]
     for name, column in columns.items():
         lacking = np.isnan(column)
         uneven = lacking & ~lacking.all(axis=0)
@@ -319,7 +328,7 @@ def _method(
     )
     if name != baseline and comparable:
         changes = [
-            improvement(scores[name].mean, scores[baseline].mean, higher=higher_is_better(score))
+            improvement(scores[name].mean, scores[baseline].mean, higher=bool(higher_is_better(score)))
             for (_, score), scores in mains.items()
         ]
         delta = _estimate(np.mean(changes, axis=0))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medley.metrics.image import METRICS
+from medley.metrics.measures import CURVES, MEASURES, RECORD, label
 from medley.metrics.targets import MAIN, kind_of, summarise
 from medley.scoring.rows import ScoreRow
 from medley.targets import IMAGE
@@ -56,6 +57,26 @@ def cells(summaries: Iterable[Summary]) -> list[tuple[str, ...]]:
     ]
 
 
+def measure_table(rows: Iterable[ScoreRow]) -> list[tuple[str, ...]]:
+    """A table of the measures (`metrics.measures`) of restoration methods: its headings, then a line a measure.
+
+    Means with 3 digits, over records with the weight of their slices; [] without measures.
+    """
+    groups: dict[str, dict[str, list[Mapping[str, float]]]] = {}
+    for row in rows:
+        if row.target == IMAGE:
+            groups.setdefault(row.task, {}).setdefault(row.method, []).append(row.values)
+    methods = list(dict.fromkeys(method for of in groups.values() for method in of))
+    lines = []
+    for task, of in groups.items():
+        means = {method: summarise("image", values) for method, values in of.items()}
+        for name in RECORD:
+            if any(name in found for found in means.values()):
+                values = (means.get(method, {}).get(name, math.nan) for method in methods)
+                lines.append((task, label(name), *("–" if math.isnan(value) else f"{value:.3g}" for value in values)))
+    return [("task", "measure", *methods), *lines] if lines else []
+
+
 def main_scores(rows: Iterable[ScoreRow]) -> dict[str, float]:
     """The main score (`medley.metrics.targets.MAIN`) of each restoration task or target, by "NAME SCORE"."""
     groups: dict[str, list[Mapping[str, float]]] = {}
@@ -69,21 +90,38 @@ def main_scores(rows: Iterable[ScoreRow]) -> dict[str, float]:
     return scores
 
 
-def strength_curves(rows: Sequence[ScoreRow]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """PSNR against the strength of the degradation: {task: {method: (strength, PSNR) of its records, ascending}}.
+Points = Mapping[str, Sequence[tuple[float, float]]]  # by method, ascending
 
-    Tasks with fewer than three different strengths are left out.
+
+def strength_curves(rows: Sequence[ScoreRow]) -> dict[tuple[str, str], Points]:
+    """Scores against the strength of the degradation: {(task, score): {method: (strength, score) of its records}}.
+
+    The scores are PSNR and the measures that are single numbers. Those with fewer than three different strengths are
+    left out.
     """
-    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for row in rows:
-        strength, psnr = (row.values.get(name, math.nan) for name in ("strength", "psnr"))
-        if math.isfinite(strength) and math.isfinite(psnr):
-            curves.setdefault(row.task, {}).setdefault(row.method, []).append((strength, psnr))
+    curves: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    for score in ("psnr", *(name for name in MEASURES if name not in CURVES)):
+        for row in rows:
+            strength, value = (row.values.get(name, math.nan) for name in ("strength", score))
+            if math.isfinite(strength) and math.isfinite(value):
+                curves.setdefault((row.task, score), {}).setdefault(row.method, []).append((strength, value))
     return {
-        task: {method: sorted(points) for method, points in methods.items()}
-        for task, methods in curves.items()
+        key: {method: sorted(points) for method, points in methods.items()}
+        for key, methods in curves.items()
         if len({strength for points in methods.values() for strength, _ in points}) >= 3
     }
+
+
+def frequency_curves(rows: Sequence[ScoreRow]) -> dict[tuple[str, str], Points]:
+    """Curves of the CT phantom: {(dose, "transfer" or "noise_power"): {method: (frequency in 1/mm, value)}}."""
+    curves: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        for name, value in row.values.items():
+            curve, _, frequency = name.partition(" ")
+            if curve in CURVES:
+                points = curves.setdefault((row.title, curve), {}).setdefault(row.method, [])
+                points.append((float(frequency), value))
+    return {key: {method: sorted(points) for method, points in of.items()} for key, of in curves.items()}
 
 
 def latest(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
@@ -97,6 +135,7 @@ def latest(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
 def _mean(task: str, method: str, rows: Sequence[ScoreRow], over: str) -> Summary:
     scored = [row.values for row in rows if row.values.get("slices", 0) > 0]
     weighted = scored if over == "slices" else [{**values, "slices": 1} for values in scored]
-    found = summarise("image", weighted) if scored else dict.fromkeys(METRICS, float("nan"))
+    means = summarise("image", weighted) if scored else {}
+    found = {name: means.get(name, math.nan) for name in METRICS}
     slices = sum(int(values["slices"]) for values in scored)
     return Summary(task, method, len(scored), slices, found)
