@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medley.data.prepare import prepare
+from medley.data.layouts.folder import studies
+from medley.data.prepare import prepare, simulated, write_records
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.physics import create_degradation
@@ -270,3 +271,16 @@ def test_a_registered_task_is_chosen_by_the_name_of_a_folder_or_in_the_table(sca
     (scans / "sources.csv").unlink()
     records = prepare("folder", scans, tmp_path / "folder", exclude=["mri/*"]).records()
     assert [one.task for one in records] == ["ct-own", "pet-denoise"]
+
+
+def test_a_long_scan_gives_contiguous_slices_and_others_for_each_repeat(tmp_path):
+    slices = np.arange(10)[:, None, None] + np.zeros((1, 20, 24), np.float32)
+    (tmp_path / "scans" / "ct").mkdir(parents=True)
+    nibabel.save(nibabel.Nifti1Image(slices.T, np.diag([1.0, 1, 3, 1])), tmp_path / "scans" / "ct" / "a.nii.gz")
+    undegraded = {"ct-denoise": {"name": "ct-low-dose", "dose": 1.0}}
+    found = simulated(list(studies(tmp_path / "scans")), undegraded, 0, repeats=6, slices=4)
+    store = write_records(tmp_path / "store", {}, TASKS, found)
+    parts = [store.array(one, "image")[0, :, 0, 0].tolist() for one in store.records()]
+    assert len(parts) == 6
+    assert all(part == list(range(int(part[0]), int(part[0]) + 4)) for part in parts)
+    assert len({part[0] for part in parts}) > 2

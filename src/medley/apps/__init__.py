@@ -2,6 +2,7 @@
 
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
+    "adapt",
     "check",
     "cli",
     "compare",

@@ -1,4 +1,4 @@
-"""The commands `prepare`, `train`, `evaluate`, `compare` and `report`: their options and help texts."""
+"""The commands `prepare`, `train`, `adapt`, `evaluate`, `compare` and `report`: their options and help texts."""
 
 from __future__ import annotations
 
@@ -100,6 +100,56 @@ def train(
     from medley.apps.research import train as run
 
     run(recipe, settings or [], resume=resume, quiet=quiet)
+
+
+@app.command(rich_help_panel=PANEL)
+def adapt(
+    source: Annotated[
+        Path, typer.Argument(metavar="SCANS", help="A folder of good scans, or of plans; or a store made of them.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE.safetensors", help="The weights to write if they improve."),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The packaged model, or the weights file, to start from.")
+    ] = options.RESTORER,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="How plans are organised: openkbp or dicom_rt; by default as for the network's own data."),
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="The table of the scans, if it is not with them.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Leave out matching files; can be repeated.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of training.")] = 30.0,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for what is made on the way; by default NAME-work.")
+    ] = None,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Adapt a network to your own scans, and keep the result if it is better on held-back subjects.
+
+    After an interrupt the same command continues. The exit code is 4 if no task is better; nothing is written then.
+    """
+    from medley.apps.adapt import adapt as run
+
+    code = run(
+        source,
+        output,
+        model=model,
+        layout=layout,
+        table=table,
+        exclude=exclude or [],
+        minutes=minutes,
+        work=work,
+        seed=seed,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -52,8 +52,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="Restore MR, CT and PET scans, and predict doses, structures and diagnoses. Not for diagnosis.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several scans failed, 130 interrupted by Ctrl-C, "
-    "143 terminated.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several scans failed, 4 adapt found no improvement, "
+    "130 interrupted by Ctrl-C, 143 terminated.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -12,6 +12,7 @@ __all__ = [
     "readers",
     "record",
     "sampling",
+    "scan_noise",
     "simulation",
     "store",
 ]

@@ -78,7 +78,7 @@ def prepare(
         recorded = {name: spec for name, spec in specs.items() if name in VOLUME_TASKS or spec != defaults[name]}
         settings |= {"degradations": recorded, "seed": seed, "repeats": repeats}
         studies = _kept(chosen(source, table=table), exclude)
-        tasks, found = dict(TASKS), _simulated(studies, specs, seed, repeats)
+        tasks, found = dict(TASKS), simulated(studies, specs, seed, repeats=repeats)
     elif chosen.kind == "pairs":
         tasks, found = dict(TASKS), _kept(chosen(source, table=table), exclude)
     else:
@@ -87,17 +87,40 @@ def prepare(
         tasks, found = {task.name: task}, _kept(listed, exclude)
     if not found:
         raise MedleyError(f"{source} contains nothing to prepare that is not excluded; expected the layout {layout}")
-    _check_splits(found)
-    _check_ids(found)
     if secret := read_secret(Path(pseudonyms)) if pseudonyms else b"":
         found = [replace(one, id=pseudonym(one.id, secret), subject=pseudonym(one.subject, secret)) for one in found]
         settings |= {"exclude": [pseudonym(one, secret) for one in sorted(exclude)], "pseudonyms": True}
+    return write_records(store, settings, tasks, found, with_source=not secret, progress=progress)
+
+
+def write_records(
+    store: str | Path,
+    settings: Mapping[str, Any],
+    tasks: Mapping[str, Task],
+    found: Sequence[RecordSource],
+    *,
+    with_source: bool = True,
+    progress: Progress = lambda done, total, name: None,
+) -> Store:
+    """Write the records that a store does not contain yet.
+
+    Parameters
+    ----------
+    settings: what the store is made with. tasks: those of its records.
+    with_source: whether the manifest states where each record comes from.
+
+    Raises
+    ------
+    MedleyError: as `prepare`.
+    """
+    _check_splits(found)
+    _check_ids(found)
     with locked(Path(store), "preparing"):
         writer = StoreWriter(store, settings, tasks)
         for k, one in enumerate(found):
             progress(k, len(found), one.source)
             if one.id not in writer:
-                _add(writer, tasks, one, source="" if secret else one.source)
+                _add(writer, tasks, one, source=one.source if with_source else "")
         writer.finish()
     progress(len(found), len(found), "")
     return Store(store)
@@ -134,17 +157,28 @@ def _without_empty(task: Task, record: Record, data: RecordData) -> dict[str, An
     return {name: array for name, array in data.arrays.items() if name not in empty}
 
 
-def _simulated(
-    studies: Sequence[Study], degradations: Mapping[str, Mapping[str, Any]], seed: int, repeats: int
+def simulated(
+    studies: Sequence[Study],
+    degradations: Mapping[str, Mapping[str, Any]],
+    seed: int,
+    *,
+    repeats: int = 1,
+    slices: int | None = None,
 ) -> list[RecordSource]:
-    """Good scans as records, which are degraded when they are read; in the order of their sources."""
+    """Good scans as records, which are degraded when they are read; in the order of their sources.
+
+    Parameters
+    ----------
+    degradations: {task: name and parameters}. repeats: number of records of each scan.
+    slices: the most slices of a record; longer scans give a part, another one for each repeat. None: all.
+    """
     return [
         RecordSource(
             id=identifier,
             source=study.source,
             subject=study.subject,
             split=study.split,
-            read=partial(simulate, study, identifier, degradations, seed),
+            read=partial(simulate, study, identifier, degradations, seed, slices),
         )
         for study in sorted(studies, key=lambda study: study.source)
         for identifier in (_identifier(study) + (f"-{k + 1}" if k else "") for k in range(repeats))

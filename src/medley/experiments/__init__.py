@@ -2,6 +2,9 @@
 
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
+    "adapt",
+    "adapt_card",
+    "adapt_records",
     "compare",
     "curves",
     "report",

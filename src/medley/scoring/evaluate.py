@@ -110,7 +110,8 @@ def score_network(
         rows = evaluate(PredictionScorer(method, model, reader), store, reader.records(split))
     else:
         shape = RESTORER_INPUT
-        rows = score_methods([Network(Restorer(model, description))], store, split=split)
+        restorer = Restorer(model, description, device=next(model.parameters()).device)
+        rows = score_methods([Network(restorer)], store, split=split)
     if not rows:
         raise MedleyError(f"the split {split!r} of {store.path} contains no record to score {description.name} on")
     count, operations = parameters(model), flops(model, shape)

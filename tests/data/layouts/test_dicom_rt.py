@@ -334,3 +334,8 @@ def test_prepared_store_of_two_studies_of_one_patient_and_another(rt, clinic, tm
     first, _, second = store.records()
     np.testing.assert_array_equal(store.array(first, "dose")[...], store.array(second, "dose")[...])
     assert first.drawn == {"segmentation": ("PTV70", "SpinalCord")}
+
+
+def test_a_given_spacing_is_kept(made):
+    task, case = only_case(made[0], size=40, spacing=(6.0, 5.0, 5.0))
+    assert task.spacing == case.spacing == (6.0, 5.0, 5.0)

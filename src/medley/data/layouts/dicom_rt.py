@@ -64,7 +64,9 @@ class RtPatient:
         return f"{self.source} (patient {self.subject})"
 
 
-def records(source: Path, *, table: Path | None = None, size: int | None = None) -> tuple[Task, list[RecordSource]]:
+def records(
+    source: Path, *, table: Path | None = None, size: int | None = None, spacing: Sequence[float] | None = None
+) -> tuple[Task, list[RecordSource]]:
     """The patients below `source`, and their task.
 
     All records have the same spacing, so that the largest body (or scan, if no body is drawn) just fits into the grid.
@@ -74,6 +76,7 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
     ----------
     source: the folder. table: CSV with the columns name and structure; None takes `structures.csv` of the folder.
     size: voxels along each axis; None is 64.
+    spacing: of the voxels, mm along (slice, row, column); None: see above.
 
     Raises
     ------
@@ -97,8 +100,8 @@ def records(source: Path, *, table: Path | None = None, size: int | None = None)
     if unknown := mapped.unknown(names):
         warnings.warn(unknown, MedleyNotice, stacklevel=2)
     # Half a voxel is left on either side.
-    spacing = tuple(float(mm) for mm in (np.max(extents, axis=0) / (size - 1)).round(3))
-    task = _task(mapped, size, spacing, patients)
+    fitting = tuple(float(mm) for mm in (np.max(extents, axis=0) / (size - 1)).round(3))
+    task = _task(mapped, size, tuple(spacing or fitting), patients)
     return task, [
         RecordSource(
             id=identifier,

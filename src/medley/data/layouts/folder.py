@@ -1,9 +1,9 @@
 """Layout "folder": scans anywhere below one folder, with or without a table of subjects.
 
 With a table (a CSV beside the scans, by default `sources.csv` or `subjects.csv`) every row names one scan: `file`
-(relative path) and `subject` are required, `split` and `modality` are optional. Without a table every scan is a subject
-of its own; a folder in its path named train, valid or test gives the split, one named like a modality (ct, mri, pet,
-x-ray, ...: `medley.data.pairing.task_called`) the modality.
+(relative path) and `subject` are required, `split` and `modality` are optional. Without a table, the PatientID is the
+subject of a DICOM series, and every other scan is a subject of its own; a folder in its path named train, valid or test
+gives the split, one named like a modality (ct, mri, pet, x-ray, ...: `medley.data.pairing.task_called`) the modality.
 """
 
 from __future__ import annotations
@@ -99,4 +99,5 @@ def rows_of_table(table: Path, source: Path) -> Iterator[tuple[Scan, dict[str, s
 def _rows_of_folder(source: Path) -> Iterator[tuple[Scan, dict[str, str]]]:
     for scan in find_scans(source):
         relative = scan.path.relative_to(source).as_posix()
-        yield scan, {"file": relative, "subject": scan.name}
+        patient = scan.series.patient if scan.series else ""
+        yield scan, {"file": relative, "subject": patient or scan.name}

@@ -24,6 +24,7 @@ class Series:
     Attributes
     ----------
     uid, modality, number, description: of the series; the UID is "" for images that have none.
+    patient: PatientID of its first file; may be empty.
     files: its files.  frames: its slices, in the order of the files.
     faults: why files of it cannot be used; opening the series reports the first.
     """
@@ -32,6 +33,7 @@ class Series:
     modality: str
     number: int
     description: str
+    patient: str = ""
     files: list[Path] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -95,7 +97,9 @@ def _add(path: Path, found: dict[str, Series], shared: dict[Any, dict[str, Any]]
         uid = str(header.get("SeriesInstanceUID") or "")
         if uid not in found:
             number, text = header.get("SeriesNumber"), header.get("SeriesDescription")
-            found[uid] = Series(uid, str(header.get("Modality", "")), int(number or 0), str(text or "").strip())
+            patient = str(header.get("PatientID") or "").strip()
+            modality = str(header.get("Modality", ""))
+            found[uid] = Series(uid, modality, int(number or 0), str(text or "").strip(), patient)
         one = found[uid]
         one.files.append(path)
         try:
