@@ -23,18 +23,22 @@ def scans(tmp_path):
     return tmp_path / "scans"
 
 
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Weights that add a pattern to their input; a step takes 50 ms, as if measured."""
+def save_start(path, pattern):
+    """Weights of a small network that adds a pattern of a certain strength to its input."""
     torch.manual_seed(0)
     model = create_model("slab", dim=4, blocks=(1, 1, 1, 1), decoder=(1, 1, 1))
     with torch.no_grad():
-        model.output.weight.normal_(0, 0.5)
+        model.output.weight.normal_(0, pattern)
     training = {"recipe": {"patch": 32, "patches": 2, "loss": "scaled"}}
-    path = tmp_path / "start.safetensors"
     weights.save(path, model, weights.Description("start", "slab", model.config, ("ct-denoise",), training, "0"))
-    monkeypatch.setattr(adapting, "step_seconds", lambda recipes, work: dict.fromkeys(recipes, 0.05))
     return path
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Weights with much to learn; a step takes 50 ms, as if measured."""
+    monkeypatch.setattr(adapting, "step_seconds", lambda recipes, work: dict.fromkeys(recipes, 0.05))
+    return save_start(tmp_path / "start.safetensors", 0.5)
 
 
 def test_better_weights_are_written_with_a_card(medley, scans, start, tmp_path):
@@ -58,6 +62,7 @@ def test_better_weights_are_written_with_a_card(medley, scans, start, tmp_path):
 
 
 def test_weights_that_are_not_better_are_not_written(medley, scans, start, tmp_path, monkeypatch):
+    save_start(start, 0.0)  # the output is the input
     monkeypatch.setitem(adapting._OPTIMIZER, "learning_rate", 0.3)
     output = tmp_path / "ours.safetensors"
     done = medley("adapt", scans, "-o", output, "--model", start, "--minutes", 40 * 0.05 / 60)
