@@ -1,5 +1,6 @@
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,12 @@ def test_a_task_is_better_only_if_that_is_clear(gains, expected):
     assert np.isfinite(up.difference.low) == (len(gains) >= 6)
     (down,) = outcomes(rows_of([-one for one in gains], score="mae", task="plans", target="dose"))
     assert down.verdict == expected  # a lower dose score is better
+
+
+def test_a_measure_that_one_network_lacks_does_not_matter():
+    rows = rows_of([0.1, 0.5])
+    rows[0] = replace(rows[0], values={**rows[0].values, "noise": 3.0})
+    assert [one.verdict for one in outcomes(rows)] == ["better"]
 
 
 def test_an_exported_network_is_refused(tmp_path):

@@ -24,6 +24,7 @@ from medley.errors import MedleyError
 from medley.experiments.adapt_records import Plan, Progress, Source, enough, make_records
 from medley.experiments.step_time import step_seconds
 from medley.inference.loading import Loaded, load_network, usable_device
+from medley.metrics.measures import is_measure
 from medley.models import weights
 from medley.models.weights import Description
 from medley.runtime.locks import locked
@@ -147,6 +148,9 @@ def adapt(
 
 def outcomes(rows: Sequence[ScoreRow]) -> tuple[Outcome, ...]:
     """What changed in each task or target, from the score rows of the methods `BEFORE` and `AFTER`."""
+    # A measure such as sharpness may be defined for the images of one network only; it does not decide.
+    scores = [{name: value for name, value in row.values.items() if not is_measure(name)} for row in rows]
+    rows = [replace(row, values=values) for row, values in zip(rows, scores, strict=True)]
     comparison = compare_methods(rows, baseline=BEFORE)
     found = []
     for task, (score, *_) in comparison.tasks.items():
