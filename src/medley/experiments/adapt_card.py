@@ -81,7 +81,7 @@ def _training(result: Adaptation) -> Iterable[str]:
         )
     taken = float(result.new.description.training["seconds"])
     yield (
-        f"{recipe.steps:,} steps in {taken / 60:.1f} minutes, random seed {recipe.seed}; a step was measured as "
+        f"{recipe.steps:,} steps, {taken / 60:.1f} minutes of computing, random seed {recipe.seed}; a step was measured as "
         f"{result.seconds:.3g} s. The weights file contains the recipe."
     )
 
