@@ -81,8 +81,8 @@ def _training(result: Adaptation) -> Iterable[str]:
         )
     taken = float(result.new.description.training["seconds"])
     yield (
-        f"{recipe.steps:,} steps, {taken / 60:.1f} minutes of computing, random seed {recipe.seed}; a step was measured as "
-        f"{result.seconds:.3g} s. The weights file contains the recipe."
+        f"{recipe.steps:,} steps, {taken / 60:.1f} minutes of computing, random seed {recipe.seed}; a step was "
+        f"measured as {result.seconds:.3g} s. The weights file contains the recipe."
     )
 
 
