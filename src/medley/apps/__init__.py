@@ -12,6 +12,8 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "inspect",
+    "interference",
     "jobs",
     "listing",
     "predict",

@@ -1,4 +1,4 @@
-"""The commands `prepare`, `train`, `adapt`, `evaluate`, `compare` and `report`: their options and help texts."""
+"""The commands of the research panel, from `prepare` to `inspect`: their options and help texts."""
 
 from __future__ import annotations
 
@@ -265,3 +265,72 @@ def report(
     from medley.apps.report_scores import report as run
 
     run(scores, output, baseline=baseline, panels=panels, overwrite=overwrite, quiet=quiet)
+
+
+@app.command(rich_help_panel=PANEL)
+def interference(
+    recipe: options.Recipe,
+    output: options.Folder,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights", metavar="MODEL", help="A packaged model, a weights file or a checkpoint; repeatable."
+        ),
+    ] = None,
+    at: Annotated[
+        list[int] | None,
+        typer.Option("--at", min=0, metavar="STEP", help="Train in memory and measure at this step; can be repeated."),
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option("--layers", metavar="PATTERN", help="Parameters such as encoder1; can be repeated. Default: all."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--batches", min=1, metavar="N", help="Number of batches that are averaged.")
+    ] = 16,
+    other_samples: Annotated[
+        bool, typer.Option("--other-samples", help="Losses of other samples than those of the steps.")
+    ] = False,
+    settings: options.Settings = None,
+    device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure how a training step for one task changes the losses of the others, and the cosines of their gradients.
+
+    Uses the losses and training samples of the recipe, and the networks of --weights or of a run of the recipe (--at).
+    """
+    from medley.apps.interference import interference as run
+
+    run(
+        recipe,
+        output,
+        settings=settings or [],
+        weights=weights or [],
+        at=at or [],
+        layers=layers or [],
+        count=count,
+        other_samples=other_samples,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+
+
+@app.command(rich_help_panel=PANEL)
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A packaged model or a file with weights.")],
+    data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store made by medley prepare.")],
+    output: options.Folder,
+    split: Annotated[
+        str, typer.Option(callback=options.one_of(options.SPLITS), help="train, valid or test.")
+    ] = "valid",
+    slices: Annotated[int, typer.Option(min=1, metavar="N", help="Slices of each scan.")] = 4,
+    device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show what a network decides for each task: routing, generated kernels, memory, attention or modulation."""
+    from medley.apps.inspect import inspect as run
+
+    run(model, data, output, split=split, slices=slices, device=device, overwrite=overwrite, quiet=quiet)

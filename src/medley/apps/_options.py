@@ -54,6 +54,9 @@ def pair(text: str | None, name: str) -> tuple[int, int] | None:
 Input = Annotated[Path, typer.Argument(metavar="IN", help="A file, a DICOM series, a zip, or a folder of them.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The path of the result.")]
 Csv = Annotated[Path, typer.Option("--output", "-o", metavar="FILE.csv", help="The table of scores to write.")]
+Folder = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder of results: a table, figures and a page.")
+]
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The recipe, a YAML file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

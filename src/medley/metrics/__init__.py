@@ -5,6 +5,7 @@ __all__ = [
     "alignment",
     "contrast",
     "dose",
+    "embedding",
     "image",
     "labels",
     "measures",

@@ -104,10 +104,24 @@ class CrossTaskBottleneck(nn.Module):
     def forward(self, own: Tensor, others: Sequence[Tensor]) -> Tensor:
         """own (B, N, width), each of the others (B, M, width) -> (B, N, width)."""
         if self.attends:
-            key, value = self._by_head(self.key_value(torch.cat(list(others), dim=1))).chunk(2, dim=3)
-            attended = F.scaled_dot_product_attention(self._by_head(self.query(own)), key, value)
-            own = own + self.project(attended.transpose(1, 2).flatten(2))
+            query, key, value = self._of_heads(own, others)
+            own = own + self._merged(F.scaled_dot_product_attention(query, key, value))
         return own + self.feed(own)
+
+    def attention(self, own: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The attention of every token to those of the others (B, heads, N, M), and what it adds, (B, N, width)."""
+        query, key, value = self._of_heads(own, others)
+        weights = (query @ key.transpose(2, 3) / query.shape[3] ** 0.5).softmax(dim=3)
+        return weights, self._merged(weights @ value)
+
+    def _of_heads(self, own: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the own tokens, keys and values of the others: (B, heads, tokens, C) each."""
+        key, value = self._by_head(self.key_value(torch.cat(list(others), dim=1))).chunk(2, dim=3)
+        return self._by_head(self.query(own)), key, value
+
+    def _merged(self, attended: Tensor) -> Tensor:
+        """(B, heads, N, C) -> (B, N, width)."""
+        return self.project(attended.transpose(1, 2).flatten(2))
 
     def _by_head(self, x: Tensor) -> Tensor:
         """(B, N, heads · C) -> (B, heads, N, C)."""

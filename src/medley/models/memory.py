@@ -75,6 +75,14 @@ class HomogeneityMemory(nn.Module):
         return found + self.beta[:, None, None] * query
 
     @torch.no_grad()
+    def usage(self, embedding: Tensor) -> Tensor:
+        """The attention to every slot, mean over pixels and heads: (B, C, H, W) -> (B, T + 1, slots), sums to 1."""
+        query = self.query(self.norm_query(embedding))
+        sums = [scores.softmax(dim=3).sum(dim=2).mean(dim=1) for scores, _ in self._scores(query, self._keys())]
+        mean = torch.stack(sums).sum(dim=0) / query[0, 0].numel()  # (B, K)
+        return mean.unflatten(1, self.store.shape[:2])
+
+    @torch.no_grad()
     def collect(self, embedding: Tensor, of_target: Tensor, groups: Sequence[int]) -> None:
         """Add the features of targets to the store (distillation).
 

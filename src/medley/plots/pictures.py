@@ -136,9 +136,14 @@ def grey(image: np.ndarray, window: tuple[float, float], *, inverted: bool = Fal
 
 def blue_red(difference: np.ndarray, limit: float) -> bytes:
     """A difference as a PNG: -limit blue, 0 white, limit red."""
+    return _png(blue_red_pixels(difference, limit))
+
+
+def blue_red_pixels(difference: np.ndarray, limit: float) -> np.ndarray:
+    """The colours of differences (...) as (..., 3) uint8: -limit blue, 0 white, limit red."""
     position = (difference / limit).clip(-1, 1) * 2 + 2  # 0..4 along the colours
     colours = [np.interp(position, np.arange(5), _BLUE_RED[:, channel]) for channel in range(3)]
-    return _png(np.stack(colours, axis=-1).round().astype(np.uint8))
+    return np.stack(colours, axis=-1).round().astype(np.uint8)
 
 
 def rounded_up(value: float) -> float:

@@ -85,6 +85,19 @@ class Checkpoints:
         return state
 
 
+def read(path: Path) -> dict[str, Any]:
+    """The state in one file of a checkpoint; on the CPU.
+
+    Raises
+    ------
+    MedleyError: it is missing, damaged or no checkpoint.
+    """
+    state, problem = _read(path)
+    if state is None:
+        raise MedleyError(f"{path} {problem}; give another checkpoint")
+    return state
+
+
 def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     """The state in a file, or None and the reason if the file is missing or damaged."""
     try:
