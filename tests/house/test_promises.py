@@ -179,3 +179,18 @@ def test_the_readme_has_the_numbers_of_good_scans():
     lines = [f"| {' | '.join(text or '–' for name, text in row.items() if name != 'model')} |" for row in rows]
     assert len(lines) == 3
     assert [line for line in lines if line not in README] == []
+
+
+def test_the_interference_page_has_the_numbers_of_the_results():
+    page = (ROOT / "docs" / "interference.md").read_text()
+    lines = (ROOT / "results" / "interference-amir-tiny.csv").read_text().splitlines()
+    rows = list(csv.DictReader(one for one in lines if not one.startswith("#")))
+    others = [row for row in rows if row["task"] != row["other"]]
+    assert len(others) == 18
+    for row in others:
+        value, low, high = (
+            f"{round(float(row[name]), 2) + 0.0:.2f}".replace("-", "−")
+            for name in ("interference", "interference_low", "interference_high")
+        )
+        layers = row["layers"].replace("*", "all")
+        assert f"| {layers} | {row['task']} | {row['other']} | {value} | {low} to {high} |" in page

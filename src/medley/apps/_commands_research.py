@@ -327,6 +327,7 @@ def inspect(
     ] = "valid",
     slices: Annotated[int, typer.Option(min=1, metavar="N", help="Slices of each scan.")] = 4,
     device: options.Device = "auto",
+    plugin: options.Plugins = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -73,7 +73,7 @@ def write_findings(findings: Findings, output: Path, title: str, *, overwrite: b
 
 def number(value: float, digits: int = 2) -> str:
     """A number for people; "none" for NaN."""
-    return "none" if math.isnan(value) else minus(f"{value + 0.0:.{digits}f}")
+    return "none" if math.isnan(value) else minus(f"{round(value, digits) + 0.0:.{digits}f}")
 
 
 def _csv(header: Mapping[str, str], rows: Sequence[Mapping[str, Cell]]) -> str:

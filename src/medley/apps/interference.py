@@ -68,6 +68,7 @@ def interference(
         )
     samples = "other samples" if other_samples else "the samples of the steps"
     said = [f"--weights {one}" for one in weights] + [f"--at {one}" for one in at]
+    said += [f"--layers '{one}'" for one in layers]
     about = {
         "command": " ".join(["medley interference", recipe.name, *(f"--set {one}" for one in settings), *said]),
         "batches": str(count),
@@ -100,18 +101,14 @@ def figure(effects: Sequence[Effect]) -> Image.Image:
 
     from medley.plots.heatmaps import Heatmap, heatmaps
 
-    groups: dict[tuple[str, int, str], list[Effect]] = {}
-    for one in effects:
-        groups.setdefault((one.network, one.step, one.layers), []).append(one)
+    tasks = list(dict.fromkeys(one.task for one in effects))
+    size = len(tasks) ** 2
     tables = []
-    for (network, step, layers), group in groups.items():
-        tasks = list(dict.fromkeys(one.task for one in group))
-        where = f"{network}, step {step}" + ("" if layers == "*" else f", {layers}")
-        for what, values in (
-            ("interference", [one.interference for one in group]),
-            ("cosine", [one.cosine for one in group]),
-        ):
-            square = np.array(values).reshape(len(tasks), len(tasks))
+    for group in (effects[k : k + size] for k in range(0, len(effects), size)):
+        first = group[0]
+        where = f"{first.network}, step {first.step}" + ("" if first.layers == "*" else f", {first.layers}")
+        for what in ("interference", "cosine"):
+            square = np.array([getattr(one, what) for one in group]).reshape(len(tasks), len(tasks))
             tables.append(Heatmap(f"{where}: {what}", tasks, tasks, square))
     return heatmaps(tables)
 

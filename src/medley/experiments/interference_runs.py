@@ -16,7 +16,7 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.experiments.interference import ALL, Effect, measure
 from medley.inference.loading import load_network
-from medley.models.zoo import CONFIGURATIONS
+from medley.models.zoo import configuration
 from medley.training import checkpoint
 from medley.training.loop import Run, create_objective
 from medley.training.objective import Objective
@@ -137,7 +137,7 @@ def _new_run(recipe: Recipe) -> Run:
 def _of_file(recipe: Recipe, objective: Objective, name: str | Path, device: str) -> State:
     loaded = load_network(name, device, "torch")
     about = loaded.description
-    if about.architecture != CONFIGURATIONS[recipe.model][0]:
+    if about.architecture != configuration(recipe.model)[0]:
         raise MedleyError(
             f"{name} is a network of the kind {about.architecture}, but the recipe trains {recipe.model}; give a "
             "recipe of that network"

@@ -199,7 +199,7 @@ def _watch_amir(network: nn.Module, seen: Callable[[], Seen]) -> _Watch:
             gates = torch.zeros(*chosen.shape[:3], len(one.experts)).scatter(3, chosen.cpu(), log_gates.exp().cpu())
             for expert, share in enumerate(gates.mean(dim=(0, 1, 2)).tolist()):
                 seen().numbers[f"{name} expert {expert + 1}"] = share
-            seen().maps[name] = _numpy(chosen[:, :, 0, 0])
+            seen().maps[name] = chosen[:, :, 0, 0].cpu().numpy()
 
         return read
 

@@ -80,6 +80,6 @@ def _table(table: Heatmap) -> Image.Image:
             fill = tuple(colours[i, j].tolist()) if known else _UNKNOWN
             draw.rectangle((left, top, left + cell - _FINER, top + row - _FINER), fill)
             ink = "white" if known and abs(value) > 0.6 * table.limit else _INK
-            text = f"{value + 0.0:.2f}".replace("-", "−") if known else "none"
+            text = f"{round(value, 2) + 0.0:.2f}" if known else "none"
             draw.text((left + cell // 2, top + row // 2), text, ink, font, anchor="mm")
     return image
