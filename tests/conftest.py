@@ -41,13 +41,38 @@ def shared() -> Path:
 @pytest.fixture
 def small_store(tmp_path):
     """A store of smooth pictures and their noisy partners: CT and PET, two people for training, two for validation."""
+    return _small_store(tmp_path)
+
+
+@pytest.fixture
+def case_store(tmp_path):
+    """A store of cases with three targets: discs, their distance map, whether there is one or two. Eight people for
+    training, four for validation and as many for testing; the first of each lacks labels.
+    """
+    return _case_store(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_small_store():
+    """Makes `small_store` in a folder."""
+    return _small_store
+
+
+@pytest.fixture(scope="session")
+def make_case_store():
+    """Makes `case_store` in a folder."""
+    return _case_store
+
+
+def _small_store(folder):
+    """See `small_store`."""
     import numpy as np
 
     from medley.data.record import Record
     from medley.data.store import Store, StoreWriter
     from medley.tasks import TASKS
 
-    path = tmp_path / "store"
+    path = folder / "store"
     writer = StoreWriter(path, {"made": "by hand"}, TASKS)
     rng = np.random.default_rng(0)
     for number, (task, split) in enumerate(
@@ -70,11 +95,8 @@ def small_store(tmp_path):
     return Store(path)
 
 
-@pytest.fixture
-def case_store(tmp_path):
-    """A store of cases with three targets: discs, their distance map, whether there is one or two. Eight people for
-    training, four for validation and as many for testing; the first of each lacks labels.
-    """
+def _case_store(folder):
+    """See `case_store`."""
     import numpy as np
 
     from medley.data.record import Record
@@ -91,7 +113,7 @@ def case_store(tmp_path):
             Target(name="diagnosis", kind="classes", names=("one", "two")),
         ),
     )  # fmt: skip
-    writer = StoreWriter(tmp_path / "cases", {"made": "by hand"}, {task.name: task})
+    writer = StoreWriter(folder / "cases", {"made": "by hand"}, {task.name: task})
     rng = np.random.default_rng(0)
     row, column = np.mgrid[:side, :side]
     for number in range(16):
@@ -116,7 +138,7 @@ def case_store(tmp_path):
         )  # fmt: skip
         writer.add(record, arrays)
     writer.finish()
-    return Store(tmp_path / "cases")
+    return Store(folder / "cases")
 
 
 @pytest.fixture(scope="session")

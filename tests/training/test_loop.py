@@ -1,21 +1,23 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from medley.errors import MedleyError, MedleyNotice
 from medley.models import weights
 from medley.training import loop
 from medley.training.checkpoint import Checkpoints
-from medley.training.loop import learning_rate, split_by_weight_decay, train
+from medley.training.loop import train
+from medley.training.optimization import learning_rate, split_by_weight_decay
 from medley.training.recipe import RestorationRecipe
 from medley.training.restoration import RestorationObjective
+from medley.training.run import Run
 from medley.training.settings import Balance, Optimizer
 
 TINY = {
@@ -113,13 +115,13 @@ def test_the_loss_falls_and_progress_has_the_scores(recipe):
 
 
 def test_identity_start_makes_the_network_the_identity(recipe, small_store):
-    run = loop.Run(recipe, loop.Fabric(accelerator="cpu"))
+    run = Run(recipe, Fabric(accelerator="cpu"))
     x = torch.rand(2, 1, 32, 32)
     torch.testing.assert_close(run.averaged.module.eval()(x), x)
 
 
 def test_the_tasks_losses_sum_to_the_mean_over_all_samples(amir_recipe):
-    run = loop.Run(amir_recipe.model_copy(update={"model": "tat-tiny", "config": TINY["tat-tiny"]}), loop.Fabric())
+    run = Run(amir_recipe.model_copy(update={"model": "tat-tiny", "config": TINY["tat-tiny"]}), Fabric())
     batch = run.objective.batch(0)
     run.network.train()
     losses = run.objective.losses(run.network, batch)
@@ -140,7 +142,7 @@ def test_the_weights_file_describes_the_training(recipe):
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(recipe):
     gradients = []
     for micro in (None, 1):
-        run = loop.Run(recipe.model_copy(update={"micro_batch": micro}), loop.Fabric(accelerator="cpu"))
+        run = Run(recipe.model_copy(update={"micro_batch": micro}), Fabric(accelerator="cpu"))
         batch = run.objective.batch(0)
         torch.manual_seed(1)
         for parameter in run.network.parameters():
@@ -156,7 +158,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(recipe
     monkeypatch.setattr(
         RestorationObjective,
         "losses",
-        lambda self, network, batch: {"image": network(batch.input).sum() * float("nan")},
+        lambda self, network, batch, counts: {"image": network(batch.input).sum() * float("nan")},
     )
     with pytest.raises(MedleyError, match="loss at step 2 is nan"):
         train(recipe, resume=True)
@@ -242,7 +244,7 @@ def test_tensorboard_is_closed_after_an_error(recipe, monkeypatch):
 
 
 def test_a_checkpoint_of_an_older_version_is_refused(recipe):
-    run = loop.Run(recipe, loop.Fabric(accelerator="cpu"))
+    run = Run(recipe, Fabric(accelerator="cpu"))
     state = run.state()
     state["helpers"] = state.pop("auxiliary")  # its former name
     with pytest.raises(MedleyError, match="made by an older medley; start again in another output folder"):
@@ -254,22 +256,9 @@ def test_training_runs_in_any_thread(recipe):
         assert pool.submit(train, recipe).result().exists()
 
 
-def test_gradients_are_exchanged_once_in_a_step(recipe, monkeypatch):
-    skipped = []
-
-    def no_backward_sync(self, module, enabled=True):
-        skipped.append(enabled)
-        return nullcontext()
-
-    monkeypatch.setattr(loop.Fabric, "no_backward_sync", no_backward_sync)
-    run = loop.Run(recipe.model_copy(update={"micro_batch": 1}), loop.Fabric(accelerator="cpu"))
-    run.advance(run.objective.batch(0))
-    assert skipped == [True, True, True, False]
-
-
 @pytest.mark.parametrize("model", ["tat-tiny", "amir-tiny"])
 def test_weight_decay_applies_to_weights_of_convolutions_and_linear_layers_only(recipe, model):
-    run = loop.Run(recipe.model_copy(update={"model": model, "config": TINY[model]}), loop.Fabric(accelerator="cpu"))
+    run = Run(recipe.model_copy(update={"model": model, "config": TINY[model]}), Fabric(accelerator="cpu"))
     decayed, others = split_by_weight_decay(run.network, run.auxiliary)
     assert {id(one) for one in decayed} | {id(one) for one in others} == {id(one) for one in run.parameters}
     assert len(decayed) + len(others) == len(run.parameters)
@@ -286,7 +275,7 @@ def test_weight_decay_applies_to_weights_of_convolutions_and_linear_layers_only(
 
 
 def test_muon_steps_the_decayed_weights_and_adamw_the_others(muon_recipe):
-    run = loop.Run(muon_recipe, loop.Fabric(accelerator="cpu"))
+    run = Run(muon_recipe, Fabric(accelerator="cpu"))
     decayed, others = split_by_weight_decay(run.network, run.auxiliary)
     of_muon = {id(one): group["muon"] for group in run.optimizer.param_groups for one in group["params"]}
     assert all(of_muon[id(one)] for one in decayed)
@@ -295,7 +284,7 @@ def test_muon_steps_the_decayed_weights_and_adamw_the_others(muon_recipe):
 
 
 def test_muon_of_unih3_steps_large_kernels_with_a_learning_rate_of_their_own(unih3_recipe):
-    run = loop.Run(unih3_recipe, loop.Fabric(accelerator="cpu"))
+    run = Run(unih3_recipe, Fabric(accelerator="cpu"))
     run.advance(run.objective.batch(0))
     groups = run.optimizer.param_groups
     of_muon = {id(one) for group in groups if group["muon"] for one in group["params"]}
@@ -311,13 +300,13 @@ def test_muon_of_unih3_steps_large_kernels_with_a_learning_rate_of_their_own(uni
 
 def test_weight_decay_can_apply_to_all_parameters(unih3_recipe):
     optimizer = unih3_recipe.optimizer.model_copy(update={"decay_all": True})
-    run = loop.Run(unih3_recipe.model_copy(update={"optimizer": optimizer}), loop.Fabric(accelerator="cpu"))
+    run = Run(unih3_recipe.model_copy(update={"optimizer": optimizer}), Fabric(accelerator="cpu"))
     assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.01}
     assert {id(one) for group in run.optimizer.param_groups for one in group["params"]} == set(map(id, run.parameters))
 
 
 def test_the_memory_collects_targets_during_training(unih3_recipe):
-    run = loop.Run(unih3_recipe, loop.Fabric(accelerator="cpu"))
+    run = Run(unih3_recipe, Fabric(accelerator="cpu"))
     run.advance(run.objective.batch(0))
     for memory in run.network.module.memories:
         assert memory.filled.tolist() == [True, True, False, True]  # PET, CT, no MR, all

@@ -11,9 +11,10 @@ from medley.data.readers import RecordReader
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.scoring.scorers import PredictionScorer, drawn_masks, predict_record
-from medley.training.loop import Run, train
+from medley.training.loop import train
 from medley.training.prediction import PredictionObjective
 from medley.training.recipe import PredictionRecipe
+from medley.training.run import Run
 from medley.training.settings import Balance, Optimizer
 
 SMALL = {"width": 4, "widest": 8, "blocks": (1, 1)}

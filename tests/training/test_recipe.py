@@ -53,18 +53,41 @@ def test_aggregation_needs_a_whole_batch_on_one_device(recipe_file, override, wh
             read_recipe(recipe_file, overrides)
 
 
-@pytest.mark.parametrize("balance", ["uncertainty", "dwa"])
-def test_weights_by_batch_cannot_be_combined_with_micro_batch(recipe_file, balance):
-    with pytest.raises(MedleyError, match=f"balance {balance} weights whole batches"):
-        read_recipe(recipe_file, [f"balance={balance}", "micro_batch=1"])
-
-
-@pytest.mark.parametrize(("key", "what"), [("devices=2", "trained on one device"), ("crop=[8,8]", "crop.0")])
-def test_limits_of_multitask_networks(tmp_path, key, what):
+def test_limits_of_multitask_networks(tmp_path):
     file = tmp_path / "net.yaml"
     file.write_text("{name: net, model: ctan-tiny, store: s, output: o, steps: 1}")
+    with pytest.raises(MedleyError, match=r"crop\.0"):
+        read_recipe(file, ["crop=[8,8]"])
+
+
+@pytest.mark.parametrize(
+    ("value", "temperature"),
+    [("uniform", None), ("proportional", 1), ("{name: temperature, temperature: 3}", 3), ("{name: proportional}", 1)],
+)
+def test_sampling_has_a_temperature_unless_it_is_uniform(recipe_file, value, temperature):
+    assert read_recipe(recipe_file, [f"sampling={value}"]).sampling.temperature == temperature
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("temperature", "needs a temperature, the others have none"),
+        ("{name: uniform, temperature: 2}", "needs a temperature"),
+        ("{name: proportional, temperature: 2}", "needs a temperature"),
+        ("{name: temperature, temperature: 0}", "greater than 0"),
+        ("mixed", "mixed of an older medley is proportional today"),
+    ],
+)
+def test_sampling_that_makes_no_sense_is_refused(recipe_file, value, what):
     with pytest.raises(MedleyError, match=what):
-        read_recipe(file, [key])
+        read_recipe(recipe_file, [f"sampling={value}"])
+
+
+def test_a_run_recorded_with_a_name_for_a_group_of_keys_is_the_same(recipe_file):
+    recipe = read_recipe(recipe_file)
+    record = {**as_record(recipe), "sampling": "uniform", "balance": "equal"}
+    assert differing(record, recipe) == []
+    assert differing(record, read_recipe(recipe_file, ["sampling=proportional"])) == ["sampling"]
 
 
 def test_weights_need_the_name_fixed(recipe_file):

@@ -66,14 +66,16 @@ def train(recipe: Path, settings: Sequence[str] = (), *, resume: bool = False, q
     require_extra("train")
     from medley.training.loop import Progress
     from medley.training.loop import train as run
+    from medley.training.processes import is_main
     from medley.training.recipe import read_recipe
 
+    quiet = quiet or not is_main()
     with progress("training", quiet=quiet) as update:
         shown: dict[str, float] = {}
 
         def report(now: Progress) -> None:
             nonlocal shown
-            update(now.step, now.steps, f"loss {now.loss:.5f}")
+            update(now.step, now.steps, f"loss {now.loss:.5f}, waiting for data {now.waiting:.0%}")
             if now.scores != shown:
                 shown = now.scores
                 scores = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())

@@ -56,19 +56,22 @@ class PatchSampler:
     """Draws patches of slices, for restorers.
 
     Task-uniform (TAT, sec. 4.1), a step has equally many patches of every task, in the order of the tasks, unless
-    `shares` states otherwise. Mixed (AMIR, sec. 3.1), patches are drawn from the records of all tasks together. The
-    probability of a record is proportional to a power of its number of voxels, by default the square root: large scans
-    contain more to learn from, but one large scan must not dominate sixty small ones. Within a record all slices,
+    `shares` states otherwise. With a temperature T, patches are drawn from the records of all tasks together, and the
+    probability of a task is proportional to the size of its data to the power 1/T: T = 1 is in proportion to the data
+    (AMIR, sec. 3.1), a large T nearly uniform. The size of a record, to which its probability among those of its task
+    is proportional, is a power of its number of voxels, by default the square root: large scans contain more to learn
+    from, but one large scan must not dominate sixty small ones. The size of a task is the sum of those of its records.
+    Within a record all slices,
     places and the eight orientations of a square are equally likely.
 
     Parameters
     ----------
     store, split: where the records are. tasks: names of those to draw.
-    patches: number in a step, of all tasks together. mixed: see above.
-    shares: {task: share} of the patches of a step; tasks that are not in it have the share 1.
+    patches: number in a step, of all tasks together. temperature: see above; None: task-uniform.
+    shares: {task: share} of the patches of a step, without temperature; tasks that are not in it have the share 1.
     alone: share of the patches whose slice is repeated in place of its neighbours.
     exponent: the power of the number of voxels.
-    seed: random seed. rank: of this process among those that train together; each draws other patches.
+    seed: random seed.
 
     Raises
     ------
@@ -82,40 +85,37 @@ class PatchSampler:
         *,
         patches: int,
         seed: int,
-        mixed: bool = False,
+        temperature: float | None = None,
         shares: Mapping[str, int] = MappingProxyType({}),
         alone: float = 0.0,
         exponent: float = 0.5,
         split: str = "train",
-        rank: int = 0,
     ) -> None:
-        self.alone, self.exponent = alone, exponent
+        self.alone = alone
         self.seed = seed
-        self.rank = rank
         pools = [store.records(split, task) for task in tasks]
         if missing := ", ".join(task for task, pool in zip(tasks, pools, strict=True) if not pool):
             raise MedleyError(
                 f"{store.path} has no {split} record of {missing}; prepare one, or remove the task from the recipe"
             )
-        self._pools = [[record for pool in pools for record in pool]] if mixed else pools
-        self._probabilities = [self._of_records(pool) for pool in self._pools]
-        parts = [1] if mixed else [shares.get(task, 1) for task in tasks]
+        sizes = [np.array([np.prod(one.shape, dtype=float) for one in pool]) ** exponent for pool in pools]
+        parts = [shares.get(task, 1) for task in tasks]
+        if temperature is not None:
+            sizes = [np.concatenate([size * size.sum() ** (1 / temperature - 1) for size in sizes])]
+            pools, parts = [[record for pool in pools for record in pool]], [1]
         if patches % sum(parts):
             raise MedleyError(
                 f"{patches} patches cannot be divided into {sum(parts)} equal parts, the shares of the tasks; use a "
                 f"multiple"
             )
+        self._pools, self._probabilities = pools, [size / size.sum() for size in sizes]
         self._counts = [patches * part // sum(parts) for part in parts]
 
     def draw(self, step: int) -> list[Draw]:
         """The patches of a step."""
-        rng = np.random.default_rng([self.seed, self.rank, step])
+        rng = np.random.default_rng([self.seed, 0, step])
         pools = zip(self._pools, self._probabilities, self._counts, strict=True)
         return [self._one(pool, probabilities, rng) for pool, probabilities, count in pools for _ in range(count)]
-
-    def _of_records(self, records: Sequence[Record]) -> np.ndarray:
-        weights = np.array([np.prod(record.shape, dtype=float) for record in records]) ** self.exponent
-        return weights / weights.sum()
 
     def _one(self, records: Sequence[Record], probabilities: np.ndarray, rng: np.random.Generator) -> Draw:
         record = records[rng.choice(len(records), p=probabilities)]
@@ -135,8 +135,7 @@ class RecordSampler:
     Parameters
     ----------
     task: of the records. records: at least one. batch: number of records in a step.
-    seed: random seed. rank, ranks: of this process, and the number of processes that train together; each draws other
-        records.
+    seed: random seed.
     augmentation: limits of random changes.
     """
 
@@ -147,18 +146,16 @@ class RecordSampler:
         *,
         batch: int,
         seed: int,
-        rank: int = 0,
-        ranks: int = 1,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 (it cannot be changed)
     ) -> None:
         self.task, self.records = task, records
-        self.batch, self.seed, self.rank, self.ranks = batch, seed, rank, ranks
+        self.batch, self.seed = batch, seed
         self.augmentation = augmentation
 
     def draw(self, step: int) -> list[Draw]:
         """The records of a step."""
-        first = (step * self.ranks + self.rank) * self.batch
-        rng = np.random.default_rng([self.seed, self.rank, step])
+        first = step * self.batch
+        rng = np.random.default_rng([self.seed, 0, step])
         return [self._turned(self._at(place), rng) for place in range(first, first + self.batch)]
 
     def _at(self, place: int) -> Record:

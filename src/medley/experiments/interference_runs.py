@@ -18,9 +18,9 @@ from medley.experiments.interference import ALL, Effect, measure
 from medley.inference.loading import load_network
 from medley.models.zoo import configuration
 from medley.training import checkpoint
-from medley.training.loop import Run, create_objective
 from medley.training.objective import Objective
 from medley.training.recipe import PredictionRecipe, Recipe
+from medley.training.run import Run, create_objective
 from medley.training.settings import Balance
 
 State = tuple[str, int, nn.Module]  # name of a network, its training steps, and the network

@@ -16,8 +16,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from medley.data.batch import batches
 from medley.errors import MedleyError
 from medley.runtime.atomic import replacing
-from medley.training.loop import Run
 from medley.training.recipe import Recipe, as_record, differing
+from medley.training.run import Run
 
 NAME = "step-seconds.json"  # the file in the output folder of a comparison
 ROUNDS, WARM_UP, STEPS = 3, 2, 8

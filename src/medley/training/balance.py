@@ -45,7 +45,10 @@ def create_weighting(balance: Balance, tasks: Sequence[str], continuous: Iterabl
 
 
 class Weighting(nn.Module):
-    """Maps losses to weighted losses. A loss that is not in `tasks`, such as a router's own, is unchanged."""
+    """Maps losses to weighted losses. A loss that is not in `tasks`, such as a router's own, is unchanged.
+
+    In each step, `forward` is called for each part of the step, `penalty` and `record` once.
+    """
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -58,6 +61,12 @@ class Weighting(nn.Module):
     def weigh(self, task: str, loss: Tensor) -> Tensor:
         """One loss multiplied by its weight."""
         raise NotImplementedError
+
+    def penalty(self, tasks: Iterable[str]) -> Tensor | None:
+        """A further loss of a step with labels of these tasks that depends on the weights only; None: there is none."""
+
+    def record(self, losses: Mapping[str, float]) -> None:
+        """Take note of the losses of a step, before they were weighted."""
 
 
 class FixedWeighting(Weighting):
@@ -75,7 +84,8 @@ class FixedWeighting(Weighting):
 class UncertaintyWeighting(Weighting):
     """Kendall, Gal & Cipolla, CVPR 2018 (arXiv 1705.07115), eq. 7 and 10: a learned variance σ² for each task.
 
-    loss / (2 σ²) + log σ for continuous targets, loss / σ² + log σ for others. The parameter is log σ², initially 0.
+    loss / (2 σ²) + log σ for continuous targets, loss / σ² + log σ for others; log σ is the penalty. The parameter is
+    log σ², initially 0.
     """
 
     def __init__(self, tasks: Sequence[str], continuous: Iterable[str] = ()) -> None:
@@ -84,10 +94,13 @@ class UncertaintyWeighting(Weighting):
         self.log_variance = nn.Parameter(torch.zeros(len(self.tasks)))
 
     def weigh(self, task: str, loss: Tensor) -> Tensor:
-        """The loss divided by its variance, plus a penalty on the variance; it may be negative."""
+        """The loss divided by its variance, for continuous targets by twice its variance."""
         log_variance = self.log_variance[self.tasks.index(task)]
-        precision = torch.exp(-log_variance) * (0.5 if task in self.continuous else 1.0)
-        return precision * loss + 0.5 * log_variance
+        return torch.exp(-log_variance) * (0.5 if task in self.continuous else 1.0) * loss
+
+    def penalty(self, tasks: Iterable[str]) -> Tensor:
+        """The sum of log σ; it may be negative."""
+        return 0.5 * self.log_variance[[self.tasks.index(task) for task in tasks]].sum()
 
 
 class DynamicWeightAverage(Weighting):
@@ -98,14 +111,14 @@ class DynamicWeightAverage(Weighting):
 
     Parameters
     ----------
-    period: calls in training mode that are averaged; an epoch in the paper.
+    period: steps that are averaged; an epoch in the paper.
     """
 
     weights: Tensor
     sums: Tensor
     counts: Tensor
     last: Tensor
-    calls: Tensor
+    steps: Tensor
 
     def __init__(self, tasks: Sequence[str], period: int, temperature: float) -> None:
         super().__init__(tasks)
@@ -116,33 +129,27 @@ class DynamicWeightAverage(Weighting):
         self.register_buffer("sums", torch.zeros(count, dtype=torch.float64))
         self.register_buffer("counts", torch.zeros(count, dtype=torch.int64))
         self.register_buffer("last", torch.full((count,), torch.nan, dtype=torch.float64))
-        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
-
-    def forward(self, losses: Losses) -> Losses:
-        """The losses, each multiplied by its weight; in training mode they are added to the running means."""
-        if self.training:
-            self._record(losses)
-        return super().forward(losses)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def weigh(self, task: str, loss: Tensor) -> Tensor:
         """loss · weight in this period."""
         return loss * self.weights[self.tasks.index(task)]
 
-    @torch.no_grad()
-    def _record(self, losses: Losses) -> None:
-        if self.calls == self.period:
+    def record(self, losses: Mapping[str, float]) -> None:
+        """Add the losses to the running means; at the end of a period, update the weights."""
+        self.steps += 1
+        for k, task in enumerate(self.tasks):
+            if task in losses:
+                self.sums[k] += losses[task]
+                self.counts[k] += 1
+        if self.steps == self.period:
             mean = self.sums / self.counts
             rate = mean / self.last
             if rate.isfinite().all():
                 self.weights.copy_(torch.softmax(rate / self.temperature, 0) * len(self.tasks))
             self.last.copy_(mean)
-            for buffer in (self.sums, self.counts, self.calls):
+            for buffer in (self.sums, self.counts, self.steps):
                 buffer.zero_()
-        self.calls += 1
-        for k, task in enumerate(self.tasks):
-            if task in losses:
-                self.sums[k] += losses[task].double()
-                self.counts[k] += 1
 
 
 def create_aggregator(name: str) -> Callable[[Tensor], Tensor]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medley.data.batch import Batch
 from medley.data.readers import RecordReader
-from medley.data.record import Record
+from medley.data.record import INPUT, Record
 from medley.data.sampling import RecordSampler
 from medley.data.store import Store
 from medley.errors import MedleyError
@@ -18,11 +19,12 @@ from medley.models.multitask import load_backbone
 from medley.models.zoo import create_model
 from medley.scoring.evaluate import evaluate
 from medley.scoring.rows import ScoreRow
-from medley.scoring.scorers import PredictionScorer
+from medley.scoring.scorers import PredictionScorer, predict_record
 from medley.targets import Target
 from medley.training.balance import Losses
-from medley.training.losses import target_loss
+from medley.training.losses import target_counts, target_loss
 from medley.training.objective import Objective
+from medley.training.pictures import beside, labels
 from medley.training.recipe import PredictionRecipe
 
 
@@ -35,7 +37,7 @@ class PredictionObjective(Objective):
         one of the structures, maps or classes of the targets.
     """
 
-    def __init__(self, recipe: PredictionRecipe, store: Store, *, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(self, recipe: PredictionRecipe, store: Store) -> None:
         self.recipe, self.store = recipe, store
         self.task = store.prediction_task()
         self.tasks = recipe.targets or tuple(target.name for target in self.task.targets)
@@ -50,8 +52,6 @@ class PredictionObjective(Objective):
             self._records,
             batch=recipe.batch,
             seed=recipe.seed,
-            rank=rank,
-            ranks=ranks,
             augmentation=recipe.augmentation,
         )
         self._check_labels()
@@ -75,16 +75,26 @@ class PredictionObjective(Objective):
         """The training and validation records."""
         return [*self._records, *self._reader.records("valid", required=False)]
 
-    def losses(self, network: nn.Module, batch: Batch) -> Losses:
-        """One loss for each target that at least one record of the batch has."""
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """See `medley.training.losses.target_counts`."""
+        return {
+            target.name: target_counts(
+                target, batch.targets[target.name], self._used(target, batch), self._class_weights.get(target.name)
+            )
+            for target in self._targets
+        }
+
+    def losses(self, network: nn.Module, batch: Batch, counts: dict[str, Tensor] | None = None) -> Losses:
+        """One loss for each target that at least one record of the step has."""
+        counts = self.counts(batch) if counts is None else counts
         outputs = network(batch.input)
-        counts = {target.name: self._counts(target, batch) for target in self._targets}
         return {
             target.name: target_loss(
                 target,
                 outputs[target.name],
                 batch.targets[target.name],
-                counts[target.name],
+                self._used(target, batch),
+                totals=counts[target.name],
                 class_weights=self._class_weights.get(target.name),
                 balanced=self.recipe.voxel_weights == "inverse",
             )
@@ -92,7 +102,7 @@ class PredictionObjective(Objective):
             if counts[target.name].any()
         }
 
-    def _counts(self, target: Target, batch: Batch) -> Tensor:
+    def _used(self, target: Target, batch: Batch) -> Tensor:
         counts = batch.counts[target.name]
         if target.kind == "map" and self.recipe.beyond_region:
             return counts.flatten(1).any(dim=1).view(-1, *[1] * (counts.ndim - 1)).expand_as(counts)
@@ -102,6 +112,28 @@ class PredictionObjective(Objective):
         """The scores of all validation records, without DVH."""
         scorer = PredictionScorer(self.recipe.name, network.eval(), self._reader, dvh=False)
         return evaluate(scorer, self.store, self._reader.records("valid", required=False))
+
+    def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """One for each map and structures target, of the first validation record that has it, where it is largest."""
+        network.eval()
+        found = {}
+        for target in self._targets:
+            records = [one for one in self._reader.records("valid", required=False) if one.has(target)]
+            if target.level != "pixel" or not records:
+                continue
+            output = predict_record(network, self._reader, records[0])[target.name]
+            truth = self.store.array(records[0], target.name)[...]
+            image = self.store.array(records[0], INPUT)[0]
+            if target.kind == "map":
+                output = output[None]
+            if image.ndim == 3:
+                slice_ = int(truth.sum(axis=(0, 2, 3)).argmax())
+                image, output, truth = image[slice_], output[:, slice_], truth[:, slice_]
+            shown = (output[0], truth[0]) if target.kind == "map" else (labels(output), labels(truth))
+            highest = float(truth.max()) if target.kind == "map" else len(target.names)
+            panels = [(image, *self.task.range), *((one, 0.0, highest) for one in shown)]
+            found[target.name] = beside(panels)
+        return found
 
     def description(self) -> dict[str, Any]:
         """The task, the inputs, and the number of training subjects."""

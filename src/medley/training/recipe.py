@@ -19,7 +19,7 @@ from medley.runtime.plugins import load_plugins
 from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS, VOLUME_TASKS
 from medley.training.losses import LOSSES
-from medley.training.settings import Balance, Optimizer, Strict, Validation
+from medley.training.settings import Balance, Optimizer, Sampling, Strict, Validation
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -37,7 +37,7 @@ RENAMED = {
         }.items()
     },
 }
-_WITHOUT_EFFECT = {"name", "output", "checkpoint_every"}  # on the weights of a run
+_WITHOUT_EFFECT = {"name", "output", "checkpoint_every", "devices"}  # on the weights of a run, but for rounding
 
 
 class Recipe(Strict):
@@ -63,7 +63,11 @@ class Recipe(Strict):
     ema_warmup: a smaller decay at first: in step k at most 1 - k^(-2/3), as in UniH3's program.
     precision: "32-true" or "bf16-mixed", as in Lightning Fabric.
     accelerator: as in Lightning Fabric, such as "auto", "cpu" or "cuda".
-    devices: number of devices.
+    devices: number of devices, each of which computes a part of every step; the result does not depend on it.
+    micro_batch: samples in one pass through the network on a device; fewer need less memory. None: all samples of a
+        step that the device computes.
+    patience: the run ends after this many validations in a row without a better main score (mean relative change over
+        all tasks), and the averaged weights of the best validation are saved. None: all steps, and the last weights.
     checkpoint_every: steps between checkpoints.
     """
 
@@ -84,6 +88,8 @@ class Recipe(Strict):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"
     devices: int = Field(1, gt=0)
+    micro_batch: int | None = Field(None, gt=0)
+    patience: int | None = Field(None, gt=0)
     checkpoint_every: int = Field(1000, gt=0)
 
     @field_validator("name")
@@ -95,9 +101,11 @@ class Recipe(Strict):
             raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
-    def _one_device_for_aggregation(self) -> Recipe:
+    def _one_pass_for_aggregation(self) -> Recipe:
         if self.aggregation != "sum" and self.devices > 1:
             raise ValueError(f"aggregation {self.aggregation} works on one device")
+        if self.aggregation != "sum" and self.micro_batch:
+            raise ValueError(f"aggregation {self.aggregation} cannot be combined with micro_batch")
         return self
 
 
@@ -114,12 +122,10 @@ class RestorationRecipe(Recipe):
     voxel_exponent: the probability of a record is proportional to this power of its number of voxels.
     loss: "l1", the mean absolute error; "scaled", a pseudo-Huber penalty of the error in units of the typical
         degradation of the task, for networks that state it (`config.tasks` of slab); or the loss of a plugin.
-    sampling: "uniform", the same number of patches of each task in every step, or "mixed", in proportion to the data.
+    sampling: how often each task is drawn.
     shares: {task: share} of the patches of a step, for the sampling "uniform"; other tasks have the share 1.
     identity_start: initialise the last convolution with zeros, so that the network starts as the identity. Not in the
         papers; short runs need it, since the noise of a CT is half a percent of its range.
-    micro_batch: samples in one pass through the network; fewer need less memory and give the same gradient for
-        networks without an auxiliary loss. None: all samples of a step.
     recompute: activation checkpointing: activations inside blocks are computed again in the backward pass instead of
         being stored. The gradients are the same; a step takes about a third longer and far less memory.
     validation: when and how to validate.
@@ -131,10 +137,9 @@ class RestorationRecipe(Recipe):
     drop_neighbours: float = Field(0.2, ge=0, le=1)
     voxel_exponent: float = Field(0.5, ge=0, le=1)
     loss: str = "l1"
-    sampling: Literal["uniform", "mixed"] = "uniform"
+    sampling: Sampling = Sampling()
     shares: dict[str, Annotated[int, Field(gt=0)]] = Field({})
     identity_start: bool = False
-    micro_batch: int | None = Field(None, gt=0)
     recompute: bool = False
     validation: Validation = Validation()
 
@@ -160,21 +165,16 @@ class RestorationRecipe(Recipe):
     def _shares_of_tasks(self) -> RestorationRecipe:
         if unknown := ", ".join(set(self.shares) - set(self.tasks)):
             raise ValueError(f"shares names {unknown}, which is not in tasks")
-        if self.shares and self.sampling == "mixed":
+        if self.shares and self.sampling.name != "uniform":
             raise ValueError('shares belongs to the sampling "uniform"; remove one of them')
         return self
 
     @model_validator(mode="after")
     def _whole_batch(self) -> RestorationRecipe:
-        if self.aggregation != "sum" and (self.micro_batch or self.balance.by_sample):
-            other = "micro_batch" if self.micro_batch else f"balance {self.balance.name}"
-            raise ValueError(f"aggregation {self.aggregation} cannot be combined with {other}")
+        if self.aggregation != "sum" and self.balance.by_sample:
+            raise ValueError(f"aggregation {self.aggregation} cannot be combined with balance {self.balance.name}")
         if self.loss != "l1" and self.balance.by_sample:
             raise ValueError(f"balance {self.balance.name} has its own loss; it cannot be combined with {self.loss}")
-        if self.micro_batch and self.balance.name in ("uncertainty", "dwa"):
-            raise ValueError(
-                f"balance {self.balance.name} weights whole batches, so it cannot be combined with micro_batch"
-            )
         return self
 
 
@@ -213,13 +213,6 @@ class PredictionRecipe(Recipe):
         if balance.by_sample:
             raise ValueError(f"{balance.name} is for restorers; expected equal, fixed, uncertainty or dwa")
         return balance
-
-    @field_validator("devices")
-    @classmethod
-    def _one(cls, devices: int) -> int:
-        if devices > 1:  # a device whose records lack a target would make the others wait for its gradients
-            raise ValueError("multi-task networks are trained on one device")
-        return devices
 
     @field_validator("inputs")
     @classmethod
@@ -335,11 +328,14 @@ def differing(record: Mapping[str, Any], recipe: Recipe, *, resolve: bool = Fals
 
 
 def _completed(value: Any, recipe: Recipe, key: str) -> Any:
-    """A value of a record; keys that a group of keys (such as the optimizer) lacks have their defaults."""
+    """A value of a record; a group of keys (such as the optimizer) with its defaults."""
     group = type(getattr(recipe, key))
-    if isinstance(value, Mapping) and issubclass(group, Strict):
-        return {**group().model_dump(mode="json"), **value}
-    return value
+    if not issubclass(group, Strict):
+        return value
+    try:
+        return group.model_validate(value).model_dump(mode="json")
+    except ValidationError:
+        return value
 
 
 def _has(content: Mapping[str, Any], dotted: str) -> bool:

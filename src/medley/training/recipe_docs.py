@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe
-from medley.training.settings import Balance, Optimizer, Validation
+from medley.training.settings import Balance, Optimizer, Sampling, Validation
 
 _INTRODUCTION = """# Recipe keys
 
@@ -33,6 +33,7 @@ _SECTIONS: list[tuple[str, str, type[BaseModel], type[BaseModel]]] = [
     ("Multi-task networks", "", PredictionRecipe, Recipe),
     ("Optimizer", "optimizer.", Optimizer, BaseModel),
     ("Balance", "balance.", Balance, BaseModel),
+    ("Sampling of restorers", "sampling.", Sampling, BaseModel),
     ("Validation of restorers", "validation.", Validation, BaseModel),
 ]
 _NAMES = {

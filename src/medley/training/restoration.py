@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import medley
 from medley.data.batch import Batch
 from medley.data.readers import PatchReader, SlabReader
-from medley.data.record import Record
+from medley.data.record import INPUT, Record
 from medley.data.sampling import PatchSampler
 from medley.data.store import Store
 from medley.errors import MedleyError
@@ -24,11 +25,13 @@ from medley.models.zoo import configuration, create_model, network_arguments
 from medley.scoring.evaluate import evaluate
 from medley.scoring.methods import Network
 from medley.scoring.rows import ScoreRow
-from medley.scoring.scorers import RestorationScorer
+from medley.scoring.scorers import RestorationScorer, some_slices
+from medley.slabs import UNKNOWN, slabs_of
 from medley.targets import IMAGE
 from medley.training.balance import Losses, TatBalance, UniH3Balance
 from medley.training.losses import LOSSES
 from medley.training.objective import Objective
+from medley.training.pictures import beside
 from medley.training.recipe import RestorationRecipe
 
 
@@ -40,7 +43,7 @@ class RestorationObjective(Objective):
     MedleyError: the store lacks a task.
     """
 
-    def __init__(self, recipe: RestorationRecipe, store: Store, *, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(self, recipe: RestorationRecipe, store: Store) -> None:
         self.recipe, self.store = recipe, store
         self.tasks = recipe.tasks
         self.continuous = frozenset(recipe.tasks)
@@ -63,12 +66,11 @@ class RestorationObjective(Objective):
             store,
             recipe.tasks,
             patches=recipe.patches,
-            mixed=recipe.sampling == "mixed",
+            temperature=recipe.sampling.temperature,
             shares=recipe.shares,
             alone=recipe.drop_neighbours if order else 0.0,
             exponent=recipe.voxel_exponent,
             seed=recipe.seed,
-            rank=rank,
         )
 
     def create_network(self) -> nn.Module:
@@ -90,23 +92,29 @@ class RestorationObjective(Objective):
         """The training and validation records of the tasks."""
         return [record for split in ("train", "valid") for record in self._of_split(split)]
 
-    def losses(self, network: nn.Module, batch: Batch) -> Losses:
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """The number of samples of each task, (1,)."""
+        return {task: torch.tensor([batch.tasks.count(task)], dtype=torch.float64) for task in self.tasks}
+
+    def losses(self, network: nn.Module, batch: Batch, counts: dict[str, Tensor] | None = None) -> Losses:
         """Each task's share of the mean absolute error, so that their sum is the mean over all samples.
 
         The balancing of TAT and of UniH3 gives one loss, "image", for all tasks. AMIR's routers add "auxiliary". The
         memory of UniH3 collects features of the targets.
         """
+        samples = sum(float(one) for one in (self.counts(batch) if counts is None else counts).values())
+        share = len(batch.tasks) / samples
         target = batch.targets[IMAGE]
         collects = isinstance(getattr(network, "module", network), UniH3)
         restored = (network(batch.input, target, batch.tasks) if collects else network(*batch.inputs)).float()
         if "tat" in self.auxiliary:
-            losses = {IMAGE: self.auxiliary["tat"](batch.input, restored, target)}
+            losses = {IMAGE: share * self.auxiliary["tat"](batch.input, restored, target)}
         elif "unih3" in self.auxiliary:
-            losses = {IMAGE: self.auxiliary["unih3"](batch.input, restored, target, batch.tasks)}
+            losses = {IMAGE: share * self.auxiliary["unih3"](batch.input, restored, target, batch.tasks)}
         else:
-            losses = _by_task(self._errors(restored, target, batch), batch.tasks)
+            losses = _by_task(self._errors(restored, target, batch), batch.tasks, samples)
         auxiliary = getattr(getattr(network, "module", network), "auxiliary_loss", None)
-        return losses if auxiliary is None else {**losses, "auxiliary": auxiliary}
+        return losses if auxiliary is None else {**losses, "auxiliary": share * auxiliary}
 
     def _errors(self, restored: Tensor, target: Tensor, batch: Batch) -> Tensor:
         """The error of every sample, (B,)."""
@@ -121,6 +129,30 @@ class RestorationObjective(Objective):
 
     def validate(self, network: nn.Module) -> list[ScoreRow]:
         """The scores of each task on a few slices, spread evenly over the validation records."""
+        method = self._method(network)
+        rows = []
+        for task in self.tasks:
+            records = _spread(self.store.records("valid", task), self.recipe.validation.slices)
+            slices = max(1, self.recipe.validation.slices // max(len(records), 1))
+            rows += evaluate(RestorationScorer(method, slices), self.store, records)
+        return rows
+
+    def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """One for each task, in its window: a middle slice of its first validation record."""
+        method = self._method(network)
+        found = {}
+        for name in self.tasks:
+            for record in self.store.records("valid", name)[:1]:
+                at = some_slices(record.shape[0], 1)
+                slabs = slabs_of(self.store.array(record, INPUT), at, method.reach, record.spacing or UNKNOWN)
+                restored = method.restore(slabs, name, record.normalisation)
+                task = self.store.task(record)
+                low, high = (edge / task.factor(record.normalisation.high) for edge in task.window)
+                images = (slabs.centre[0], restored[0], self.store.array(record, IMAGE)[0, at[0]])
+                found[name] = beside([(image, low, high) for image in images])
+        return found
+
+    def _method(self, network: nn.Module) -> Network:
         description = weights.Description(
             name=self.recipe.name,
             architecture=configuration(self.recipe.model)[0],
@@ -130,13 +162,7 @@ class RestorationObjective(Objective):
             version=medley.__version__,
         )
         device = next(network.parameters()).device
-        method = Network(Restorer(network.eval(), description, device=device))
-        rows = []
-        for task in self.tasks:
-            records = _spread(self.store.records("valid", task), self.recipe.validation.slices)
-            slices = max(1, self.recipe.validation.slices // max(len(records), 1))
-            rows += evaluate(RestorationScorer(method, slices), self.store, records)
-        return rows
+        return Network(Restorer(network.eval(), description, device=device))
 
     def description(self) -> dict[str, Any]:
         """The tasks and the number of training subjects of each."""
@@ -153,9 +179,9 @@ def _spread(records: list[Record], count: int) -> list[Record]:
     return [records[k * len(records) // count] for k in range(count)]
 
 
-def _by_task(errors: Tensor, tasks: tuple[str, ...]) -> Losses:
-    """Errors (B,) of samples -> for each task the sum of its samples' errors over B."""
+def _by_task(errors: Tensor, tasks: tuple[str, ...], samples: float) -> Losses:
+    """Errors (B,) of samples -> for each task the sum of its samples' errors, divided by the number of all samples."""
     return {
-        task: errors[torch.tensor([one == task for one in tasks], device=errors.device)].sum() / len(tasks)
+        task: errors[torch.tensor([one == task for one in tasks], device=errors.device)].sum() / samples
         for task in dict.fromkeys(tasks)
     }

@@ -60,6 +60,38 @@ class Validation(Strict):
     slices: int = Field(12, gt=0)
 
 
+class Sampling(Strict):
+    """How often each task is drawn. In a recipe, `sampling: NAME` is short for `sampling: {name: NAME}`.
+
+    Attributes
+    ----------
+    name: "uniform", the same number of patches of each task in every step; "proportional", in proportion to the data;
+        "temperature", in proportion to the data to the power 1 / `temperature`.
+    temperature: of "temperature"; 1 is "proportional", a large one nearly uniform.
+    """
+
+    name: Literal["uniform", "proportional", "temperature"] = "uniform"
+    temperature: float | None = Field(None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        if value == "mixed":
+            raise ValueError("the sampling mixed of an older medley is proportional today")
+        value = {"name": value} if isinstance(value, str) else value
+        if isinstance(value, dict) and value.get("name") == "proportional":
+            return {"temperature": 1.0, **value}
+        return value
+
+    @model_validator(mode="after")
+    def _temperature_where_it_counts(self) -> Sampling:
+        if (self.temperature is None) != (self.name == "uniform") or (
+            self.name == "proportional" and self.temperature != 1
+        ):
+            raise ValueError('the name "temperature" needs a temperature, the others have none')
+        return self
+
+
 class Balance(Strict):
     """The weight of each task's loss. In a recipe, `balance: NAME` is short for `balance: {name: NAME}`.
 

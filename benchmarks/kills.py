@@ -1,0 +1,213 @@
+"""Kills a training at random points, continues it, and compares the final weights with those without interruption.
+
+    python -m benchmarks.kills --points 50 -o results/kills.csv
+
+A tiny restorer is trained on a temporary store, with a checkpoint after every step. Half of the points are random times
+in the run, the other half random times in the writing of a random checkpoint; the signal is SIGKILL, which no process
+can delay. After each, the run is continued as by `medley train --resume` (started again, if it has no checkpoint yet),
+until it is finished; then the next run begins. The table has a line for each point: when and in which phase the process
+died, the steps of the checkpoints that it left, and whether all tensors of the final weights of its run are
+bit-identical to those of the uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.cases import phantom
+from medley.data.record import Record
+from medley.data.store import StoreWriter
+from medley.models import weights
+from medley.tasks import TASKS
+from medley.training.checkpoint import Checkpoints, read_checkpoint
+from medley.training.loop import train
+from medley.training.recipe import RestorationRecipe
+
+PHASES = ("outside of a checkpoint", "in a checkpoint")
+COLUMNS = ("run", "point", "seconds", "phase", "last", "previous", "identical")
+
+
+@dataclass(frozen=True)
+class Point:
+    """When a process is killed: some seconds after its start, or after it begins to write its n-th checkpoint (> 0)."""
+
+    seconds: float
+    checkpoint: int = 0
+
+
+class Trainer:
+    """Trains in processes of their own, one after the other.
+
+    Attributes
+    ----------
+    seconds: of the last process. writing: mean seconds of a checkpoint in it.
+    """
+
+    def __init__(self) -> None:
+        self._context = get_context("forkserver")  # processes start within milliseconds, without torch's threads
+        self._context.set_forkserver_preload(["benchmarks.kills"])
+        self._phase, self._spent = self._context.Value("i", 0), self._context.Value("d", 0.0)
+        self.seconds = self.writing = 0.0
+
+    def __call__(self, recipe: RestorationRecipe, point: Point | None = None) -> str | None:
+        """Train, or continue, and die at the point: the phase in which the process died; None if it finished before.
+
+        Raises
+        ------
+        RuntimeError: the process failed otherwise.
+        """
+        self._phase.value, self._spent.value = 0, 0.0
+        process = self._context.Process(target=_train, args=(recipe, point, self._phase, self._spent))
+        begun = time.perf_counter()
+        process.start()
+        process.join()
+        self.seconds = time.perf_counter() - begun
+        self.writing = self._spent.value / recipe.steps
+        if process.exitcode not in (0, -signal.SIGKILL):
+            raise RuntimeError(f"the training failed with exit code {process.exitcode}")
+        return PHASES[self._phase.value] if process.exitcode else None
+
+
+def _train(recipe: RestorationRecipe, point: Point | None, phase: Any, spent: Any) -> None:
+    torch.set_num_threads(1)
+    saved = 0
+    save = Checkpoints.save
+
+    def watched(checkpoints: Checkpoints, state: dict[str, Any]) -> None:
+        nonlocal saved
+        saved += 1
+        if point is not None and point.checkpoint == saved:
+            _die_in(point.seconds)
+        begun, phase.value = time.perf_counter(), 1
+        save(checkpoints, state)
+        phase.value = 0
+        spent.value += time.perf_counter() - begun
+
+    Checkpoints.save = watched  # type: ignore[method-assign]
+    if point is not None and not point.checkpoint:
+        _die_in(point.seconds)
+    train(recipe, resume=Checkpoints(recipe.output).exist())
+
+
+def _die_in(seconds: float) -> None:
+    def die() -> None:
+        time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=die, daemon=True).start()
+
+
+def make_recipe(folder: Path, steps: int) -> RestorationRecipe:
+    """A tiny restorer and its store in a folder."""
+    task = TASKS["ct-denoise"]
+    writer = StoreWriter(folder / "store", {"made": "for a benchmark"}, {task.name: task})
+    good = phantom(2, 32)
+    image = np.asarray(good.data, np.float32)[None]
+    for number, split in enumerate(("train", "valid")):
+        record = Record(
+            id=f"scan-{number}", subject=f"phantom-{number}", split=split, task=task.name, shape=good.shape,
+            spacing=good.spacing, normalisation=task.normalisation,
+            degradation={"name": "normal noise", "parameters": {}}, source=f"scan-{number}.nii.gz",
+        )  # fmt: skip
+        noise = np.random.default_rng(number).normal(0, 20, image.shape).astype(np.float32)
+        writer.add(record, {"input": image + noise, "image": image})
+    writer.finish()
+    return RestorationRecipe(
+        name="tiny", model="tat-tiny",
+        config={"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "generator_width": 16},
+        store=folder / "store", output=folder / "whole", tasks=("ct-denoise",), steps=steps, patch=16, patches=2,
+        balance="tat", ema=0.9, accelerator="cpu", checkpoint_every=1, patience=steps,
+        validation={"every": 5, "slices": 1},
+    )  # fmt: skip
+
+
+def tensors(recipe: RestorationRecipe) -> dict[str, torch.Tensor]:
+    """The final weights of a run."""
+    return weights.load(recipe.output / f"{recipe.name}.safetensors")[0].state_dict()
+
+
+def identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two networks have the same tensors, to the bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def kill_and_continue(
+    trainer: Trainer, recipe: RestorationRecipe, points: Callable[[], Point | None]
+) -> list[dict[str, Any]]:
+    """Train, killed at each point, until the run is finished: a line of the table for each point.
+
+    points: the next point; None: not killed any more.
+    """
+    rows: list[dict[str, Any]] = []
+    while True:
+        phase = trainer(recipe, points())
+        if phase is None:
+            return rows
+        states = [
+            read_checkpoint(path)[0] for path in (Checkpoints(recipe.output).last, Checkpoints(recipe.output).previous)
+        ]
+        last, previous = ("" if state is None else state["step"] for state in states)
+        rows.append({"seconds": f"{trainer.seconds:.3f}", "phase": phase, "last": last, "previous": previous})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.kills", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--points", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=20, help="of each run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.csv", required=True, help="is replaced")
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    rows: list[dict[str, Any]] = []
+    with TemporaryDirectory() as folder:
+        recipe = make_recipe(Path(folder), options.steps)
+        trainer = Trainer()
+        trainer(recipe)
+        expected, seconds, writing = tensors(recipe), trainer.seconds, trainer.writing
+        drawn = 0
+
+        def point() -> Point | None:
+            nonlocal drawn
+            drawn += 1
+            if len(rows) + drawn > options.points:
+                return None
+            if drawn % 2:
+                return Point(rng.uniform(0, seconds / 2))
+            return Point(rng.uniform(0, writing), int(rng.integers(1, max(options.steps // 4, 2))))
+
+        while len(rows) < options.points:
+            drawn = 0
+            one = recipe.model_copy(update={"output": Path(folder) / f"run-{len(rows)}"})
+            found = kill_and_continue(trainer, one, point)
+            same = "yes" if identical(tensors(one), expected) else "no"
+            number = 1 + (rows[-1]["run"] if rows else 0)
+            rows += [
+                {"run": number, "point": len(rows) + k, **row, "identical": same} for k, row in enumerate(found, 1)
+            ]
+            print(f"{len(rows)} of {options.points} points", file=sys.stderr)
+    with options.output.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    inside = sum(row["phase"] == PHASES[1] for row in rows)
+    same = sum(row["identical"] == "yes" for row in rows)
+    print(f"{len(rows)} kills in {number} runs, {inside} of them in a checkpoint; identical weights after {same}")
+
+
+if __name__ == "__main__":
+    main()
