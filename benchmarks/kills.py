@@ -60,7 +60,7 @@ class Trainer:
 
     def __init__(self) -> None:
         self._context = get_context("forkserver")  # processes start within milliseconds, without torch's threads
-        self._context.set_forkserver_preload(["benchmarks.kills"])
+        self._context.set_forkserver_preload(["medley.training.loop"])
         self._phase, self._spent = self._context.Value("i", 0), self._context.Value("d", 0.0)
         self.seconds = self.writing = 0.0
 
