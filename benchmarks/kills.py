@@ -32,9 +32,10 @@ import torch
 from benchmarks.cases import phantom
 from medley.data.record import Record
 from medley.data.store import StoreWriter
+from medley.errors import MedleyError
 from medley.models import weights
 from medley.tasks import TASKS
-from medley.training.checkpoint import Checkpoints, read_checkpoint
+from medley.training.checkpoint import Checkpoints, read
 from medley.training.loop import train
 from medley.training.recipe import RestorationRecipe
 
@@ -158,11 +159,17 @@ def kill_and_continue(
         phase = trainer(recipe, points())
         if phase is None:
             return rows
-        states = [
-            read_checkpoint(path)[0] for path in (Checkpoints(recipe.output).last, Checkpoints(recipe.output).previous)
-        ]
-        last, previous = ("" if state is None else state["step"] for state in states)
-        rows.append({"seconds": f"{trainer.seconds:.3f}", "phase": phase, "last": last, "previous": previous})
+        left = Checkpoints(recipe.output)
+        steps = {"last": _step(left.last), "previous": _step(left.previous)}
+        rows.append({"seconds": f"{trainer.seconds:.3f}", "phase": phase, **steps})
+
+
+def _step(path: Path) -> int | str:
+    """The step of a checkpoint; "" if it is missing or damaged."""
+    try:
+        return int(read(path)["step"])
+    except MedleyError:
+        return ""
 
 
 def main() -> None:
