@@ -76,6 +76,9 @@ def test_sampling_has_a_temperature_unless_it_is_uniform(recipe_file, value, tem
         ("{name: proportional, temperature: 2}", "needs a temperature"),
         ("{name: temperature, temperature: 0}", "greater than 0"),
         ("mixed", "mixed of an older medley is proportional today"),
+        ("{shares: {ct-denoise: 0}}", "greater than 0"),
+        ("{shares: {ct-denoize: 2}}", "sampling.shares names ct-denoize, which is not in tasks"),
+        ("{name: proportional, shares: {ct-denoise: 2}}", "shares belong to the name"),
     ],
 )
 def test_sampling_that_makes_no_sense_is_refused(recipe_file, value, what):

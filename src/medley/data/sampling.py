@@ -61,8 +61,7 @@ class PatchSampler:
     (AMIR, sec. 3.1), a large T nearly uniform. The size of a record, to which its probability among those of its task
     is proportional, is a power of its number of voxels, by default the square root: large scans contain more to learn
     from, but one large scan must not dominate sixty small ones. The size of a task is the sum of those of its records.
-    Within a record all slices,
-    places and the eight orientations of a square are equally likely.
+    Within a record all slices, places and the eight orientations of a square are equally likely.
 
     Parameters
     ----------

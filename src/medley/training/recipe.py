@@ -123,7 +123,6 @@ class RestorationRecipe(Recipe):
     loss: "l1", the mean absolute error; "scaled", a pseudo-Huber penalty of the error in units of the typical
         degradation of the task, for networks that state it (`config.tasks` of slab); or the loss of a plugin.
     sampling: how often each task is drawn.
-    shares: {task: share} of the patches of a step, for the sampling "uniform"; other tasks have the share 1.
     identity_start: initialise the last convolution with zeros, so that the network starts as the identity. Not in the
         papers; short runs need it, since the noise of a CT is half a percent of its range.
     recompute: activation checkpointing: activations inside blocks are computed again in the backward pass instead of
@@ -138,7 +137,6 @@ class RestorationRecipe(Recipe):
     voxel_exponent: float = Field(0.5, ge=0, le=1)
     loss: str = "l1"
     sampling: Sampling = Sampling()
-    shares: dict[str, Annotated[int, Field(gt=0)]] = Field({})
     identity_start: bool = False
     recompute: bool = False
     validation: Validation = Validation()
@@ -163,10 +161,8 @@ class RestorationRecipe(Recipe):
 
     @model_validator(mode="after")
     def _shares_of_tasks(self) -> RestorationRecipe:
-        if unknown := ", ".join(set(self.shares) - set(self.tasks)):
-            raise ValueError(f"shares names {unknown}, which is not in tasks")
-        if self.shares and self.sampling.name != "uniform":
-            raise ValueError('shares belongs to the sampling "uniform"; remove one of them')
+        if unknown := ", ".join(set(self.sampling.shares) - set(self.tasks)):
+            raise ValueError(f"sampling.shares names {unknown}, which is not in tasks")
         return self
 
     @model_validator(mode="after")

@@ -67,7 +67,7 @@ class RestorationObjective(Objective):
             recipe.tasks,
             patches=recipe.patches,
             temperature=recipe.sampling.temperature,
-            shares=recipe.shares,
+            shares=recipe.sampling.shares,
             alone=recipe.drop_neighbours if order else 0.0,
             exponent=recipe.voxel_exponent,
             seed=recipe.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -65,13 +65,15 @@ class Sampling(Strict):
 
     Attributes
     ----------
-    name: "uniform", the same number of patches of each task in every step; "proportional", in proportion to the data;
-        "temperature", in proportion to the data to the power 1 / `temperature`.
+    name: "uniform", the same number of patches of each task in every step, or as `shares` states; "proportional", in
+        proportion to the data; "temperature", in proportion to the data to the power 1 / `temperature`.
     temperature: of "temperature"; 1 is "proportional", a large one nearly uniform.
+    shares: {task: share} of the patches of a step, for "uniform"; other tasks have the share 1.
     """
 
     name: Literal["uniform", "proportional", "temperature"] = "uniform"
     temperature: float | None = Field(None, gt=0)
+    shares: dict[str, Annotated[int, Field(gt=0)]] = Field({})
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +91,8 @@ class Sampling(Strict):
             self.name == "proportional" and self.temperature != 1
         ):
             raise ValueError('the name "temperature" needs a temperature, the others have none')
+        if self.shares and self.name != "uniform":
+            raise ValueError('shares belong to the name "uniform"')
         return self
 
 
