@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +41,7 @@ from medley.training.loop import train
 from medley.training.recipe import RestorationRecipe
 
 PHASES = ("outside of a checkpoint", "in a checkpoint")
-COLUMNS = ("run", "point", "seconds", "phase", "last", "previous", "identical")
+COLUMNS = ("run", "kill", "point", "phase", "last", "previous", "identical")
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ class Trainer:
 
     Attributes
     ----------
-    seconds: of the last process. writing: mean seconds of a checkpoint in it.
+    seconds: of the last run without interruption. writing: mean seconds of a checkpoint in it.
     """
 
     def __init__(self) -> None:
         self._context = get_context("forkserver")  # processes start within milliseconds, without torch's threads
         self._context.set_forkserver_preload(["medley.training.loop"])
-        self._phase, self._spent = self._context.Value("i", 0), self._context.Value("d", 0.0)
+        self._phase, self._spent = self._context.Value("i", 0), self._context.Array("d", 2)
         self.seconds = self.writing = 0.0
 
     def __call__(self, recipe: RestorationRecipe, point: Point | None = None) -> str | None:
@@ -72,16 +73,18 @@ class Trainer:
         ------
         RuntimeError: the process failed otherwise.
         """
-        self._phase.value, self._spent.value = 0, 0.0
+        self._phase.value, self._spent[:] = 0, (0.0, 0.0)
+        resumed = Checkpoints(recipe.output).exist()
         process = self._context.Process(target=_train, args=(recipe, point, self._phase, self._spent))
-        begun = time.perf_counter()
         process.start()
         process.join()
-        self.seconds = time.perf_counter() - begun
-        self.writing = self._spent.value / recipe.steps
         if process.exitcode not in (0, -signal.SIGKILL):
             raise RuntimeError(f"the training failed with exit code {process.exitcode}")
-        return PHASES[self._phase.value] if process.exitcode else None
+        if process.exitcode:
+            return PHASES[self._phase.value]
+        if point is None and not resumed:
+            self.seconds, self.writing = self._spent[0], self._spent[1] / recipe.steps
+        return None
 
 
 def _train(recipe: RestorationRecipe, point: Point | None, phase: Any, spent: Any) -> None:
@@ -97,12 +100,14 @@ def _train(recipe: RestorationRecipe, point: Point | None, phase: Any, spent: An
         begun, phase.value = time.perf_counter(), 1
         save(checkpoints, state)
         phase.value = 0
-        spent.value += time.perf_counter() - begun
+        spent[1] += time.perf_counter() - begun
 
     Checkpoints.save = watched  # type: ignore[method-assign]
     if point is not None and not point.checkpoint:
         _die_in(point.seconds)
+    begun = time.perf_counter()
     train(recipe, resume=Checkpoints(recipe.output).exist())
+    spent[0] = time.perf_counter() - begun
 
 
 def _die_in(seconds: float) -> None:
@@ -147,21 +152,30 @@ def identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> b
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def kill_and_continue(
-    trainer: Trainer, recipe: RestorationRecipe, points: Callable[[], Point | None]
-) -> list[dict[str, Any]]:
-    """Train, killed at each point, until the run is finished: a line of the table for each point.
+def draw(rng: np.random.Generator, trainer: Trainer) -> Point:
+    """A random point: in the duration of a run, or in one of the next checkpoints."""
+    if rng.integers(2):
+        return Point(rng.uniform(0, trainer.seconds))
+    return Point(rng.uniform(0, trainer.writing), int(rng.integers(1, 5)))
 
-    points: the next point; None: not killed any more.
+
+def kill_and_continue(
+    trainer: Trainer, recipe: RestorationRecipe, points: Callable[[], Point], count: int
+) -> list[dict[str, Any]]:
+    """Train, killed at most `count` times, until the run is finished: a line of the table for each kill.
+
+    points: gives the point at which the next process is killed, unless it finishes before.
     """
     rows: list[dict[str, Any]] = []
     while True:
-        phase = trainer(recipe, points())
-        if phase is None:
+        point = points() if len(rows) < count else None
+        phase = trainer(recipe, point)
+        if phase is None or point is None:
             return rows
         left = Checkpoints(recipe.output)
+        begin = f"the beginning of checkpoint {point.checkpoint}" if point.checkpoint else "the start"
         steps = {"last": _step(left.last), "previous": _step(left.previous)}
-        rows.append({"seconds": f"{trainer.seconds:.3f}", "phase": phase, **steps})
+        rows.append({"point": f"{point.seconds:.4f} s after {begin}", "phase": phase, **steps})
 
 
 def _step(path: Path) -> int | str:
@@ -185,28 +199,15 @@ def main() -> None:
         recipe = make_recipe(Path(folder), options.steps)
         trainer = Trainer()
         trainer(recipe)
-        expected, seconds, writing = tensors(recipe), trainer.seconds, trainer.writing
-        drawn = 0
-
-        def point() -> Point | None:
-            nonlocal drawn
-            drawn += 1
-            if len(rows) + drawn > options.points:
-                return None
-            if drawn % 2:
-                return Point(rng.uniform(0, seconds / 2))
-            return Point(rng.uniform(0, writing), int(rng.integers(1, max(options.steps // 4, 2))))
-
+        expected, number = tensors(recipe), 0
         while len(rows) < options.points:
-            drawn = 0
-            one = recipe.model_copy(update={"output": Path(folder) / f"run-{len(rows)}"})
-            found = kill_and_continue(trainer, one, point)
+            number += 1
+            one = recipe.model_copy(update={"output": Path(folder) / f"run-{number}"})
+            found = kill_and_continue(trainer, one, partial(draw, rng, trainer), options.points - len(rows))
             same = "yes" if identical(tensors(one), expected) else "no"
-            number = 1 + (rows[-1]["run"] if rows else 0)
-            rows += [
-                {"run": number, "point": len(rows) + k, **row, "identical": same} for k, row in enumerate(found, 1)
-            ]
-            print(f"{len(rows)} of {options.points} points", file=sys.stderr)
+            begun = len(rows) + 1
+            rows += [{"run": number, "kill": k, **row, "identical": same} for k, row in enumerate(found, begun)]
+            print(f"{len(rows)} of {options.points} kills in {number} runs", file=sys.stderr)
     with options.output.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

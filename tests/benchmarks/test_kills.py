@@ -24,9 +24,9 @@ def whole(trainer, tmp_path_factory):
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_weights_are_bit_identical_after_kills_in_checkpoints_and_between_them(trainer, whole, tmp_path):
     recipe, expected, writing = whole
-    points = iter([Point(0, 1), Point(writing / 2, 2), Point(0, 2), Point(writing / 4, 1), Point(2 * writing, 1), None])
+    points = iter([Point(0, 1), Point(writing / 2, 2), Point(0, 2), Point(writing / 4, 1), Point(2 * writing, 1)])
     killed = recipe.model_copy(update={"output": tmp_path / "killed"})
-    rows = kill_and_continue(trainer, killed, lambda: next(points))
+    rows = kill_and_continue(trainer, killed, lambda: next(points), 5)
     assert [row["phase"] for row in rows].count(PHASES[1]) >= 2
     assert identical(tensors(killed), expected)
     other = recipe.model_copy(update={"output": tmp_path / "other", "seed": 1})
