@@ -102,7 +102,7 @@ def _train(recipe: RestorationRecipe, point: Point | None, phase: Any, spent: An
         phase.value = 0
         spent[1] += time.perf_counter() - begun
 
-    Checkpoints.save = watched  # type: ignore[method-assign]
+    Checkpoints.save = watched
     if point is not None and not point.checkpoint:
         _die_in(point.seconds)
     begun = time.perf_counter()
@@ -134,8 +134,7 @@ def make_recipe(folder: Path, steps: int) -> RestorationRecipe:
         writer.add(record, {"input": image + noise, "image": image})
     writer.finish()
     return RestorationRecipe(
-        name="tiny", model="tat-tiny",
-        config={"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "generator_width": 16},
+        name="tiny", model="amir-tiny", config={"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1},
         store=folder / "store", output=folder / "whole", tasks=("ct-denoise",), steps=steps, patch=16, patches=2,
         balance="tat", ema=0.9, accelerator="cpu", checkpoint_every=1, patience=steps,
         validation={"every": 5, "slices": 1},
