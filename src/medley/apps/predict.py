@@ -21,6 +21,7 @@ from medley.data.layouts.structure_names import BODY, StructureNames, read_struc
 from medley.errors import MedleyError
 from medley.inference import loading
 from medley.inference.predictor import Prediction, Predictor
+from medley.io.dicom.provenance import Algorithm
 from medley.io.dicom.structure_codes import TARGET, structure_codes
 from medley.io.dicom.structures import Structures, read_structures
 from medley.io.files import Scan, find_scans, open_scan
@@ -191,7 +192,7 @@ def predict_one(
     with replacing(job.output, folder=True, overwrite=overwrite, mode=job.mode) as folder:
         folder.mkdir()
         try:
-            written, missed = write_answers(prediction, folder, f"medley {medley.__version__} {name}", form, structures)
+            written, missed = write_answers(prediction, folder, Algorithm(name, predictor.sha256), form, structures)
         except MedleyError as error:
             raise MedleyError(str(error).replace(str(folder), str(job.output))) from error
         record["notes"] += missed

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from medley import __version__
 from medley.errors import MedleyError
 from medley.inference.predictor import Prediction
 from medley.io.dicom.dose import write_dose
+from medley.io.dicom.provenance import MAKER, Algorithm
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.segmentation import write_segmentation
 from medley.io.dicom.structures_write import write_structures
@@ -23,7 +26,7 @@ DOSE_MM = 2.5  # the largest distance of the rows and columns of an RTDOSE, if t
 
 
 def write_answers(
-    prediction: Prediction, folder: Path, model: str, form: str | None, structures: Path | None = None
+    prediction: Prediction, folder: Path, algorithm: Algorithm, form: str | None, structures: Path | None = None
 ) -> tuple[list[str], list[str]]:
     """Write the maps and masks of a prediction into a folder.
 
@@ -32,7 +35,8 @@ def write_answers(
 
     Parameters
     ----------
-    model: its name, for the files. form: "nifti" or "dicom" for only one; None for NIfTI and, if possible, DICOM.
+    algorithm: the network, for the files.
+    form: "nifti" or "dicom" for only one; None for NIfTI and, if possible, DICOM.
     structures: the RTSTRUCT file that was given with the scan, to which an RTDOSE refers.
 
     Returns
@@ -45,12 +49,13 @@ def write_answers(
     """
     scan = prediction.scan
     missed: list[str] = []
+    model = f"{MAKER} {__version__} {algorithm.name}"
     if not isinstance(scan, Volume):
         written = list(_photograph_files(prediction, folder))
     else:
         written = [] if form == "dicom" else list(_nifti_files(prediction, scan, folder, model))
         if form == "dicom" or (form is None and isinstance(scan.source, DicomSource)):
-            files, missed = _dicom_files(prediction, scan, folder, model, structures)
+            files, missed = _dicom_files(prediction, scan, folder, model, algorithm, structures)
             written += files
             if form == "dicom" and missed:
                 raise MedleyError(missed[0])
@@ -79,7 +84,7 @@ def _nifti_files(prediction: Prediction, scan: Volume, folder: Path, model: str)
 
 
 def _dicom_files(
-    prediction: Prediction, scan: Volume, folder: Path, model: str, structures: Path | None
+    prediction: Prediction, scan: Volume, folder: Path, model: str, algorithm: Algorithm, structures: Path | None
 ) -> tuple[list[Path], list[str]]:
     """The files that can be written, and why others cannot."""
     jobs: list[tuple[str, str, Any, Any, dict[str, Any]]] = [
@@ -89,7 +94,7 @@ def _dicom_files(
             if dose.unit == "Gy"
         ),
         *(
-            (f"{target}{suffix}.dcm", target, write, masks, {"model": model})
+            (f"{target}{suffix}.dcm", target, write, masks, {})
             for target, masks in prediction.masks.items()
             if target not in _empty(prediction)
             for suffix, write in (("", write_segmentation), ("-rtstruct", write_structures))
@@ -98,8 +103,9 @@ def _dicom_files(
     written, missed = [], []
     for name, target, write, content, more in jobs:
         path = folder / name
+        used = replace(algorithm, task=target)
         try:
-            written.append(write(content, path, reference=scan, description=target, mark=model, **more))
+            written.append(write(content, path, reference=scan, description=target, mark=model, algorithm=used, **more))
         except MedleyError as error:
             missed.append(f"no {name}: {str(error).removeprefix(f'{path}: ')}")
     return written, missed

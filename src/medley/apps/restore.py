@@ -16,6 +16,7 @@ from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
 from medley.inference import loading
 from medley.inference.plan import RestorationPlan
 from medley.inference.restorer import Restorer
+from medley.io.dicom.provenance import Algorithm
 from medley.io.files import find_scans, open_scan, write
 
 
@@ -84,7 +85,14 @@ def restore_one(
     plan = restorer.plan(open_scan(job.scan), **options)
     survey = Survey(plan, keeps_above=not restorer.reads_conditions)
     better = watched(restorer.carry_out(plan, survey), update)
-    write(better, job.output, derivation=_derivation(restorer, plan), mark=_mark(restorer, plan), overwrite=overwrite)
+    write(
+        better,
+        job.output,
+        derivation=_derivation(restorer, plan),
+        mark=_mark(restorer, plan),
+        algorithm=_algorithm(restorer, plan),
+        overwrite=overwrite,
+    )
     noise = survey.noise
     record = {
         "name": job.scan.name,
@@ -123,6 +131,24 @@ def _derivation(restorer: Restorer, plan: RestorationPlan) -> str:
     if plan.strength < 1:
         words.append(f"strength {plan.strength:g}")
     return " ".join([*words, *_options(restorer, plan)])
+
+
+def _algorithm(restorer: Restorer, plan: RestorationPlan) -> Algorithm:
+    """The network and all its parameters, for the header of a DICOM series."""
+    low, high = plan.normalisation.low, plan.normalisation.high
+    parameters: dict[str, object] = {
+        "strength": f"{plan.strength:g}",
+        "scale": plan.scale,
+        "range": f"{low:g} to {high:g} {plan.task.unit}",
+        "precision": restorer.precision,
+    }
+    if plan.measured is not None:
+        parameters["measured lines kept"] = "{}x{}".format(*plan.measured)
+    if plan.noise is not None:
+        parameters["noise"] = f"{plan.noise:g} {plan.task.unit}"
+    if plan.window is not None:
+        parameters["windows"] = f"{plan.window} pixels"
+    return Algorithm(restorer.description.name, restorer.sha256, plan.task.name, parameters)
 
 
 def _mark(restorer: Restorer, plan: RestorationPlan) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from medley.errors import MedleyError
 from medley.io.archive import Extracted
 from medley.io.dicom.headers import looks_like_dicom
+from medley.io.dicom.provenance import NO_NETWORK, Algorithm
 from medley.io.dicom.read import UNITS, open_found, open_series
 from medley.io.dicom.series import Series, series_among
 from medley.io.dicom.write import dicom_writer
@@ -116,17 +117,31 @@ def find_scans(path: str | Path) -> list[Scan]:
 
 
 def write(
-    volume: Volume, path: str | Path, *, derivation: str = "", mark: str = "medley", overwrite: bool = False
+    volume: Volume,
+    path: str | Path,
+    *,
+    derivation: str = "",
+    mark: str = "medley",
+    algorithm: Algorithm = NO_NETWORK,
+    overwrite: bool = False,
 ) -> Path:
     """Write all slices of a volume; parameters and errors as of `open_writer`."""
-    with open_writer(path, volume, derivation=derivation, mark=mark, overwrite=overwrite) as writer:
+    with open_writer(
+        path, volume, derivation=derivation, mark=mark, algorithm=algorithm, overwrite=overwrite
+    ) as writer:
         for values in volume.data:
             writer.append(values)
     return Path(path)
 
 
 def open_writer(
-    path: str | Path, volume: Volume, *, derivation: str = "", mark: str = "medley", overwrite: bool = False
+    path: str | Path,
+    volume: Volume,
+    *,
+    derivation: str = "",
+    mark: str = "medley",
+    algorithm: Algorithm = NO_NETWORK,
+    overwrite: bool = False,
 ) -> AbstractContextManager[Writer]:
     """A writer that takes the slices of a volume one at a time and writes them in the background:
 
@@ -144,6 +159,7 @@ def open_writer(
     volume: gives shape, affine, modality, unit and source; its values are not used.
     derivation: a sentence that describes what was done, stored in the file if the format has a field for it.
     mark: added in brackets to the description of a DICOM series, by which users choose a series.
+    algorithm: the network and its parameters, stored in each file of a DICOM series.
 
     Raises
     ------
@@ -167,7 +183,9 @@ def open_writer(
             "suffix for a folder with a DICOM series"
         )
     else:
-        target = dicom_writer(volume, path, derivation=derivation, mark=mark, overwrite=overwrite, mode=mode)
+        target = dicom_writer(
+            volume, path, derivation=derivation, mark=mark, algorithm=algorithm, overwrite=overwrite, mode=mode
+        )
     return in_background(target, volume.shape)
 
 

@@ -9,6 +9,7 @@ from pydicom.sr.codedict import codes
 
 from medley import __version__
 from medley.errors import MedleyError
+from medley.io.dicom.provenance import Algorithm
 from medley.io.dicom.segmentation import write_segmentation
 from medley.io.dicom.structure_codes import ORGANS, TARGETS, structure_codes
 from medley.io.files import read
@@ -53,14 +54,14 @@ def test_masks_of_a_multi_frame_scan_whose_frames_are_out_of_order(phantoms, tmp
 
 def test_identification_and_references(rt, tmp_path):
     ct = rt.write_ct(tmp_path / "ct")
-    write_segmentation(masks(ct.shape), tmp_path / "seg.dcm", reference=ct, model="ctan-small")
+    write_segmentation(masks(ct.shape), tmp_path / "seg.dcm", reference=ct, algorithm=Algorithm("ctan-small"))
     new, image = dcmread(tmp_path / "seg.dcm"), dcmread(ct.source.frames[0].path)
     for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID"):
         assert new[keyword].value == image[keyword].value, keyword
     assert new.SeriesInstanceUID != image.SeriesInstanceUID
     assert (new.Manufacturer, new.SoftwareVersions) == ("medley", __version__)
     assert new.SeriesDescription == "predicted structures (medley)"
-    assert "Not for clinical use" in new.ContentDescription
+    assert "Not for diagnosis" in new.ContentDescription
     assert new.ReferencedSeriesSequence[0].SeriesInstanceUID == image.SeriesInstanceUID
     referenced = {one.ReferencedSOPInstanceUID for one in new.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
     assert referenced == {dcmread(frame.path).SOPInstanceUID for frame in ct.source.frames}

@@ -8,6 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from medley.errors import MedleyError
+from medley.io.dicom.provenance import Algorithm
 from medley.io.dicom.structures import read_structures
 from medley.io.dicom.structures_write import write_structures
 from medley.io.files import read
@@ -59,11 +60,13 @@ def test_masks_of_a_multi_frame_scan(phantoms, tmp_path):
 
 def test_identification_and_references(ct, tmp_path):
     mask = ball_with_a_hole(ct.shape)
-    write_structures({"LeftParotid": mask, "PTV70": mask}, tmp_path / "rs.dcm", reference=ct, model="ctan-small")
+    write_structures(
+        {"LeftParotid": mask, "PTV70": mask}, tmp_path / "rs.dcm", reference=ct, algorithm=Algorithm("ctan-small")
+    )
     new, image = dcmread(tmp_path / "rs.dcm"), dcmread(ct.source.frames[0].path)
     for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID"):
         assert new[keyword].value == image[keyword].value, keyword
-    assert "Not for clinical use" in new.StructureSetDescription
+    assert "Not for diagnosis" in new.StructureSetDescription
     assert new.ApprovalStatus == "UNAPPROVED"
     series = new.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
     assert series.SeriesInstanceUID == image.SeriesInstanceUID

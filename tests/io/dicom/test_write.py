@@ -69,9 +69,7 @@ def test_new_series_and_instances_of_the_same_study(tmp_path, phantoms):
         assert new.ImageType == ["DERIVED", "SECONDARY", "AXIAL"]
         assert new.DerivationDescription == DERIVATION
         assert new.SeriesDescription == "CT phantom (medley)"
-        assert new.Manufacturer == "Phantom Works"
-        equipment = new.ContributingEquipmentSequence[0]
-        assert (equipment.Manufacturer, equipment.SoftwareVersions) == ("medley", __version__)
+        assert (new.Manufacturer, new.SoftwareVersions) == ("medley", __version__)
     assert str(after[0].PatientName) == "Müller^Jörg"
     assert len({one.SeriesInstanceUID for one in after}) == 1
     assert len({one.SOPInstanceUID for one in after}) == 5
@@ -334,17 +332,19 @@ def test_other_slices_are_numbered_in_the_direction_of_the_source(tmp_path, phan
     assert found == (expected if up else expected[::-1] if len(set(numbers)) > 1 else expected)
 
 
-def test_series_of_repeated_runs_have_numbers_of_their_own(tmp_path, phantoms):
+def test_repeated_runs_give_series_of_their_own_with_the_number_of_the_scan_in_front(tmp_path, phantoms):
     phantoms.write_ct_series(tmp_path / "ct")
     volume = read(tmp_path / "ct")
-    numbers = {dcmread(volume.source.frames[0].path).get("SeriesNumber")}
+    uids = {dcmread(volume.source.frames[0].path).SeriesInstanceUID}
     for k in range(5):
         write(volume, tmp_path / f"out{k}", mark=f"medley tat-tiny strength 0.{k}")
         new = headers(tmp_path / f"out{k}")
         assert len({one.SeriesNumber for one in new}) == 1
         assert new[0].SeriesDescription == f"CT phantom (medley tat-tiny strength 0.{k})"
-        numbers.add(new[0].SeriesNumber)
-    assert len(numbers) == 6
+        assert str(new[0].SeriesNumber).startswith("3")
+        assert new[0].SeriesNumber > 3
+        uids.add(new[0].SeriesInstanceUID)
+    assert len(uids) == 6
 
 
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SOPInstanceUID"])

@@ -3,6 +3,7 @@
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
     "codestream",
+    "conform",
     "consistency",
     "contours",
     "decode",
@@ -12,6 +13,7 @@ __all__ = [
     "image",
     "measured",
     "planar",
+    "provenance",
     "read",
     "references",
     "rois",

@@ -15,15 +15,16 @@ from medley.geometry.orientation import RAS_FROM_LPS, check_square, stack
 from medley.geometry.resampling import resample
 from medley.io.dicom.headers import reading
 from medley.io.dicom.image import short
+from medley.io.dicom.provenance import COMMENT, NO_NETWORK, Algorithm, add_losses, reference_to, referenced_series
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import (
     check_frame,
     decoded_header,
-    images_of,
+    header_of,
     new_object,
     permissions_of,
     read_whole,
-    reference_to,
+    source_of,
 )
 from medley.io.plausible import as_float32, check_grid
 from medley.io.writing import slices_to_write
@@ -139,6 +140,7 @@ def write_dose(
     structures: str | Path | None = None,
     description: str = "predicted dose",
     mark: str = "medley",
+    algorithm: Algorithm = NO_NETWORK,
     overwrite: bool = False,
 ) -> Path:
     """Write a dose as RTDOSE of the study and frame of reference of the scan it was predicted from.
@@ -153,7 +155,7 @@ def write_dose(
     dose: Gy, on the grid of the scan or any other.
     reference: the scan, read from DICOM.
     structures: an RTSTRUCT file that the dose refers to, such as the one it was predicted from.
-    description: of the series; `mark` follows it in brackets.
+    description: of the series; `mark` follows it in brackets. algorithm: that predicted the dose.
 
     Raises
     ------
@@ -167,10 +169,13 @@ def write_dose(
     values = np.stack(list(slices_to_write(dose.data))).astype(np.float64)
     if values.min() < 0:
         raise MedleyError(f"{path}: the dose to write goes down to {values.min():.3g} Gy; expected no dose below 0")
-    new = new_object(reference, path, RTDoseStorage, "RTDOSE", description, mark)
+    new = new_object(reference, path, RTDoseStorage, "RTDOSE", description, mark, algorithm)
+    # Neither a derivation nor source images belong to an RTDOSE (A.18.3): Contributing Equipment has the text.
+    new.ImageType, new.BurnedInAnnotation, new.ImageComments = ["DERIVED", "SECONDARY"], "NO", COMMENT
+    add_losses(new, header_of(reference, path).get, source_of(reference, path).frames[0].pixels)
     new.DoseUnits, new.DoseType, new.DoseSummationType = "GY", "PHYSICAL", "PLAN_OVERVIEW"
     new.DoseComment = "Predicted by a network, not calculated. Not for clinical use."
-    new.PlanOverviewSequence = [_overview(reference, path, structures)]
+    new.PlanOverviewSequence = [_overview(new, structures)]
     _fill(new, values, dose.affine)
     with replacing(path, overwrite=overwrite, mode=permissions_of(reference, path)) as temporary:
         new.save_as(temporary, enforce_file_format=True)
@@ -220,13 +225,16 @@ def _grid(dose: FileDataset, path: Path) -> tuple[list[int], np.ndarray]:
     return stack(positions, orientation, (row, column), thickness, [f"plane {k + 1}" for k in range(planes)], path)
 
 
-def _overview(reference: Volume, path: Path, structures: str | Path | None) -> Dataset:
+def _overview(new: Dataset, structures: str | Path | None) -> Dataset:
     item = Dataset()
     item.PlanOverviewIndex, item.RTPlanLabel, item.TreatmentSite = 1, "medley", None
     item.TreatmentSiteCodeSequence = item.PrescriptionOverviewSequence = []
-    item.ReferencedImageSequence = [reference_to(image) for image in images_of(reference, path)]
+    item.ReferencedImageSequence = list(new.ReferencedSeriesSequence[0].ReferencedInstanceSequence)
     if structures is not None:
-        item.ReferencedStructureSetSequence = [reference_to(decoded_header(Path(structures)))]
+        header = decoded_header(Path(structures))
+        item.ReferencedStructureSetSequence = [reference_to(header)]
+        if header.get("SeriesInstanceUID") and header.StudyInstanceUID == new.StudyInstanceUID:
+            new.ReferencedSeriesSequence.append(referenced_series([header]))
     return item
 
 

@@ -19,12 +19,22 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
-from medley import __version__
 from medley.geometry.orientation import RAS_FROM_LPS
+from medley.io.dicom.conform import conform
 from medley.io.dicom.frames import Frame
 from medley.io.dicom.planar import PLANAR
+from medley.io.dicom.provenance import (
+    COMMENT,
+    Algorithm,
+    add_derivation,
+    add_equipment,
+    add_losses,
+    marked,
+    referenced_series,
+    series_number,
+    source_image,
+)
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.references import marked, series_number
 from medley.io.dicom.tags import EMPTY, KEPT, keep
 from medley.volume import Volume
 
@@ -48,7 +58,7 @@ class DerivedSeries:
     ----------
     volume: the volume to write. source: the series it was read from.
     same_depth: whether slice k of the volume is slice k of the source, at most refined or cropped in plane.
-    series_uid, derivation, mark, now: of the new series.
+    series_uid, derivation, mark, algorithm, now: of the new series.
     numbers: InstanceNumber of each slice.
     reported: keywords of source elements that were left out with a notice.
     """
@@ -59,9 +69,15 @@ class DerivedSeries:
     series_uid: str
     derivation: str
     mark: str
+    algorithm: Algorithm
     now: datetime
     numbers: tuple[int, ...]
     reported: set[str] = field(default_factory=set)
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the grid is not that of the source."""
+        return not np.allclose(self.volume.affine, self.source.affine, atol=1e-3)
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,7 @@ def derived_image(series: DerivedSeries, k: int, values: np.ndarray, origin: Ori
     image = Dataset()
     _keep(image, series, origin)
     _identify(image, series, k, origin)
+    _trace(image, series, origin)
     if series.volume.modality in PLANAR:
         image.ConversionType = "WSD"  # made by a workstation
         _fill_planar(image, values, origin.frame)
@@ -112,16 +129,8 @@ def _keep(image: Dataset, series: DerivedSeries, origin: Origin) -> None:
     for keyword in EMPTY[modality]:
         setattr(image, keyword, None)
     keep(image, KEPT[modality], find, origin.frame.path, series.reported)
-    if ("WindowCenter" in image) != ("WindowWidth" in image):  # one without the other means nothing
-        for keyword in {"WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"} & set(image.dir()):
-            delattr(image, keyword)
-    if modality == "MR":  # enhanced images have other names for these, or lack them; RM: research mode
-        image.EchoTime = find("EchoTime") or find("EffectiveEchoTime")
-        image.ScanningSequence = find("ScanningSequence") or "RM"
-        image.SequenceVariant = find("SequenceVariant") or "NONE"
-    if modality == "PT" and find("DecayCorrected"):  # an enhanced image: its values are written as SUV
-        image.Units, image.SUVType, image.CorrectedImage, image.DecayCorrection = "GML", "BW", ["DECY", "ATTN"], "START"
-        image.SeriesType, image.CountsSource = ["STATIC", "IMAGE"], "EMISSION"
+    conform(image, modality, find)
+    add_losses(image, image.get, origin.frame.pixels)
 
 
 def _identify(image: Dataset, series: DerivedSeries, k: int, origin: Origin) -> None:
@@ -130,14 +139,13 @@ def _identify(image: Dataset, series: DerivedSeries, k: int, origin: Origin) -> 
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.SOPClassUID, image.SOPInstanceUID = CLASSES[modality], generate_uid(prefix=None)
     image.SeriesInstanceUID = series.series_uid
-    image.SeriesNumber = series_number(series.series_uid)
+    image.SeriesNumber = series_number(find("SeriesNumber"), series.series_uid)
     image.SeriesDescription = marked(str(find("SeriesDescription") or ""), series.mark)
     image.InstanceNumber = series.numbers[k]
     third = list(find("FrameType") or find("ImageType") or ())[2:]
     if modality == "CT":
         third = ["AXIAL", *third[1:]]
     image.ImageType = ["DERIVED", _SECOND[modality], *(third or (["OTHER"] if modality == "MR" else []))]
-    image.DerivationDescription = (series.derivation or f"medley {__version__}")[:1024]
     image.InstanceCreationDate = image.ContentDate = series.now.strftime("%Y%m%d")
     image.InstanceCreationTime = image.ContentTime = series.now.strftime("%H%M%S")
     if modality == "PT":
@@ -145,35 +153,20 @@ def _identify(image: Dataset, series: DerivedSeries, k: int, origin: Origin) -> 
             sorted(series.numbers).index(series.numbers[k]) + 1,
             len(series.numbers),
         )
-    image.ContributingEquipmentSequence = [_equipment(series)]
+
+
+def _trace(image: Dataset, series: DerivedSeries, origin: Origin) -> None:
+    """Where the image comes from."""
+    text = series.algorithm.described(series.derivation)
+    add_equipment(image, origin.find, origin.frame.path, text, series.now, series.reported)
+    add_derivation(image, text, series.algorithm.task, resampled=series.resampled)
+    image.ImageComments = COMMENT
     if series.same_depth:
-        image.SourceImageSequence = [_reference(origin)]
-
-
-def _equipment(series: DerivedSeries) -> Dataset:
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
-    item.Manufacturer = item.ManufacturerModelName = "medley"
-    item.SoftwareVersions = __version__
-    item.ContributionDateTime = series.now.strftime("%Y%m%d%H%M%S")
-    item.ContributionDescription = (series.derivation or "derived image")[:1024]
-    return item
-
-
-def _reference(origin: Origin) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = origin.header.SOPClassUID
-    item.ReferencedSOPInstanceUID = origin.header.SOPInstanceUID
-    if origin.frame.pixels.frames > 1 or "PerFrameFunctionalGroupsSequence" in origin.header:
-        item.ReferencedFrameNumber = origin.frame.index + 1
-    item.PurposeOfReferenceCodeSequence = [_code("121322", "Source Image for Image Processing Operation")]
-    return item
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
-    return code
+        multi_frame = origin.frame.pixels.frames > 1 or "PerFrameFunctionalGroupsSequence" in origin.header
+        frame = origin.frame.index if multi_frame else None
+        in_place = not series.resampled and series.volume.shape[1:] == origin.frame.size
+        image.SourceImageSequence = [source_image(origin.header, frame, in_place=in_place)]
+        image.ReferencedSeriesSequence = [referenced_series([origin.header])]
 
 
 def _place(image: Dataset, series: DerivedSeries, k: int, frame: Frame) -> None:

@@ -16,9 +16,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-from medley import __version__
 from medley.errors import MedleyError
 from medley.io.dicom.headers import read_header, reading, transfer_syntax
+from medley.io.dicom.provenance import Algorithm, add_equipment, marked, referenced_series, series_number
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.tags import PATIENT, STUDY, keep
 from medley.runtime.atomic import mode_of, one_line
@@ -77,15 +77,6 @@ def decoded_header(path: Path) -> FileDataset:
     return header
 
 
-def series_number(uid: str) -> int:
-    """The SeriesNumber of a new series: eight digits from its random UID.
-
-    So the number differs from that of every other series of the study, as far as chance allows: the scan's own, other
-    results, and results of the same command when it is repeated.
-    """
-    return 10_000_000 + int(uid.rpartition(".")[2]) % 90_000_000
-
-
 def permissions_of(scan: Volume, wanted_by: object) -> int:
     """The permissions that all files of a scan have; a result must not have more, see `medley.runtime.atomic.mode_of`.
 
@@ -142,19 +133,25 @@ def read_whole(path: Path) -> FileDataset:
     return whole
 
 
-def new_object(scan: Volume, path: object, sop_class: UID, modality: str, description: str, mark: str) -> Dataset:
+def new_object(
+    scan: Volume, path: object, sop_class: UID, modality: str, description: str, mark: str, algorithm: Algorithm
+) -> Dataset:
     """An object of a new series in the study and the frame of reference of a scan, without its own content.
+
+    It states that medley made it, and refers to the images of the scan.
 
     Parameters
     ----------
     path: the file to be written, for messages.
     description: of the series; `mark` follows it in brackets, since users choose a series by its description.
+    algorithm: that computed the content.
 
     Raises
     ------
     MedleyError: the scan was not read from DICOM, or lacks a frame of reference or another UID.
     """
-    header, now = header_of(scan, path), datetime.now()
+    images, now = list(images_of(scan, path)), datetime.now()
+    header, where = images[0], source_of(scan, path).frames[0].path
     new = Dataset()
     new.file_meta = FileMetaDataset()
     new.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -162,23 +159,18 @@ def new_object(scan: Volume, path: object, sop_class: UID, modality: str, descri
     for keyword in _EMPTY.split():
         setattr(new, keyword, None)
     kept = tuple((PATIENT + STUDY + "PositionReferenceIndicator").split())
-    keep(new, kept, header.get, source_of(scan, path).frames[0].path, set())
+    keep(new, kept, header.get, where, set())
     new.FrameOfReferenceUID = frame_of_reference(scan, path)
     new.SOPClassUID, new.SOPInstanceUID = sop_class, generate_uid(prefix=None)
     new.SeriesInstanceUID, new.Modality = generate_uid(prefix=None), modality
-    new.SeriesNumber, new.InstanceNumber = series_number(new.SeriesInstanceUID), 1
+    new.SeriesNumber = series_number(header.get("SeriesNumber"), new.SeriesInstanceUID)
+    new.InstanceNumber = 1
     new.SeriesDescription = marked(description, mark)
-    new.Manufacturer = new.ManufacturerModelName = "medley"
-    new.SoftwareVersions = __version__
+    add_equipment(new, header.get, where, algorithm.described(), now, set())
+    new.ReferencedSeriesSequence = [referenced_series(images)]
     new.SeriesDate = new.InstanceCreationDate = new.ContentDate = now.strftime("%Y%m%d")
     new.SeriesTime = new.InstanceCreationTime = new.ContentTime = now.strftime("%H%M%S")
     return new
-
-
-def marked(description: str, mark: str) -> str:
-    """A series description of at most 64 characters that ends with the mark in brackets."""
-    end = f"({mark[:62]})"
-    return f"{description[: 63 - len(end)]} {end}".lstrip()
 
 
 def images_of(scan: Volume, wanted_by: object) -> Iterator[FileDataset]:
@@ -190,10 +182,3 @@ def images_of(scan: Volume, wanted_by: object) -> Iterator[FileDataset]:
     """
     for path in dict.fromkeys(frame.path for frame in source_of(scan, wanted_by).frames):
         yield decoded_header(path)
-
-
-def reference_to(image: Dataset) -> Dataset:
-    """An item that refers to an image by its UIDs."""
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
-    return item

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import abc
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
+from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
 from medley import __version__
 from medley.errors import MedleyError
+from medley.io.dicom.provenance import (
+    COMMENT,
+    MAKER,
+    NO_NETWORK,
+    Algorithm,
+    add_equipment,
+    add_losses,
+    marked,
+    series_number,
+)
 from medley.io.dicom.read import DicomSource
-from medley.io.dicom.references import frame_of_reference, images_of, marked, permissions_of, series_number, source_of
+from medley.io.dicom.references import frame_of_reference, images_of, permissions_of, source_of
 from medley.io.dicom.structure_codes import structure_codes
 from medley.runtime.atomic import one_line, replacing
 from medley.runtime.extras import install_hint
 from medley.runtime.guard import without_warnings
 from medley.volume import Volume
-
-FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 
 
 def write_segmentation(
@@ -29,21 +39,21 @@ def write_segmentation(
     path: str | Path,
     *,
     reference: Volume,
-    model: str = "",
     description: str = "predicted structures",
     mark: str = "medley",
+    algorithm: Algorithm = NO_NETWORK,
     overwrite: bool = False,
 ) -> Path:
     """Write masks as a binary DICOM SEG that refers to the images of the scan. Completely or not at all.
 
     One segment for each mask that is not empty, in order, labelled with its name and coded by `structure_codes`, made
-    by an automatic algorithm named after `model`. Masks may overlap. The file has at most the permissions of the scan.
+    by an automatic algorithm. Masks may overlap. The file has at most the permissions of the scan.
 
     Parameters
     ----------
     masks: {name: (slice, row, column) bool on the grid of `reference`}.
     reference: the scan, read from DICOM.
-    description: of the series; `mark` follows it in brackets.
+    description: of the series; `mark` follows it in brackets. algorithm: that drew the structures.
 
     Raises
     ------
@@ -65,7 +75,7 @@ def write_segmentation(
     frame_of_reference(reference, path)
     images = list(images_of(reference, path))
     pixels = np.stack(list(masks.values()), axis=-1)[_order(source_of(reference, path), images)]
-    descriptions = [_described(highdicom, k, name, model) for k, name in enumerate(masks, start=1)]
+    descriptions = [_described(highdicom, k, name, algorithm) for k, name in enumerate(masks, start=1)]
     uid = generate_uid(prefix=None)
     try:
         with without_warnings():
@@ -75,14 +85,14 @@ def write_segmentation(
                 highdicom.seg.SegmentationTypeValues.BINARY,
                 descriptions,
                 series_instance_uid=uid,
-                series_number=series_number(uid),
+                series_number=series_number(images[0].get("SeriesNumber"), uid),
                 sop_instance_uid=generate_uid(prefix=None),
                 instance_number=1,
-                manufacturer="medley",
-                manufacturer_model_name="medley",
+                manufacturer=MAKER,
+                manufacturer_model_name=MAKER,
                 software_versions=__version__,
                 device_serial_number="none",
-                content_description="Predicted by a network. Not for clinical use.",
+                content_description="Predicted by a network. Not for diagnosis.",
                 series_description=marked(description, mark),
             )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -90,12 +100,16 @@ def write_segmentation(
             f"{path}: the headers of the scan lack what a DICOM SEG needs ({one_line(error)}); write .nii.gz instead"
         ) from error
     new.SpecificCharacterSet = "ISO_IR 192"  # names may be in any script
+    first = source_of(reference, path).frames[0]
+    add_equipment(new, images[0].get, first.path, algorithm.described(), datetime.now(), set())
+    add_losses(new, images[0].get, first.pixels)
+    new.ImageComments = COMMENT
     with replacing(path, overwrite=overwrite, mode=permissions_of(reference, path)) as temporary:
         new.save_as(temporary, enforce_file_format=True)
     return path
 
 
-def _described(highdicom: ModuleType, number: int, name: str, model: str) -> Dataset:
+def _described(highdicom: ModuleType, number: int, name: str, algorithm: Algorithm) -> Dataset:
     category, kind, side = structure_codes(name)
     described = highdicom.seg.SegmentDescription(
         number,
@@ -103,7 +117,7 @@ def _described(highdicom: ModuleType, number: int, name: str, model: str) -> Dat
         category,
         kind,
         highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        highdicom.AlgorithmIdentificationSequence(f"medley {model}".strip(), FAMILY, __version__),
+        highdicom.AlgorithmIdentificationSequence.from_sequence(Sequence([algorithm.identified()])),
     )
     if side:
         modifier = highdicom.sr.CodedConcept.from_code(side)
@@ -111,7 +125,7 @@ def _described(highdicom: ModuleType, number: int, name: str, model: str) -> Dat
     return described
 
 
-def _order(source: DicomSource, images: Sequence[Dataset]) -> list[int]:
+def _order(source: DicomSource, images: abc.Sequence[Dataset]) -> list[int]:
     """The slices in the order that highdicom expects: that of the images, or that of the frames of the one image."""
     if len(images) == len(source.frames):
         return list(range(len(images)))

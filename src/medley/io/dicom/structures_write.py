@@ -12,12 +12,12 @@ from pydicom.uid import RTStructureSetStorage
 from medley.errors import MedleyError
 from medley.geometry.orientation import RAS_FROM_LPS
 from medley.io.dicom.contours import outlines, without_holes
+from medley.io.dicom.provenance import COMMENT, NO_NETWORK, Algorithm, coded, reference_to
 from medley.io.dicom.references import (
     decoded_header,
     header_of,
     new_object,
     permissions_of,
-    reference_to,
     source_of,
 )
 from medley.io.dicom.structure_codes import TARGET, structure_codes
@@ -35,9 +35,9 @@ def write_structures(
     path: str | Path,
     *,
     reference: Volume,
-    model: str = "",
     description: str = "predicted structures",
     mark: str = "medley",
+    algorithm: Algorithm = NO_NETWORK,
     overwrite: bool = False,
 ) -> Path:
     """Write masks as the contours of an RTSTRUCT that refers to the images of the scan. Completely or not at all.
@@ -50,8 +50,7 @@ def write_structures(
     ----------
     masks: {name: (slice, row, column) bool on the grid of `reference`}.
     reference: the scan, read from DICOM.
-    model: named in the description of each ROI.
-    description: of the series; `mark` follows it in brackets.
+    description: of the series; `mark` follows it in brackets. algorithm: that drew the structures.
 
     Raises
     ------
@@ -67,18 +66,18 @@ def write_structures(
     masks = {name: mask for name, mask in masks.items() if mask.any()}
     if not masks:
         raise MedleyError(f"{path}: all structures are empty, so there is nothing to write")
-    new = new_object(reference, path, RTStructureSetStorage, "RTSTRUCT", description, mark)
+    new = new_object(reference, path, RTStructureSetStorage, "RTSTRUCT", description, mark, algorithm)
     images = _images(reference, path)
     new.StructureSetLabel = "medley"
     new.StructureSetName = description[:64]
-    new.StructureSetDescription = "Predicted by a network. Not for clinical use."
+    new.StructureSetDescription = f"Predicted by a network. {COMMENT}"
     new.StructureSetDate, new.StructureSetTime = new.ContentDate, new.ContentTime
     del new.ContentDate, new.ContentTime
     new.ApprovalStatus = "UNAPPROVED"
     new.ReferencedFrameOfReferenceSequence = [_frame(reference, path, new, images)]
     new.StructureSetROISequence, new.ROIContourSequence, new.RTROIObservationsSequence = [], [], []
     for number, (name, mask) in enumerate(masks.items(), start=1):
-        new.StructureSetROISequence.append(_roi(number, name, new.FrameOfReferenceUID, model))
+        new.StructureSetROISequence.append(_roi(number, name, new.FrameOfReferenceUID, algorithm))
         colour = _COLOURS[(number - 1) % len(_COLOURS)]
         contours = _contours(mask, reference.affine, images)
         new.ROIContourSequence.append(
@@ -126,23 +125,23 @@ def _frame(reference: Volume, path: Path, new: Dataset, images: Sequence[Dataset
     return _item(FrameOfReferenceUID=new.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
-def _roi(number: int, name: str, frame: str, model: str) -> Dataset:
+def _roi(number: int, name: str, frame: str, algorithm: Algorithm) -> Dataset:
     return _item(
         ROINumber=number,
         ReferencedFrameOfReferenceUID=frame,
         ROIName=name[:64],
         ROIGenerationAlgorithm="AUTOMATIC",
-        ROIGenerationDescription=f"medley {model}".strip()[:64],
+        ROIGenerationDescription=algorithm.label[:64],
+        ROIDerivationAlgorithmIdentificationSequence=[algorithm.identified()],
     )
 
 
 def _observation(number: int, name: str) -> Dataset:
     category, kind, _ = structure_codes(name)
-    code = _item(CodeValue=kind.value, CodingSchemeDesignator=kind.scheme_designator, CodeMeaning=kind.meaning)
     return _item(
         ObservationNumber=number,
         ReferencedROINumber=number,
-        RTROIIdentificationCodeSequence=[code],
+        RTROIIdentificationCodeSequence=[coded(kind)],
         RTROIInterpretedType=kind.meaning if category == TARGET else "ORGAN",
         ROIInterpreter=None,
     )

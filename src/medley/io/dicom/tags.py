@@ -10,8 +10,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from pydicom.config import RAISE
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.valuerep import validate_value
 
 from medley.errors import MedleyNotice
 from medley.io.dicom.planar import PLANAR
@@ -33,6 +36,7 @@ SERIES = """
     FrameOfReferenceUID PositionReferenceIndicator
 """
 
+# Kept in an item of ContributingEquipmentSequence, see `medley.io.dicom.provenance`; the institution also in the image.
 EQUIPMENT = "Manufacturer ManufacturerModelName InstitutionName StationName DeviceSerialNumber SoftwareVersions"
 
 IMAGE = """
@@ -75,7 +79,7 @@ PLANAR_IMAGE = """
 """
 
 KEPT: dict[str, tuple[str, ...]] = {
-    modality: tuple((PATIENT + STUDY + SERIES + EQUIPMENT + IMAGE + own).split())
+    modality: tuple((PATIENT + STUDY + SERIES + "InstitutionName" + IMAGE + own).split())
     for modality, own in (("CT", CT), ("MR", MR), ("PT", PT), *((planar, PLANAR_IMAGE) for planar in PLANAR))
 }
 
@@ -99,6 +103,19 @@ _REGION = """
 """
 NESTED = frozenset((_CODES + _PET + _REGION).split())
 _NUMBERS = {"DS", "IS", "FD", "FL", "SL", "SS", "UL", "US", "SV", "UV"}
+# Types with a strict form. Texts are kept as they are, because patients are identified by them.
+_FORMS = {"AS", "CS", "DA", "DT", "TM", "UI"}
+# The only values that the standard permits.
+_ENUMERATED = {
+    "PatientSex": ("M", "F", "O"),
+    **dict.fromkeys(("Laterality", "ImageLaterality"), ("R", "L", "B", "U")),
+    **dict.fromkeys(("BurnedInAnnotation", "RecognizableVisualFeatures", "PatientIdentityRemoved"), ("YES", "NO")),
+    "LossyImageCompression": ("00", "01"),
+    "LongitudinalTemporalInformationModified": ("UNMODIFIED", "MODIFIED", "REMOVED"),
+    "MRAcquisitionType": ("2D", "3D"),
+    **dict.fromkeys(("AngioFlag", "VariableFlipAngleFlag"), ("Y", "N")),
+    "RotationDirection": ("CW", "CC"),
+}
 
 # Must be present, empty if unknown (type 2).
 EMPTY: dict[str, tuple[str, ...]] = {
@@ -109,7 +126,11 @@ EMPTY: dict[str, tuple[str, ...]] = {
     for modality, own in (
         ("CT", "KVP"),
         ("MR", "ScanOptions MRAcquisitionType RepetitionTime EchoTime EchoTrainLength"),
-        ("PT", "CollimatorType CorrectedImage PatientOrientationCodeSequence PatientGantryRelationshipCodeSequence"),
+        (
+            "PT",
+            "CollimatorType CorrectedImage ActualFrameDuration PatientOrientationCodeSequence "
+            "PatientGantryRelationshipCodeSequence",
+        ),
         *((planar, "Laterality PatientOrientation") for planar in PLANAR),
     )
 }
@@ -118,7 +139,8 @@ EMPTY: dict[str, tuple[str, ...]] = {
 def keep(new: Dataset, keywords: tuple[str, ...], find: Callable[[str], Any], path: object, reported: set[str]) -> None:
     """Copy elements of a source into a new object, sequences without what `NESTED` does not list.
 
-    An element with an invalid value, such as "40,0" for a number, is left out with a `MedleyNotice`.
+    An element with an invalid value, such as "40,0" for a number, "2024.01.02" for a date or "MALE" for a sex, is left
+    out with a `MedleyNotice`; it stays empty where it was present in the new object.
 
     Parameters
     ----------
@@ -129,30 +151,39 @@ def keep(new: Dataset, keywords: tuple[str, ...], find: Callable[[str], Any], pa
         value = find(keyword)
         if value is None:
             continue
+        empty = keyword in new and not new[keyword].value
         if isinstance(value, Sequence):
             value = Sequence([_permitted(item) for item in value])
         try:
             setattr(new, keyword, value)
-            valid = _is_valid(new[keyword].VR, new[keyword].value)
+            valid = _is_valid(keyword, new[keyword].VR, new[keyword].value)
         except (ValueError, TypeError, OverflowError, AttributeError):
             valid = False
         if valid:
             continue
         if keyword in new:
             del new[keyword]
+        if empty:
+            setattr(new, keyword, None)
         if keyword not in reported:
             reported.add(keyword)
             text = f"{path}: {keyword} is {value!r}, which is not valid; it is left out of the result"
             warnings.warn(text, MedleyNotice, stacklevel=2)
 
 
-def _is_valid(vr: str, value: Any) -> bool:
-    """Whether an element that must hold numbers does."""
-    if vr not in _NUMBERS or value in (None, ""):
+def _is_valid(keyword: str, vr: str, value: Any) -> bool:
+    """Whether an element holds what its type and the standard permit; may raise ValueError instead of returning False.
+
+    An empty value is valid.
+    """
+    if value in (None, "") or vr == "SQ":
         return True
-    for one in [value] if isinstance(value, (str, int, float)) else value:
-        float(one)  # raises ValueError if it is not
-    return True
+    for one in value if isinstance(value, MultiValue) else [value]:
+        if vr in _NUMBERS:
+            float(one)
+        elif vr in _FORMS:
+            validate_value(vr, str(one), RAISE)
+    return keyword not in _ENUMERATED or value in _ENUMERATED[keyword]
 
 
 def _permitted(item: Dataset) -> Dataset:

@@ -19,6 +19,7 @@ from medley.geometry.orientation import check_square
 from medley.io.dicom.frames import finders
 from medley.io.dicom.headers import reading
 from medley.io.dicom.image import CLASSES, DerivedSeries, Origin, derived_image
+from medley.io.dicom.provenance import NO_NETWORK, Algorithm
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import decoded_header, header_of
 from medley.io.writing import Append
@@ -37,12 +38,13 @@ def dicom_writer(
     *,
     derivation: str = "",
     mark: str = "medley",
+    algorithm: Algorithm = NO_NETWORK,
     overwrite: bool = False,
     mode: int = 0o777,
 ) -> Iterator[Append]:
     """Write a volume that was read from DICOM to a folder of IM-0001.dcm ..., completely or not at all.
 
-    Gives a function to call with each slice in order.
+    Gives a function to call with each slice in order. The parameters are those of `medley.io.files.open_writer`.
 
     Values are stored in the unit of the source (PET: Bq/ml if it had that), each exact to half a stored unit. Where
     the distances of slices, rows or columns changed, the geometry follows `volume.affine`. Slices keep the
@@ -66,7 +68,7 @@ def dicom_writer(
     same = _same_depth(volume, source)
     numbers = tuple(_numbers(source, volume.shape[0], same))
     uid = generate_uid(prefix=None)
-    series = DerivedSeries(volume, source, same, uid, derivation, mark, datetime.now(), numbers)
+    series = DerivedSeries(volume, source, same, uid, derivation, mark, algorithm, datetime.now(), numbers)
     with replacing(folder, folder=True, overwrite=overwrite, mode=mode) as temporary:
         temporary.mkdir()
         origins = enumerate(_origins(series))
