@@ -15,12 +15,13 @@ from medley.geometry.orientation import RAS_FROM_LPS, check_square, stack
 from medley.geometry.resampling import resample
 from medley.io.dicom.headers import reading
 from medley.io.dicom.image import short
-from medley.io.dicom.provenance import COMMENT, NO_NETWORK, Algorithm, add_losses, reference_to, referenced_series
+from medley.io.dicom.provenance import COMMENT, NO_NETWORK, Algorithm, add_losses, reference_to
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.references import (
     check_frame,
     decoded_header,
     header_of,
+    images_of,
     new_object,
     permissions_of,
     read_whole,
@@ -175,7 +176,7 @@ def write_dose(
     add_losses(new, header_of(reference, path).get, source_of(reference, path).frames[0].pixels)
     new.DoseUnits, new.DoseType, new.DoseSummationType = "GY", "PHYSICAL", "PLAN_OVERVIEW"
     new.DoseComment = "Predicted by a network, not calculated. Not for clinical use."
-    new.PlanOverviewSequence = [_overview(new, structures)]
+    new.PlanOverviewSequence = [_overview(reference, path, structures)]
     _fill(new, values, dose.affine)
     with replacing(path, overwrite=overwrite, mode=permissions_of(reference, path)) as temporary:
         new.save_as(temporary, enforce_file_format=True)
@@ -225,16 +226,13 @@ def _grid(dose: FileDataset, path: Path) -> tuple[list[int], np.ndarray]:
     return stack(positions, orientation, (row, column), thickness, [f"plane {k + 1}" for k in range(planes)], path)
 
 
-def _overview(new: Dataset, structures: str | Path | None) -> Dataset:
+def _overview(reference: Volume, path: Path, structures: str | Path | None) -> Dataset:
     item = Dataset()
     item.PlanOverviewIndex, item.RTPlanLabel, item.TreatmentSite = 1, "medley", None
     item.TreatmentSiteCodeSequence = item.PrescriptionOverviewSequence = []
-    item.ReferencedImageSequence = list(new.ReferencedSeriesSequence[0].ReferencedInstanceSequence)
+    item.ReferencedImageSequence = [reference_to(image) for image in images_of(reference, path)]
     if structures is not None:
-        header = decoded_header(Path(structures))
-        item.ReferencedStructureSetSequence = [reference_to(header)]
-        if header.get("SeriesInstanceUID") and header.StudyInstanceUID == new.StudyInstanceUID:
-            new.ReferencedSeriesSequence.append(referenced_series([header]))
+        item.ReferencedStructureSetSequence = [reference_to(decoded_header(Path(structures)))]
     return item
 
 

@@ -166,7 +166,7 @@ def _trace(image: Dataset, series: DerivedSeries, origin: Origin) -> None:
         frame = origin.frame.index if multi_frame else None
         in_place = not series.resampled and series.volume.shape[1:] == origin.frame.size
         image.SourceImageSequence = [source_image(origin.header, frame, in_place=in_place)]
-        image.ReferencedSeriesSequence = [referenced_series([origin.header])]
+        image.ReferencedSeriesSequence = [referenced_series(origin.header)]
 
 
 def _place(image: Dataset, series: DerivedSeries, k: int, frame: Frame) -> None:

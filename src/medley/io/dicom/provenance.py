@@ -6,7 +6,7 @@ equipment), CID 7202 (source images), CID 7203 (image derivation), CID 7162 (fam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -148,14 +148,10 @@ def source_image(image: Dataset, frame: int | None, *, in_place: bool) -> Datase
     return item
 
 
-def referenced_series(images: Iterable[Dataset]) -> Dataset:
-    """The item of ReferencedSeriesSequence for the images of one series (Common Instance Reference, C.12.2).
-
-    Viewers such as OHIF find the scan that an object belongs to by it.
-    """
-    images, item = list(images), Dataset()
-    item.SeriesInstanceUID = images[0].SeriesInstanceUID
-    item.ReferencedInstanceSequence = [reference_to(image) for image in images]
+def referenced_series(image: Dataset) -> Dataset:
+    """The item of ReferencedSeriesSequence for an image that is referred to (Common Instance Reference, C.12.2)."""
+    item = Dataset()
+    item.SeriesInstanceUID, item.ReferencedInstanceSequence = image.SeriesInstanceUID, [reference_to(image)]
     return item
 
 

@@ -18,7 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from medley.errors import MedleyError
 from medley.io.dicom.headers import read_header, reading, transfer_syntax
-from medley.io.dicom.provenance import Algorithm, add_equipment, marked, referenced_series, series_number
+from medley.io.dicom.provenance import Algorithm, add_equipment, marked, series_number
 from medley.io.dicom.read import DicomSource
 from medley.io.dicom.tags import PATIENT, STUDY, keep
 from medley.runtime.atomic import mode_of, one_line
@@ -138,7 +138,7 @@ def new_object(
 ) -> Dataset:
     """An object of a new series in the study and the frame of reference of a scan, without its own content.
 
-    It states that medley made it, and refers to the images of the scan.
+    It states that medley made it.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ def new_object(
     ------
     MedleyError: the scan was not read from DICOM, or lacks a frame of reference or another UID.
     """
-    images, now = list(images_of(scan, path)), datetime.now()
-    header, where = images[0], source_of(scan, path).frames[0].path
+    header, now = header_of(scan, path), datetime.now()
+    where = source_of(scan, path).frames[0].path
     new = Dataset()
     new.file_meta = FileMetaDataset()
     new.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -167,7 +167,6 @@ def new_object(
     new.InstanceNumber = 1
     new.SeriesDescription = marked(description, mark)
     add_equipment(new, header.get, where, algorithm.described(), now, set())
-    new.ReferencedSeriesSequence = [referenced_series(images)]
     new.SeriesDate = new.InstanceCreationDate = new.ContentDate = now.strftime("%Y%m%d")
     new.SeriesTime = new.InstanceCreationTime = new.ContentTime = now.strftime("%H%M%S")
     return new
