@@ -143,7 +143,7 @@ def test_restorers_all_in_one_against_one_a_task(restorers, small_store):
     assert {(row.method, row.task) for row in rows} == {
         (method, task) for method in ("all", "single") for task in ("ct-denoise", "pet-denoise")
     }
-    assert set(rows[0].values) == {"psnr", "ssim", "rmse", "slices"}
+    assert {"psnr", "ssim", "rmse", "slices"} <= set(rows[0].values)
     together, single = (next(row for row in rows if row.method == name) for name in ("all", "single"))
     assert single.parameters == 2 * together.parameters
     assert [weights.describe(weights_of(r)).tasks for r in entrants[1].recipes] == [("ct-denoise",), ("pet-denoise",)]
