@@ -123,8 +123,8 @@ def test_equal_scores_are_no_improvement_and_later_changes_of_the_weights_are_no
     patience.add(1, {"a psnr": 20.0}, {"weight": tensor})
     tensor.zero_()
     for step in (2, 3):
-        assert not patience
+        assert not patience.ended
         patience.add(step, {"a psnr": 20.0}, {"weight": tensor})
-    assert patience
+    assert patience.ended
     assert patience.best["step"] == 1
     assert torch.equal(patience.best["weights"]["weight"], torch.ones(2))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medley.apps._page import document, minus, picture
+from medley.apps._page import document, minus, picture, table_section
 from medley.runtime.atomic import replacing
 from medley.runtime.text import csv_cell
 
@@ -51,20 +51,21 @@ def write_findings(findings: Findings, output: Path, title: str, *, overwrite: b
     ------
     MedleyError: the folder exists and `overwrite` is False; it cannot be written.
     """
+    from medley.plots.pictures import png_bytes
+
     with replacing(output, folder=True, overwrite=overwrite) as folder:
         folder.mkdir()
         (folder / f"{findings.name}.csv").write_text(_csv(findings.header, findings.rows), encoding="utf-8")
         pictures = []
         for name, (heading, image) in findings.figures.items():
-            file = io.BytesIO()
-            image.save(file, "PNG", optimize=True)
-            (folder / f"{name}.png").write_bytes(file.getvalue())
-            shown = picture(file.getvalue(), heading, "max-width: 100%; background: white")
+            png = png_bytes(image)
+            (folder / f"{name}.png").write_bytes(png)
+            shown = picture(png, heading, "max-width: 100%; background: white")
             pictures.append(f"<section><h2>{escape(heading)}</h2>{shown}</section>")
         blocks = {
             "notes": "".join(f"<p>{escape(note)}</p>" for note in findings.notes),
             "pictures": "\n".join(pictures),
-            "tables": "\n".join(_html(*table) for table in findings.tables),
+            "tables": "\n".join(table_section(*table) for table in findings.tables),
         }
         text = {"kind": findings.kind, "name": title, "headline": findings.headline}
         page = document("findings.html", f"{title} · {findings.kind}", text, blocks)
@@ -90,10 +91,3 @@ def _cell(value: Cell) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return f"{value:.6g}" if isinstance(value, float) else csv_cell(str(value))
-
-
-def _html(heading: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    table = f'<div class="numbers"><table><tr>{head}</tr>{body}</table></div>'
-    return f"<section><h2>{escape(heading)}</h2>{table}</section>"

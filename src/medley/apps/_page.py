@@ -58,3 +58,11 @@ def minus(text: str) -> str:
 def table_rows(rows: Mapping[str, str]) -> str:
     """The rows of a table of names and values."""
     return "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+
+
+def table_section(heading: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A section with a heading and a table, which scrolls where it is wider than the page."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    table = f'<div class="numbers"><table><tr>{head}</tr>{body}</table></div>'
+    return f"<section><h2>{escape(heading)}</h2>{table}</section>"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medley.apps._outputs import check_outputs, write_text
-from medley.apps._tables import new_table, show
+from medley.apps._tables import show_rows
 from medley.apps._terminal import progress, say
 from medley.errors import MedleyError
 from medley.inference.loading import find
@@ -70,10 +70,7 @@ def adapt(
             raise
     text = card(result, name)
     write_text(work / "card.md", text, overwrite=True)
-    lines = new_table(*HEADERS)
-    for one in result.outcomes:
-        lines.add_row(*cells(one))
-    show(lines)
+    show_rows(HEADERS, map(cells, result.outcomes))
     say(verdict_of(result).replace("*", ""), quiet=quiet)
     if not result.improved:
         say(f"nothing was written; the card is {work / 'card.md'}", quiet=quiet)

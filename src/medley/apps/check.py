@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medley.apps._outputs import check_outputs
-from medley.apps._page import document, picture
-from medley.apps._tables import new_table, show
+from medley.apps._page import document, picture, table_section
+from medley.apps._tables import show_rows
 from medley.apps._terminal import complain, counted, progress, say
 from medley.errors import MedleyError
 from medley.runtime.atomic import replacing
@@ -57,10 +56,7 @@ def check(path: Path, *, sheets: Sequence[Path] = (), overwrite: bool = False, q
         found = check_store(store, update)
     tables = _tables(store, found)
     for _, headings, rows in tables:
-        table = new_table(*headings)
-        for row in rows:
-            table.add_row(*row)
-        show(table)
+        show_rows(headings, rows)
     for problem in found.problems:
         complain(problem)
     headline = (
@@ -145,19 +141,13 @@ def _write(
 
 
 def _page(store: Store, found: StoreCheck, tables: list[_Table], headline: str, sheet: Image.Image) -> str:
-    png = BytesIO()
-    sheet.save(png, "PNG")
+    from medley.plots.pictures import png_bytes
+
     problems = "".join(f'<p class="notice">{escape(problem)}</p>' for problem in found.problems)
     name = store.path.resolve().name
     blocks = {
         "problems": problems,
-        "tables": "".join(_html(*table) for table in tables),
-        "sheet": picture(png.getvalue(), "contact sheet"),
+        "tables": "".join(table_section(*table) for table in tables),
+        "sheet": picture(png_bytes(sheet), "contact sheet"),
     }
     return document("check.html", f"{name} · medley data check", {"name": name, "headline": headline}, blocks)
-
-
-def _html(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<section class="numbers"><h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table></section>'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import medley
 from medley.apps._outputs import check_outputs
-from medley.apps._tables import new_table, show
+from medley.apps._tables import show_rows
 from medley.apps._terminal import counted, progress, say
 from medley.errors import MedleyError
 from medley.inference.loading import load_network, load_restorer
@@ -71,8 +71,9 @@ def evaluate(
     write_scores(rows, output, header=header, overwrite=overwrite)
     if pictures is not None:
         write_pictures(store, methods, pictures, rows=rows, split=split, tasks=tasks, overwrite=overwrite)
-    _show([headers(), *cells(summary(rows))])
-    _show(measure_table(rows))
+    show_rows(headers(), cells(summary(rows)))
+    if measures := measure_table(rows):
+        show_rows(measures[0], measures[1:])
     say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)
 
 
@@ -120,15 +121,6 @@ def evaluate_on_phantom(
         write_phantom(methods, doses, pictures / f"{PHANTOM}.png", overwrite=overwrite)
     show_tables(PHANTOM, tables(compare_methods(rows)))
     say(f"{counted(len(rows), 'row')} -> {output}", quiet=quiet)
-
-
-def _show(lines: Sequence[Sequence[str]]) -> None:
-    """Print a table, if it has any lines; the first one has the headings."""
-    if lines:
-        table = new_table(*lines[0])
-        for line in lines[1:]:
-            table.add_row(*line)
-        show(table)
 
 
 def _evaluate_predictors(

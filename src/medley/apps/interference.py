@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import medley
 from medley.apps._findings import Findings, number, write_findings
 from medley.apps._outputs import check_outputs
-from medley.apps._tables import new_table, show
+from medley.apps._tables import show_rows
 from medley.apps._terminal import progress, say
 from medley.runtime.extras import require_extra
 
@@ -88,10 +88,7 @@ def interference(
         tables=[("Effects of other tasks", columns, shown)],
     )
     write_findings(findings, output, plan.name, overwrite=overwrite)
-    table = new_table(*columns)
-    for row in shown:
-        table.add_row(*row)
-    show(table)
+    show_rows(columns, shown)
     say(f"interference -> {output}", quiet=quiet)
 
 

@@ -112,7 +112,7 @@ class PatchSampler:
 
     def draw(self, step: int) -> list[Draw]:
         """The patches of a step."""
-        rng = np.random.default_rng([self.seed, 0, step])
+        rng = _generator(self.seed, step)
         pools = zip(self._pools, self._probabilities, self._counts, strict=True)
         return [self._one(pool, probabilities, rng) for pool, probabilities, count in pools for _ in range(count)]
 
@@ -154,7 +154,7 @@ class RecordSampler:
     def draw(self, step: int) -> list[Draw]:
         """The records of a step."""
         first = step * self.batch
-        rng = np.random.default_rng([self.seed, 0, step])
+        rng = _generator(self.seed, step)
         return [self._turned(self._at(place), rng) for place in range(first, first + self.batch)]
 
     def _at(self, place: int) -> Record:
@@ -167,3 +167,8 @@ class RecordSampler:
         at = (float(rng.random()),)
         transposed = self.task.transposes and bool(rng.integers(2))
         return Draw(record, at=at, flips=flips, transposed=transposed, change=self.augmentation.draw(rng))
+
+
+def _generator(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of a step. The 0 was the number of a process, and keeps the draws of older versions."""
+    return np.random.default_rng([seed, 0, step])

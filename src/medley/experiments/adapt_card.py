@@ -10,7 +10,7 @@ import numpy as np
 import medley
 from medley.data.scan_noise import WIDEST_PIXEL
 from medley.experiments.adapt import Adaptation, Outcome
-from medley.experiments.report_tables import name_of, written
+from medley.experiments.report_tables import markdown_table, name_of, written
 from medley.scoring.statistics import FEWEST_SUBJECTS, RESAMPLES
 
 HEADERS = ("task", "score", "before", "after", "difference", "held-back subjects", "records", "result")
@@ -26,7 +26,7 @@ def card(result: Adaptation, name: str) -> str:
             "one department. **Research software. Not for diagnosis.**",
             "## Did it improve?",
             verdict_of(result),
-            _table(HEADERS, map(cells, result.outcomes)),
+            markdown_table(HEADERS, map(cells, result.outcomes)),
             "Scores of the held-back subjects, which were not used for training. In brackets the 95 % interval of the "
             f"difference, from {RESAMPLES:,} resamples of these subjects. With fewer than {FEWEST_SUBJECTS} held-back "
             "subjects there is no interval, and a task counts as better only if every single record is: weak evidence.",
@@ -96,7 +96,7 @@ def _simulation(result: Adaptation) -> Iterable[str]:
         found = [one for one in result.plan.noise.values() if one.task == task]
         levels, ratios = _range([one.level for one in found]), _range([one.coarseness for one in found])
         rows.append((task, str(len(found)), f"{levels} {found[0].unit}", ratios))
-    yield _table(("task", "scans", "finest noise", "coarseness"), rows)
+    yield markdown_table(("task", "scans", "finest noise", "coarseness"), rows)
     yield (
         "Lowest, median and highest standard deviation of the finest noise, and the noise averaged over 2 x 2 pixels "
         "divided by it: 0.5 for white noise, more for smooth reconstruction kernels. On grids wider than "
@@ -116,8 +116,3 @@ def _limits(result: Adaptation) -> Iterable[str]:
 def _range(values: Sequence[float]) -> str:
     known = [value for value in values if np.isfinite(value)]
     return ", ".join(f"{value:.3g}" for value in (min(known), np.median(known), max(known))) if known else "–"
-
-
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from medley.data.batch import Batch, batches
@@ -76,19 +75,12 @@ def measure_recipe(
 
     effects = []
     for name, step, network in _states(recipe, objective, weights, at, device, advance):
-        place = next(network.parameters()).device
         pairs = _pairs(objective, recipe.steps, count, other_samples)
-
-        def moved(pairs: Iterator[tuple[Batch, Batch]] = pairs, place: torch.device = place, name: str = name) -> Pairs:
-            for one, other in pairs:
-                yield one.to(place), other.to(place)
-                advance(f"measuring {name}")
-
         effects += measure(
             network,
             partial(objective.losses, network),
             objective.tasks,
-            moved(),
+            _moved(pairs, next(network.parameters()).device, partial(advance, f"measuring {name}")),
             name=name,
             step=step,
             layers=layers,
@@ -112,7 +104,7 @@ def _states(
         )
     if not at:
         return
-    run = _new_run(recipe)
+    run = Run.on_one_device(recipe)
     wanted = sorted(set(at))
     if 0 in wanted:
         yield recipe.name, 0, run.network.module
@@ -124,14 +116,9 @@ def _states(
 
 
 def _of_checkpoint(recipe: Recipe, path: Path) -> State:
-    run = _new_run(recipe)
+    run = Run.on_one_device(recipe)
     run.load_state(checkpoint.read(path))
     return recipe.name, run.step, run.network.module
-
-
-def _new_run(recipe: Recipe) -> Run:
-    fabric = Fabric(accelerator=recipe.accelerator, devices=1, precision=recipe.precision)
-    return Run(recipe, fabric)
 
 
 def _of_file(recipe: Recipe, objective: Objective, name: str | Path, device: str) -> State:
@@ -174,3 +161,10 @@ def _pairs(objective: Objective, first: int, count: int, other_samples: bool) ->
         stream = batches(objective.batch, first, first + 2 * count)
         return zip(stream, stream, strict=True)
     return ((one, one) for one in batches(objective.batch, first, first + count))
+
+
+def _moved(pairs: Pairs, device: torch.device, advance: Callable[[], None]) -> Pairs:
+    """The batches on a device; `advance` is called after each pair was used."""
+    for one, other in pairs:
+        yield one.to(device), other.to(device)
+        advance()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
@@ -60,12 +60,13 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown; what differs from the baseline is bold."""
-        lines = [
-            map(in_markdown, self.columns),
-            ["---"] * len(self.columns),
-            *(map(_cell_in_markdown, cells) for cells in self.rows),
-        ]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return markdown_table(map(in_markdown, self.columns), (map(_cell_in_markdown, cells) for cells in self.rows))
+
+
+def markdown_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown; its texts are already in Markdown."""
+    head = [*columns]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def in_markdown(text: str) -> str:

@@ -10,7 +10,6 @@ from statistics import mean, median
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from medley.data.batch import batches
@@ -82,9 +81,7 @@ def seconds_per_step(recipe: Recipe) -> float:
     """
     if recipe.devices > 1:
         raise MedleyError("the time of a step is measured on one device only; set devices to 1")
-    fabric = Fabric(accelerator=recipe.accelerator, devices=1, precision=recipe.precision)
-    fabric.launch()
-    run = Run(recipe, fabric)
+    run = Run.on_one_device(recipe)
     ends = [time.perf_counter()]
     for batch in batches(run.objective.batch, 0, WARM_UP + STEPS):
         run.advance(batch)

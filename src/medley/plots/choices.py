@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from medley.plots.pictures import COLOURS
+from medley.plots.pictures import COLOURS, stacked
 
 SIDE = 220  # pixels of the longer side of a picture
 _GAP, _LINE, _FONT = 8, 22, 14
@@ -36,20 +36,14 @@ def choices(rows: Sequence[ChoiceRow], kind: str) -> Image.Image:
         draw.rectangle((x, 6, x + 12, 18), COLOURS[k % len(COLOURS)])
         draw.text((x + 18, 12), f"{kind} {k + 1}", "black", ImageFont.load_default(_FONT), anchor="lm")
         x += 100
-    parts = [*drawn, legend]
-    sheet = Image.new("RGB", (legend.width, sum(one.height for one in parts)), "white")
-    top = 0
-    for one in parts:
-        sheet.paste(one, (0, top))
-        top += one.height
-    return sheet
+    return stacked([*drawn, legend])
 
 
 def _line(row: ChoiceRow) -> Image.Image:
     factor = SIDE / max(row.image.shape)
     size = max(1, round(row.image.shape[1] * factor)), max(1, round(row.image.shape[0] * factor))
     grey = np.rint(255 * row.image.clip(0, 1)).astype(np.uint8)
-    colours = np.array([[int(one[k : k + 2], 16) for k in (1, 3, 5)] for one in COLOURS], np.uint8)
+    colours = np.array([ImageColor.getrgb(one) for one in COLOURS], np.uint8)
     tiles = [Image.fromarray(grey).convert("RGB").resize(size, Image.Resampling.BILINEAR)]
     tiles += [
         Image.fromarray(colours[one % len(COLOURS)]).resize(size, Image.Resampling.NEAREST) for one in row.maps.values()

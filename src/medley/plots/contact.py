@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from medley.data.record import INPUT, Record
 from medley.data.store import Store
-from medley.plots.pictures import COLOURS
+from medley.plots.pictures import COLOURS, stacked
 from medley.targets import IMAGE
 
 COLUMNS = 6  # records of a task and split, evenly spaced in the order of the store
@@ -35,7 +35,7 @@ def contact_sheet(store: Store, records: Sequence[Record], remarks: Mapping[str,
         _band(f"{task}, {split}: {len(group)} records", store, group[:: -(-len(group) // COLUMNS)], remarks)
         for (task, split), group in sorted(groups.items())
     ]
-    return _stacked(bands)
+    return stacked(bands, _GAP)
 
 
 def _band(title: str, store: Store, records: list[Record], remarks: Mapping[str, str]) -> Image.Image:
@@ -91,7 +91,7 @@ def _tiles(store: Store, record: Record) -> list[np.ndarray]:
         values = store.array(record, target.name)[part]
         if target.kind == "structures":
             for k, mask in enumerate(values > 0):
-                tint = np.array([int(COLOURS[k % len(COLOURS)][j : j + 2], 16) for j in (1, 3, 5)]) / 255
+                tint = np.array(ImageColor.getrgb(COLOURS[k % len(COLOURS)])) / 255
                 drawn[mask] = 0.5 * drawn[mask] + 0.5 * tint
         elif target.kind == "map":
             drawn[..., 0] = np.maximum(drawn[..., 0], (values[0] / target.scale).clip(0, 1))
@@ -113,12 +113,3 @@ def _sized(pixels: np.ndarray, record: Record) -> Image.Image:
     factor = SIDE / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
     return Image.fromarray(pixels).resize(size, Image.Resampling.BOX if max(pixels.shape) > SIDE else None)
-
-
-def _stacked(bands: list[Image.Image]) -> Image.Image:
-    sheet = Image.new("RGB", (max(one.width for one in bands), sum(one.height + _GAP for one in bands)), "white")
-    at = 0
-    for one in bands:
-        sheet.paste(one, (0, at))
-        at += one.height + _GAP
-    return sheet

@@ -5,12 +5,12 @@ Doses are drawn over them as a colour wash, structures as contours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 from scipy import ndimage
 
 from medley.geometry.resampling import to_size
@@ -109,7 +109,7 @@ def overlaid(
             dots = np.add.outer(np.arange(rows), np.arange(columns)) // 5 % 2 == 0
             line, halo = line & dots, halo & dots
         pixels[:, halo] *= 0.5
-        pixels[:, line] = np.array([int(contour.colour[k : k + 2], 16) for k in (1, 3, 5)])[:, None]
+        pixels[:, line] = np.array(ImageColor.getrgb(contour.colour))[:, None]
     return _png(np.moveaxis(pixels, 0, -1).round().astype(np.uint8), side)
 
 
@@ -146,6 +146,23 @@ def blue_red_pixels(difference: np.ndarray, limit: float) -> np.ndarray:
     return np.stack(colours, axis=-1).round().astype(np.uint8)
 
 
+def png_bytes(image: Image.Image) -> bytes:
+    """The content of a PNG file."""
+    file = BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def stacked(bands: Sequence[Image.Image], gap: int = 0) -> Image.Image:
+    """Pictures below each other on white, each followed by `gap` pixels; the width is that of the widest."""
+    sheet = Image.new("RGB", (max(one.width for one in bands), sum(one.height + gap for one in bands)), "white")
+    top = 0
+    for one in bands:
+        sheet.paste(one, (0, top))
+        top += one.height + gap
+    return sheet
+
+
 def rounded_up(value: float) -> float:
     """The next 1, 2 or 5 times a power of ten: a limit that is easy to read."""
     if not value > 0:
@@ -165,6 +182,4 @@ def _png(pixels: np.ndarray, largest: int = LARGEST) -> bytes:
     if max(image.size) > largest:
         factor = largest / max(image.size)
         image = image.resize([max(1, round(side * factor)) for side in image.size], Image.Resampling.BOX)
-    file = BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return file.getvalue()
+    return png_bytes(image)

@@ -113,7 +113,7 @@ def _run_steps(
     recipe = run.recipe
     waited, begun = 0.0, run.seconds
     with deferred_interrupts() as stop:
-        steps = batches(run.batch, run.step, run.step if run.patience else recipe.steps)
+        steps = batches(run.batch, run.step, run.step if run.patience.ended else recipe.steps)
         while True:
             before = time.perf_counter()
             batch = next(steps, None)
@@ -125,7 +125,7 @@ def _run_steps(
             validated = last or run.step % run.objective.validate_every == 0
             if validated:
                 rows = run.validate()
-                last = last or bool(run.patience)
+                last = last or run.patience.ended
                 if log:
                     validation.add(rows, run.step)
                     _write_validation(log, run)

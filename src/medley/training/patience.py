@@ -30,8 +30,9 @@ class Patience:
         self.best: dict[str, Any] = {}
         self.waited = 0
 
-    def __bool__(self) -> bool:
-        """Whether the run ends."""
+    @property
+    def ended(self) -> bool:
+        """Whether the run ends early."""
         return self.validations is not None and self.waited >= self.validations
 
     def add(self, step: int, scores: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:

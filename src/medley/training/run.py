@@ -85,6 +85,11 @@ class Run:
             fabric.setup_optimizers(create_optimizer(recipe.optimizer, self.network, self.auxiliary)),
         )
 
+    @classmethod
+    def on_one_device(cls, recipe: Recipe) -> Run:
+        """A run in this process alone, whatever the recipe's number of devices."""
+        return cls(recipe, Fabric(accelerator=recipe.accelerator, devices=1, precision=recipe.precision))
+
     def batch(self, step: int) -> Batch:
         """The samples of a step that this process computes."""
         return self.objective.batch(step, rank=self.fabric.global_rank, ranks=self.fabric.world_size)
