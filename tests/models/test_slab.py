@@ -158,9 +158,21 @@ def test_weights_are_loaded_into_an_equal_network(tmp_path):
         torch.testing.assert_close(loaded(*given), model(*given), rtol=0, atol=0)
 
 
+def test_a_network_for_further_tasks_starts_with_the_same_output_for_those_it_shares():
+    start = network(tasks={"mr-sr": 0.03, "ct-denoise": 0.003})
+    wider = network(tasks={"us-denoise": 0.1, "ct-denoise": 0.003, "mr-sr": 0.03})
+    wider.load_state_dict(wider.starting_tensors(start))
+    slabs, conditions = inputs(start, 2, 24, 32)
+    measured = conditions[:, 2:]
+    for own, other in ([1, 0], [0, 0, 1]), ([0, 1], [0, 1, 0]):
+        named = [torch.cat([torch.tensor([task] * 2), measured], dim=1) for task in (own, other)]
+        with torch.inference_mode():
+            torch.testing.assert_close(wider(slabs, named[1]), start(slabs, named[0]))
+
+
 def test_size_and_cost_of_the_default():
     model = create_model("slab")
-    assert parameters(model) == 1_466_433
+    assert parameters(model) == 1_466_561
     assert flops(model, (3, 512, 512)) == pytest.approx(26e9, rel=0.2)
 
 

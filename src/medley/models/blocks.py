@@ -116,6 +116,10 @@ class RestorationNetwork(nn.Module):
         """The slice that is restored, (B, 1, H, W): here the image itself."""
         return image
 
+    def starting_tensors(self, start: nn.Module) -> dict[str, Tensor]:
+        """The tensors of another network of this class as those that this one starts its training from."""
+        return start.state_dict()
+
     @staticmethod
     def padded(image: Tensor) -> Tensor:
         """(B, C, H, W), padded by reflection, below and to the right, to multiples of 8."""

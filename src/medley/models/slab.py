@@ -8,7 +8,7 @@ et al., AAAI 2018, arXiv 1709.07871; adaLN-Zero, Peebles and Xie, ICCV 2023, arX
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,16 @@ from medley.models.layers import ChannelNorm, Conv, DepthwiseConv, PointwiseConv
 
 _CONDITION = 32  # width of the conditioning features
 
-SCALES = {"mr-sr": 0.03, "ct-denoise": 0.003, "pet-denoise": 0.006}  # typical degradations of the papers
+# Typical sizes of the papers' degradations, as fractions of the range.
+SCALES = {
+    "mr-sr": 0.03,
+    "ct-denoise": 0.003,
+    "pet-denoise": 0.006,
+    "xray-denoise": 0.1,
+    "us-denoise": 0.1,
+    "oct-denoise": 0.06,
+    "path-sr": 0.03,
+}
 
 # Numbers of the acquisition that the network gets beside the name of the task, see `medley.inference.conditions`.
 MEASURED = ("noise", "coarse noise", "distance before", "distance after", "pixel size")
@@ -207,6 +216,16 @@ class SlabNet(RestorationNetwork):
     def first_level(self) -> list[nn.Module]:
         """The embedding, what is computed from the conditions, and the first stage of the encoder."""
         return [self.condition, self.amplify, self.embed, self.encoder[0]]
+
+    def starting_tensors(self, start: nn.Module) -> dict[str, Tensor]:
+        """The tensors of a SlabNet with other tasks: the columns of its tasks, and their mean for a task it lacks."""
+        tensors, known = start.state_dict(), [*cast(dict[str, Any], start.config)["tasks"]]
+        weight = tensors["condition.0.weight"]
+        columns = weight[:, : len(known)]
+        own = [columns[:, known.index(name)] if name in known else columns.mean(dim=1) for name in self.config["tasks"]]
+        tensors["condition.0.weight"] = torch.cat([torch.stack(own, dim=1), weight[:, len(known) :]], dim=1)
+        tensors["scales"] = self.scales
+        return tensors
 
     def residual(self, slabs: Tensor, conditions: Tensor) -> Tensor:
         """What is added to the slices in the middle: (B, 2 · reach + 1, H, W) -> (B, 1, H, W), sides multiples of 8."""

@@ -16,6 +16,7 @@ from medley.data.batch import Batch
 from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.models import weights
+from medley.models.blocks import RestorationNetwork
 from medley.models.zoo import configuration
 from medley.runtime.atomic import one_line
 from medley.scoring.rows import ScoreRow
@@ -247,12 +248,18 @@ class Run:
 def _start_from(path: Path, network: nn.Module) -> None:
     """Load weights into a network; of a multi-task network, those for other targets are left out.
 
+    A restorer may start from one with other tasks, see `RestorationNetwork.starting_tensors`.
+
     Raises
     ------
     MedleyError: they are of another network.
     """
     start, description = weights.load(path)
-    tensors, needed = start.state_dict(), network.state_dict().keys()
+    if isinstance(network, RestorationNetwork) and type(network) is type(start):
+        tensors = network.starting_tensors(start)
+    else:
+        tensors = start.state_dict()
+    needed = network.state_dict().keys()
     others = set(description.tasks) - set(cast(dict[str, Any], network.config).get("targets", description.tasks))
     left_out = {name for name in tensors.keys() - needed if others & set(name.split("."))}
     try:
