@@ -8,6 +8,14 @@ import torch
 from medley.experiments import adapt as adapting
 from medley.models import weights
 from medley.models.zoo import create_model
+from medley.runtime.plugins import load_plugins
+
+SMALL = {"dim": 4, "blocks": (1, 1, 1, 1), "decoder": (1, 1, 1)}
+PLUGIN = """
+from medley.models.zoo import NETWORKS, Variant
+
+NETWORKS.register("thin-slab", Variant("slab", {"dim": 4, "blocks": (1, 1, 1, 1), "decoder": (1, 1, 1)}))
+"""
 
 
 @pytest.fixture
@@ -23,22 +31,27 @@ def scans(tmp_path):
     return tmp_path / "scans"
 
 
-def save_start(path, pattern):
+def save_start(path, pattern, name="slab", **config):
     """Weights of a small network that adds a pattern of a certain strength to its input."""
     torch.manual_seed(0)
-    model = create_model("slab", dim=4, blocks=(1, 1, 1, 1), decoder=(1, 1, 1))
+    model = create_model(name, **config)
     with torch.no_grad():
         model.output.weight.normal_(0, pattern)
     training = {"recipe": {"patch": 32, "patches": 2, "loss": "scaled"}}
-    weights.save(path, model, weights.Description("start", "slab", model.config, ("ct-denoise",), training, "0"))
+    weights.save(path, model, weights.Description("start", name, model.config, ("ct-denoise",), training, "0"))
     return path
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Weights with much to learn; a step takes 50 ms, as if measured."""
+def start(tmp_path, step_of_50_ms):
+    """Weights with much to learn."""
+    return save_start(tmp_path / "start.safetensors", 0.5, **SMALL)
+
+
+@pytest.fixture
+def step_of_50_ms(monkeypatch):
+    """A step takes 50 ms, as if measured."""
     monkeypatch.setattr(adapting, "step_seconds", lambda recipes, work: dict.fromkeys(recipes, 0.05))
-    return save_start(tmp_path / "start.safetensors", 0.5)
 
 
 def test_better_weights_are_written_with_a_card(medley, scans, start, tmp_path):
@@ -62,8 +75,8 @@ def test_better_weights_are_written_with_a_card(medley, scans, start, tmp_path):
 
 
 def test_weights_that_are_not_better_are_not_written(medley, scans, start, tmp_path, monkeypatch):
-    save_start(start, 0.0)  # the output is the input
-    monkeypatch.setitem(adapting._OPTIMIZER, "learning_rate", 0.3)
+    save_start(start, 0.0, **SMALL)  # the output is the input
+    monkeypatch.setitem(adapting._OPTIMIZER, "learning_rate", 0.03)
     output = tmp_path / "ours.safetensors"
     done = medley("adapt", scans, "-o", output, "--model", start, "--minutes", 40 * 0.05 / 60)
     assert done.code == 4
@@ -89,6 +102,17 @@ def test_wrong_requests_are_refused_in_a_sentence(medley, scans, start, tmp_path
     assert done.code == 1
     assert message in done.err
     assert not list(tmp_path.rglob("ours.*"))
+
+
+def test_a_network_of_a_plugin_is_adapted(medley, scans, step_of_50_ms, forget, tmp_path):
+    plugin, output = tmp_path / "thin.py", tmp_path / "ours.safetensors"
+    plugin.write_text(PLUGIN)
+    (named,) = load_plugins([plugin])
+    start = save_start(tmp_path / "start.safetensors", 0.5, "thin-slab")
+    options = ["-o", output, "--model", start, "--minutes", 40 * 0.05 / 60, "--plugin", plugin]
+    done = medley("adapt", scans, *options)
+    assert done.code == 0, done.err
+    assert weights.describe(output).training["recipe"]["plugins"] == [named]
 
 
 def test_damaged_weights_are_refused(medley, scans, start, tmp_path):

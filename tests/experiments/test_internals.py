@@ -125,7 +125,12 @@ def test_attention_between_targets_is_that_of_the_network():
     image = torch.rand(1, 1, 32, 32)
     with torch.inference_mode(), watched(made) as (_, seen):
         made(image)
-        numbers = seen().numbers
+        read = seen()
+        numbers = read.numbers
+        assert read.attention.keys() == {f"{a} to {b}" for a in targets for b in targets if a != b}
+        for one in read.attention.values():
+            assert one.shape == (1, 1) if made.encoder.stride == 32 else (2, 2)
+            assert one.mean() == pytest.approx(1)
         assert numbers["dose: attention to outline"] + numbers["dose: attention to stage"] == pytest.approx(1, abs=1e-5)
         assert 0 < numbers["stage: evenness"] <= 1 + 1e-6
         block = made.bottlenecks["dose"]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from medley.plots.choices import ChoiceRow, choices
 from medley.plots.heatmaps import Heatmap, heatmaps
+from medley.plots.maps import MapRow, attention, choices
 from medley.plots.scatter import scatter
 
 
@@ -48,7 +48,15 @@ def test_every_group_has_its_colour_and_equal_points_can_be_drawn():
 def test_a_map_of_any_resolution_covers_the_image(side):
     halves = np.zeros((side, side), int)
     halves[:, side // 2 :] = 1
-    image = np.asarray(choices([ChoiceRow("ct", np.zeros((32, 32)), {"router": halves})], "expert"))
+    image = np.asarray(choices([MapRow("ct", np.zeros((32, 32)), {"router": halves})], "expert"))
     first, second = ((image == colour).all(axis=2).sum() for colour in ((0xE6, 0x48, 0x3D), (0x35, 0xB5, 0x58)))
     assert first == pytest.approx(220 * 110, rel=0.02)
     assert second == pytest.approx(220 * 110, rel=0.02)
+
+
+def test_attention_is_drawn_where_it_is_above_an_even_spread():
+    values = np.array([[0.5, 0.5], [0.5, 2.5]])
+    image = np.asarray(attention([MapRow("case", np.zeros((32, 32)), {"dose to organs": values})]))
+    tile = image[22:242, 8 + 228 : 8 + 228 + 220].astype(int)
+    assert tile[:80, :80].max() == 0
+    assert np.abs(tile[-20:, -20:] - (0xFF, 0x7F, 0x0E)).max() <= 1

@@ -127,6 +127,7 @@ def adapt(
         Path | None, typer.Option(metavar="DIR", help="Folder for what is made on the way; by default NAME-work.")
     ] = None,
     seed: options.Seed = 0,
+    plugin: options.Plugins = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -146,6 +147,7 @@ def adapt(
         minutes=minutes,
         work=work,
         seed=seed,
+        plugins=plugin or [],
         overwrite=overwrite,
         quiet=quiet,
     )

@@ -28,6 +28,7 @@ def adapt(
     minutes: float = 30.0,
     work: Path | None = None,
     seed: int = 0,
+    plugins: Sequence[Path] = (),
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -36,7 +37,7 @@ def adapt(
     Parameters
     ----------
     source, layout, table, exclude: see `medley.experiments.adapt_records.Source`. output: NAME.safetensors.
-    work: None is NAME-work beside the output.
+    work: None is NAME-work beside the output. plugins: see `medley.experiments.adapt.adapt`.
 
     Returns
     -------
@@ -63,6 +64,7 @@ def adapt(
                 name=name,
                 minutes=minutes,
                 seed=seed,
+                plugins=plugins,
                 progress=update,
             )
         except KeyboardInterrupt:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 import medley
 from medley.apps._findings import Cell, Findings, number, write_findings
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from medley.data.store import Store
-    from medley.experiments.internals import Internals
+    from medley.experiments.internals import Internals, Sample
+
+RECORDS_SHOWN = 4  # whose attention is drawn
 
 
 def inspect(
@@ -86,8 +91,8 @@ def _findings(found: Internals, store: Store, split: str) -> Findings:
 
 
 def _figures(found: Internals, store: Store) -> dict[str, tuple[str, Image.Image]]:
-    from medley.plots.choices import ChoiceRow, choices
     from medley.plots.heatmaps import Heatmap, heatmaps
+    from medley.plots.maps import MapRow, attention, choices
     from medley.plots.scatter import scatter
 
     figures: dict[str, tuple[str, Image.Image]] = {}
@@ -100,15 +105,42 @@ def _figures(found: Internals, store: Store) -> dict[str, tuple[str, Image.Image
     if names:
         table = Heatmap(found.network, names, tasks, means.T, max(1.0, float(means.max())))
         figures["means"] = "Means by task", heatmaps([table])
-    rows = []
-    for task in tasks:
-        of_task = [one for one in found.samples if one.task == task and one.seen.maps]
-        if of_task:
-            one = of_task[len(of_task) // 2]
-            (record,) = (each for each in store.records() if each.id == one.record)
-            image = record.normalisation.apply(store.array(record, "input")[0, one.slice])
-            low, high = float(image.min()), float(image.max())
-            rows.append(ChoiceRow(task, (image - low) / max(high - low, 1e-6), one.seen.maps))
+    rows = [
+        MapRow(task, _shown(store, one.record, one.slice), one.seen.maps)
+        for task in tasks
+        for one in _middle([each for each in found.samples if each.task == task and each.seen.maps])
+    ]
     if rows:
         figures["experts"] = "The first expert of every pixel", choices(rows, "expert")
+    rows = [
+        MapRow(
+            one.record, _shown(store, one.record, None), {name: _in_plane(x) for name, x in one.seen.attention.items()}
+        )
+        for one in found.samples[:: max(1, len(found.samples) // RECORDS_SHOWN)][:RECORDS_SHOWN]
+        if one.seen.attention
+    ]
+    if rows:
+        figures["attention"] = "Attention between targets at the deepest stage", attention(rows)
     return figures
+
+
+def _middle(samples: Sequence[Sample]) -> Sequence[Sample]:
+    return samples[len(samples) // 2 :][:1]
+
+
+def _in_plane(values: np.ndarray) -> np.ndarray:
+    """The layer in the middle of (slice, row, column); (row, column) as it is."""
+    return values[len(values) // 2] if values.ndim == 3 else values
+
+
+def _shown(store: Store, name: str, index: int | None) -> np.ndarray:
+    """A slice of a record (None: the middle one), or a photograph (row, column, 3), from 0 to 1."""
+    (record,) = (each for each in store.records() if each.id == name)
+    array = store.array(record, "input")
+    if len(array.shape) == 3:
+        image = np.moveaxis(array[...], 0, -1).astype(np.float32)
+        image = image if image.shape[-1] == 3 else image[..., 0]
+    else:
+        image = record.normalisation.apply(array[0, array.shape[1] // 2 if index is None else index])
+    low, high = float(image.min()), float(image.max())
+    return (image - low) / max(high - low, 1e-6)

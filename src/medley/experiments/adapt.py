@@ -106,6 +106,7 @@ def adapt(
     name: str,
     minutes: float = 30.0,
     seed: int = 0,
+    plugins: Sequence[Path] = (),
     progress: Progress = lambda done, total, name: None,
 ) -> Adaptation:
     """Fine-tune a network on a department's own scans, and score it before and after on held-back subjects.
@@ -115,6 +116,7 @@ def adapt(
     work: folder for all that is made. model: the weights to start from. name: of the new weights.
     minutes: of training. With the same work folder, a longer time continues a finished training.
     seed: random seed. progress: called with (steps done, number of steps, the current one).
+    plugins: Python files that the network, its tasks or the layout need; the recipe names them.
 
     Raises
     ------
@@ -127,7 +129,7 @@ def adapt(
     with locked(work, "adapting"):
         plan, store = make_records(source, work, old, seed=seed, progress=progress)
         tasks = _tasks(store, old.description)
-        recipe = _recipe(old.description, tasks, store.path, work / "run", name, model, seed)
+        recipe = _recipe(old.description, tasks, store.path, work / "run", name, model, seed, plugins)
         progress(0, 1, "measuring the time of a training step")
         seconds = step_seconds({"adaptation": [recipe]}, work)["adaptation"]
         recipe = recipe.model_copy(update={"steps": max(1, round(60 * minutes / seconds))})
@@ -209,14 +211,21 @@ def _tasks(store: Store, description: Description) -> tuple[str, ...]:
 
 
 def _recipe(
-    description: Description, tasks: tuple[str, ...], store: Path, output: Path, name: str, start: Path, seed: int
+    description: Description,
+    tasks: tuple[str, ...],
+    store: Path,
+    output: Path,
+    name: str,
+    start: Path,
+    seed: int,
+    plugins: Sequence[Path],
 ) -> Recipe:
     """The recipe of one step, with what is kept of the recipe that the network was trained with."""
     trained = description.training.get("recipe", {})
     content: dict[str, Any] = {key: trained[key] for key in _KEPT if key in trained}
     content |= {"name": name, "model": description.architecture, "store": store, "output": output, "start": start}
     content |= {"seed": seed, "steps": 1, "optimizer": _OPTIMIZER, "ema": 0.999, "ema_warmup": True}
-    content |= {"checkpoint_every": 100}
+    content |= {"checkpoint_every": 100, "plugins": [*plugins]}
     if description.task:
         config = {key: value for key, value in description.config.items() if key not in _OF_DATA}
         content |= {"config": config, "targets": tasks, "inputs": description.inputs, "validate_every": _NEVER}

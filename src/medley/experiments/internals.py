@@ -42,12 +42,14 @@ class Seen:
     Attributes
     ----------
     numbers: by name. vector: (D,), to be embedded; empty if there is none. maps: the first choice of every pixel,
-        (H, W) whole numbers from 0, by name.
+        (H, W) whole numbers from 0, by name. attention: how much attention a place receives, on the grid of the deepest
+        stage, (row, column) or (slice, row, column), by name; 1 where it is spread evenly.
     """
 
     numbers: dict[str, float] = field(default_factory=dict)
     vector: np.ndarray = field(default_factory=lambda: np.zeros(0))
     maps: dict[str, np.ndarray] = field(default_factory=dict)
+    attention: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -265,9 +267,14 @@ def _watch_slab(network: nn.Module, seen: Callable[[], Seen]) -> _Watch:
 
 def _watch_ctan(network: nn.Module, seen: Callable[[], Seen]) -> _Watch:
     """For each target the share of its attention that goes to every other one, how evenly that is spread over the
-    tokens (exp(entropy) / tokens, 1: evenly), and the size of what attention adds to its own features.
+    tokens (exp(entropy) / tokens, 1: evenly), the size of what attention adds to its own features, and for each pair of
+    targets a map of the attention, mean over heads and tokens of the first.
     """
     ctan = cast(CTAN, network)
+    grid: list[int] = []
+
+    def note_grid(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        grid[:] = [-(-side // ctan.encoder.stride) for side in inputs[0].shape[2:]]
 
     def bottleneck(name: str, others: Sequence[str]) -> Callable[[nn.Module, tuple[Tensor, list[Tensor]]], None]:
         def read(module: nn.Module, inputs: tuple[Tensor, list[Tensor]]) -> None:
@@ -275,6 +282,7 @@ def _watch_ctan(network: nn.Module, seen: Callable[[], Seen]) -> _Watch:
             tokens = attention.mean(dim=(0, 1, 2)).split([one.shape[1] for one in inputs[1]])
             for other, part in zip(others, tokens, strict=True):
                 seen().numbers[f"{name}: attention to {other}"] = float(part.sum())
+                seen().attention[f"{name} to {other}"] = _numpy(part / part.mean()).reshape(grid)
             entropy = -torch.xlogy(attention, attention).sum(dim=3)
             seen().numbers[f"{name}: evenness"] = float(entropy.exp().mean()) / attention.shape[3]
             seen().numbers[f"{name}: added / own"] = float(added.norm() / inputs[0].norm())
@@ -282,11 +290,12 @@ def _watch_ctan(network: nn.Module, seen: Callable[[], Seen]) -> _Watch:
         return read
 
     targets = list(ctan.bottlenecks)
-    return "", [
+    handles = [
         one.register_forward_pre_hook(bottleneck(name, [other for other in targets if other != name]))
         for name, one in ctan.bottlenecks.items()
         if cast(CrossTaskBottleneck, one).attends
     ]
+    return "", [ctan.register_forward_pre_hook(note_grid), *handles] if handles else []
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -3,11 +3,11 @@
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
     "charts",
-    "choices",
     "contact",
     "figures",
     "heatmaps",
     "histograms",
+    "maps",
     "panels",
     "phantom",
     "pictures",
