@@ -3,8 +3,9 @@
     python -m benchmarks.unlike_scans MODEL ... --store STORE ... --data DATA -o results/unlike-scans.csv
 
 Valid are the inputs of all records of the validation and test subjects in the stores, of which no subject was used for
-training or for the limit; for the head-and-neck networks also patients at full resolution, and for restorers whole
-DICOM series. The foreign inputs are in `benchmarks.unlike`. An input that other checks refuse counts as recognised.
+training or for the limit; for the head-and-neck networks also patients at full resolution. Good scans are whole DICOM
+series of full quality: a restorer that was trained on one strength only should report them. The foreign inputs are in
+`benchmarks.unlike`. An input that other checks refuse counts as recognised.
 
 Two tables are written: every input (-o), and the rates for each kind (the same name with -rates).
 """
@@ -73,9 +74,9 @@ def _rows(
         for record in store.records(split, task.name):
             likeness = scans.compare(record_features(store, record))
             yield _row("valid", f"{split} subject", record.id, likeness, description.name)
-    valid, foreign = _inputs(task, store, data, pages)
+    more, foreign = _inputs(task, store, data, pages)
     restorable = RestorableScans(description)
-    for group, inputs in {"valid": valid, "foreign": foreign}.items():
+    for group, inputs in {"good scans" if task.restores else "valid": more, "foreign": foreign}.items():
         for one in inputs:
             try:
                 likeness = _compared(one, scans, restorable, task)

@@ -19,7 +19,7 @@ from medley.tasks import Task
 from medley.volume import Volume
 
 LARGEST = 400  # scans that are described for a task: more need space and hardly change what is found
-_DIGITS = 4
+_DIGITS = 6  # of a stored value: 1 - r of a correlation r near 1 needs that many
 
 Progress = Callable[[int, int, str], None]
 

@@ -76,6 +76,8 @@ FEATURES: Mapping[str, Feature] = {
     "fat": Feature("fat (-150 to -30 HU) in the body", "%", "difference", 2),
     "bone": Feature("bone (above 150 HU) in the body", "%", "difference", 1),
     "soft": Feature("median of the body", "HU", "difference", 10),
+    "dense": Feature("dense tissue (95th percentile of the body)", "HU", "difference", 20),
+    "voxel_correlation": Feature("correlation of neighbouring voxels in the body", "", "correlation", 0.2),
     # of a photograph: `photograph_features`
     "darkest": Feature("dark level (5th percentile)", "grey levels", "difference", 5),
     "luminance": Feature("median luminance", "grey levels", "difference", 5),
@@ -143,7 +145,7 @@ def scan_features(
 
 
 def body_features(hu: np.ndarray, body: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
-    """The features of the body in a CT, "length" to "soft" in `FEATURES`.
+    """The features of the body in a CT, "length" to "voxel_correlation" in `FEATURES`.
 
     Parameters
     ----------
@@ -158,6 +160,7 @@ def body_features(hu: np.ndarray, body: np.ndarray, spacing: Sequence[float]) ->
     smallest, area, largest = np.quantile(areas, (0.1, 0.5, 0.9))
     thirds = np.array_split(areas, 3) if len(areas) > 2 else [areas] * 3
     values = hu[inside]
+    both = inside[:, 1:] & inside[:, :-1]
     return {
         "length": float(spacing[0] * len(areas)),
         "area": float(area),
@@ -171,6 +174,8 @@ def body_features(hu: np.ndarray, body: np.ndarray, spacing: Sequence[float]) ->
         "fat": 100 * float(((values > _FAT[0]) & (values < _FAT[1])).mean()),
         "bone": 100 * float((values > _BONE).mean()),
         "soft": float(np.median(values)),
+        "dense": float(np.quantile(values, 0.95)),
+        "voxel_correlation": _correlation(hu[:, 1:][both], hu[:, :-1][both]) if both.any() else 1.0,
     }
 
 
