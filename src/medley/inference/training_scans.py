@@ -3,8 +3,7 @@
 The weights file describes the training scans by their features (`medley.metrics.features`). The distance of a scan is
 that to the most similar training scan, as in Sun, Ming, Zhu and Li, "Out-of-distribution detection with deep nearest
 neighbors", ICML 2022, but in a space of features that have names and units. The limit is found by leaving out one
-training subject at a time: at most `FALSE_ALARMS` of them would be reported, with the finite-sample rank of conformal
-prediction (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005, ch. 2), and a margin.
+training subject at a time: `FALSE_ALARMS` of them would be reported without the margin that is added.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from medley.targets import Plain
 from medley.tasks import Task
 from medley.volume import Volume
 
-FALSE_ALARMS = 0.04  # share of the subjects that are like those of the training and are reported all the same
+FALSE_ALARMS = 0.04  # share of the training subjects that would be reported if they were left out
 _MARGIN = 1.1  # of the limit, because it is estimated from few subjects
 FEWEST = 8  # subjects; fewer say too little about what others look like
 SMALLEST = 16  # pixels: sides of a slice; statistics of smaller ones say nothing
@@ -162,9 +161,7 @@ class TrainingScans:
     @cached_property
     def limit(self) -> float:
         """The distance above which a scan is reported."""
-        distances = np.sort(self.left_out())
-        rank = math.ceil((len(distances) + 1) * (1 - FALSE_ALARMS))
-        return _MARGIN * float(distances[min(rank, len(distances)) - 1])
+        return _MARGIN * float(np.quantile(self.left_out(), 1 - FALSE_ALARMS))
 
     def left_out(self) -> np.ndarray:
         """(subject,) the greatest distance of the scans of each subject from those of the others."""

@@ -61,6 +61,7 @@ FEATURES: Mapping[str, Feature] = {
     "coarseness": Feature("noise after averaging 2 x 2 pixels, relative to noise", "", "ratio", 0.2),
     "pixel_correlation": Feature("correlation of neighbouring pixels", "", "correlation", 0.2),
     "slice_correlation": Feature("correlation of neighbouring slices", "", "correlation", 0.2),
+    "equal": Feature("neighbouring pixels of exactly one value, in the part above the mean", "%", "difference", 15),
     # of the body in a CT: `body_features`
     "length": Feature("length of the body in the scan", "mm", "ratio", 0.1),
     "area": Feature("cross-section of the body (median)", "cm2", "ratio", 0.1),
@@ -77,7 +78,8 @@ FEATURES: Mapping[str, Feature] = {
     "bone": Feature("bone (above 150 HU) in the body", "%", "difference", 1),
     "soft": Feature("median of the body", "HU", "difference", 10),
     "dense": Feature("dense tissue (95th percentile of the body)", "HU", "difference", 20),
-    "voxel_correlation": Feature("correlation of neighbouring voxels in the body", "", "correlation", 0.2),
+    "spread": Feature("standard deviation in the body", "HU", "ratio", 0.1),
+    "roughness": Feature("difference of neighbouring voxels in the body (median)", "HU", "ratio", 0.2),
     # of a photograph: `photograph_features`
     "darkest": Feature("dark level (5th percentile)", "grey levels", "difference", 5),
     "luminance": Feature("median luminance", "grey levels", "difference", 5),
@@ -106,7 +108,7 @@ def measured_slices(count: int) -> list[int]:
 def scan_features(
     slices: Mapping[int, np.ndarray], spacing: Sequence[float], task: Task, full_scale: float
 ) -> dict[str, float]:
-    """The features of a scan to restore, "pixel" to "slice_correlation" in `FEATURES`.
+    """The features of a scan to restore, "pixel" to "equal" in `FEATURES`.
 
     Values are in the unit of the task, of a `scaled` or `grey` task in % of the full scale; values below the range of
     the task, with which scanners fill the corners of an image, count as its lower end. Noise is estimated by
@@ -141,11 +143,12 @@ def scan_features(
         "coarseness": float(coarse / noise),
         "pixel_correlation": float(np.median([_neighbours(one) for one in images.values()])),
         **({"slice_correlation": float(np.median(between))} if between else {}),
+        "equal": 100 * float(np.median([_equal(one) for one in images.values()])),
     }
 
 
 def body_features(hu: np.ndarray, body: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
-    """The features of the body in a CT, "length" to "voxel_correlation" in `FEATURES`.
+    """The features of the body in a CT, "length" to "roughness" in `FEATURES`.
 
     Parameters
     ----------
@@ -160,7 +163,7 @@ def body_features(hu: np.ndarray, body: np.ndarray, spacing: Sequence[float]) ->
     smallest, area, largest = np.quantile(areas, (0.1, 0.5, 0.9))
     thirds = np.array_split(areas, 3) if len(areas) > 2 else [areas] * 3
     values = hu[inside]
-    both = inside[:, 1:] & inside[:, :-1]
+    steps = np.abs(np.diff(hu, axis=1))[inside[:, 1:] & inside[:, :-1]]
     return {
         "length": float(spacing[0] * len(areas)),
         "area": float(area),
@@ -175,7 +178,8 @@ def body_features(hu: np.ndarray, body: np.ndarray, spacing: Sequence[float]) ->
         "bone": 100 * float((values > _BONE).mean()),
         "soft": float(np.median(values)),
         "dense": float(np.quantile(values, 0.95)),
-        "voxel_correlation": _correlation(hu[:, 1:][both], hu[:, :-1][both]) if both.any() else 1.0,
+        "spread": float(values.std()),
+        "roughness": float(np.median(steps)) if steps.size else 0.0,
     }
 
 
@@ -220,6 +224,12 @@ def _middle(image: np.ndarray) -> np.ndarray:
 def _neighbours(image: np.ndarray) -> float:
     """The correlation of neighbouring pixels, the mean of both directions."""
     return (_correlation(image[1:], image[:-1]) + _correlation(image[:, 1:], image[:, :-1])) / 2
+
+
+def _equal(image: np.ndarray) -> float:
+    """The share of the pixels above the mean that have exactly the value of the next one in their row."""
+    above = image[:, :-1] > image.mean()
+    return float((image[:, 1:] == image[:, :-1])[above].mean()) if above.any() else 1.0
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
