@@ -165,6 +165,12 @@ def made_scores():
     return _module("made_scores")
 
 
+@pytest.fixture(scope="session")
+def subjects():
+    """The module tests/made_subjects.py: stores of many small subjects."""
+    return _module("made_subjects")
+
+
 def _module(name):
     from importlib.util import module_from_spec, spec_from_file_location
 

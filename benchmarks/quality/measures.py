@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from medley.inference.conditions import noise_levels
 from medley.metrics import physical
+from medley.metrics.noise import noise_levels
 
 TISSUE = {"CT": -500.0, "PT": 1.0}  # HU and SUV, values above are tissue; in MR, those above the mean
 BONE = (150.0, 700.0)  # HU, trabecular bone

@@ -327,7 +327,7 @@ def test_ctrl_c_leaves_nothing_behind(medley, predictors, patient, tmp_path, mon
 def test_packaged_predictors_are_listed(medley, predictors, monkeypatch) -> None:
     monkeypatch.setattr(weights, "packaged", lambda: {"plans": predictors["plans"], "skin": predictors["skin"]})
     listed = medley("models").out
-    assert re.search(r"plans +predict +ctan +dose, segmentation, stage +10 +dose dose score 3.4", listed)
+    assert re.search(r"plans +predict +ctan +dose, segmentation, stage +10 +no check +dose dose score 3.4", listed)
     asked = medley("tasks").out
     assert re.search(r"plans +CT in HU +dose +a value in Gy for each voxel", asked)
     assert re.search(r"skin +a photograph +segmentation +masks of lesion", asked)

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from benchmarks import restoration_quality
 from medley.errors import MedleyError
-from medley.inference.conditions import noise_levels
+from medley.metrics.noise import noise_levels
 from medley.metrics.physical import Tissue
 from medley.scoring.methods import Input
 from medley.tasks import TASKS

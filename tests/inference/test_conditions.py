@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from medley.inference.conditions import conditions, noise_levels
+from medley.inference.conditions import conditions
+from medley.metrics.noise import noise_levels
 from medley.models.slab import MEASURED
 from medley.slabs import Slabs
 

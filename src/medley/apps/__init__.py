@@ -9,6 +9,7 @@ __all__ = [
     "convert",
     "degrade",
     "demo",
+    "describe",
     "doctor",
     "evaluate",
     "export",

@@ -1,4 +1,4 @@
-"""The commands `models`, `tasks`, `convert`, `export` and `doctor`: their options and help texts."""
+"""The commands `models`, `tasks`, `convert`, `export`, `describe` and `doctor`: their options and help texts."""
 
 from __future__ import annotations
 
@@ -73,6 +73,31 @@ def export(
     from medley.apps.export import export as run
 
     run(model, output, overwrite=overwrite, quiet=quiet)
+
+
+@app.command(rich_help_panel=PANEL)
+def describe(
+    model: Annotated[Path, typer.Argument(metavar="FILE.safetensors", help="The weights.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="STORE", help="The store of medley prepare that they were trained on.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE.safetensors", help="Another file; by default FILE itself is changed."
+        ),
+    ] = None,
+    plugin: options.Plugins = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write into a weights file what its training scans look like, so that scans unlike them are recognised.
+
+    medley train does this by itself. The tensors stay the same.
+    """
+    from medley.apps.describe import describe as run
+
+    run(model, data, output, overwrite=overwrite, quiet=quiet)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -123,6 +123,9 @@ def predict(
             help="What the names in RTSTRUCT.dcm mean: columns name, structure. By default: TG-263 names.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Predict also from a scan that is unlike the training scans of the model.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures; a folder for several.")
     ] = None,
@@ -153,6 +156,7 @@ def predict(
         model=model,
         structures=structures,
         structure_names=structure_names,
+        force=force,
         device=device,
         page=report,
         record=record,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from medley.apps._likeness import compared, unlike
 from medley.apps._page import figures, fill, minus, table_rows
 from medley.apps._predict_numbers import Masks, dose_of
 from medley.apps._predict_pictures import Line, histogram, lines_of, photograph, planes, swatch
@@ -48,7 +49,9 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
         "done_by": "predicted by medley",
         "warning": "Not for diagnosis or treatment.",
         "headline": f"{predictor.task.title}, by {record['model']['name']}",
-        "notice": _PREDICTED + (_NO_PLAN if dose_of(prediction) is not None else ""),
+        "notice": _PREDICTED
+        + (_NO_PLAN if dose_of(prediction) is not None else "")
+        + unlike(prediction.likeness, record["model"]["name"]),
     }
     scan, dose = prediction.scan, dose_of(prediction)
     blocks = {
@@ -58,7 +61,7 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
         "classes": "".join(_bars(*one) for one in prediction.probabilities.items()),
         "histogram": "" if dose is None or not lines else histogram(dose, lines),
         "structures": _table(record, lines) if (isinstance(scan, Volume) and lines) or len(lines) > 1 else "",
-        "done": table_rows(_done(record)),
+        "done": table_rows(_done(record, prediction)),
         "model": table_rows(_model(predictor, record)),
         "small_print": f"<p>{_ORIENTATION}</p>" if isinstance(scan, Volume) else "",
     }
@@ -130,13 +133,14 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _done(record: Mapping[str, Any]) -> dict[str, str]:
+def _done(record: Mapping[str, Any], prediction: Prediction) -> dict[str, str]:
     axes = "slices, rows, columns" if record["spacing"] else "rows, columns, colours"
     return {
         "input": record["name"],
         "predicts": record["task"],
         "size": " × ".join(str(n) for n in record["shape"]) + f" ({axes})",
         **({"spacing": " × ".join(f"{mm:.4g}" for mm in record["spacing"]) + " mm"} if record["spacing"] else {}),
+        "training scans": compared(prediction.likeness),
         "files": ", ".join(dict.fromkeys(name.partition("/")[0] for name in record["files"])),
         "medley": record["version"],
     }

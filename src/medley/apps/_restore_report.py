@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medley.apps._likeness import compared, unlike
 from medley.apps._page import figures, fill, minus, picture, table_rows
 from medley.apps._survey import Survey
 from medley.apps._terminal import counted
@@ -42,7 +43,7 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
         "kind": "Restoration report",
         "done_by": "restored by medley",
         "warning": "Not for diagnosis.",
-        "notice": _NOTICE,
+        "notice": _NOTICE + unlike(plan.likeness, description.name),
         "headline": f"{plan.task.title} with {description.name}",
         "window_low": minus(f"{window[0]:.4g} {unit}"),
         "window_high": f"{window[1]:.4g} {unit}",
@@ -146,6 +147,7 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         "strength": f"{plan.strength:g}",
         **({"scale": f"{plan.scale}", "measured data kept": measured} if plan.task.modality == "MR" else {}),
         "precision": record["precision"],
+        "training scans": compared(plan.likeness),
         **({"padding": f"{record['padding']:,} voxels without a measured value"} if record["padding"] else {}),
         **({"windows": f"{plan.window} × {plan.window} pixels, overlapping"} if plan.window else {}),
         "size": " × ".join(str(n) for n in record["shape"]) + " (slices, rows, columns)",

@@ -41,17 +41,28 @@ def models(*, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(list_models(), indent=2))
         return
-    table = new_table("model", "command", "network", "tasks or targets", "steps", "validation scores")
+    table = new_table(
+        "model", "command", "network", "tasks or targets", "steps", "recognises unlike scans", "validation scores"
+    )
     for name, description in found.items():
         command = "predict" if description.task else "restore"
         steps = f"{description.training['steps']:,}" if "steps" in description.training else ""
         tasks = ", ".join(description.tasks)
-        table.add_row(name, command, description.architecture, tasks, steps, _scores(description))
+        table.add_row(
+            name, command, description.architecture, tasks, steps, _checked(description), _scores(description)
+        )
     if found:
         show(table)
     else:
         print("No models are packaged.")
     print(f"Networks to train: {', '.join(zoo.NETWORKS)}")
+
+
+def _checked(description: Description) -> str:
+    """Whether scans that are unlike the training scans are recognised, and for which tasks."""
+    names = [str(description.task["name"])] if description.task else description.tasks
+    described = [name for name in names if name in description.training_scans]
+    return "no check" if not described else "recognised" if len(described) == len(names) else ", ".join(described)
 
 
 def _span(span: tuple[float, float]) -> str:

@@ -56,6 +56,7 @@ def predict(
     model: str,
     structures: Path | None = None,
     structure_names: Path | None = None,
+    force: bool = False,
     device: str = "auto",
     page: Path | None = None,
     record: Path | None = None,
@@ -71,6 +72,7 @@ def predict(
     output: the folder for the results of a single scan, or for the folders of several.
     structures: an RTSTRUCT of the only scan: input of networks that need structures, and shown beside the predictions.
     structure_names: a table of what the names in it mean (`data.layouts.structure_names`); None for standard names.
+    force: predict also from scans that are unlike the training scans of the network.
     page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
     form: "nifti" or "dicom" for one of them only; None for NIfTI, and also DICOM where the scan is DICOM.
 
@@ -95,7 +97,7 @@ def predict(
     inputs = [source, loading.find(model), *(one for one in (structures, structure_names) if one)]
 
     def work(job: Job, update: Update) -> dict[str, Any]:
-        return predict_one(predictor, job, structures, names, update, form=form, overwrite=overwrite)
+        return predict_one(predictor, job, structures, names, update, force=force, form=form, overwrite=overwrite)
 
     return run_jobs(jobs, work, _summary, inputs=inputs, record=record, overwrite=overwrite, quiet=quiet)
 
@@ -150,6 +152,7 @@ def predict_one(
     names: StructureNames | None = None,
     update: Update = no_update,
     *,
+    force: bool = False,
     form: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -157,15 +160,15 @@ def predict_one(
 
     Raises
     ------
-    MedleyError: the scan cannot be read or is not for this network, or the results cannot be written; no part of them
-        is left.
+    MedleyError: the scan cannot be read, is not for this network, or is unlike its training scans; the results cannot
+        be written; no part of them is left.
     """
     begun = time.perf_counter()
     update(0, 3, f"{job.scan.name}: reading")
     scan = read_photograph(job.scan.path) if photographs(predictor) else open_scan(job.scan).load()
     given = _given(predictor, scan, structures, names)
     update(1, 3, f"{job.scan.name}: predicting")
-    prediction = predictor.predict(scan, given.masks)
+    prediction = predictor.predict(scan, given.masks, force=force)
     update(2, 3, f"{job.scan.name}: writing")
     masks = {name: mask for one in prediction.masks.values() for name, mask in one.items()}
     name = predictor.description.name
@@ -187,7 +190,8 @@ def predict_one(
             "unmatched_targets": list(given.targets),
             "structures": of_structures(prediction, given.masks, masks),
         },
-        "notes": _notes(prediction, given),
+        "likeness": prediction.likeness.record() if prediction.likeness else None,
+        "notes": _notes(prediction, given, name),
     }
     with replacing(job.output, folder=True, overwrite=overwrite, mode=job.mode) as folder:
         folder.mkdir()
@@ -236,9 +240,11 @@ def _is_target(name: str, structures: Structures) -> bool:
     return structures.interpreted[name] in ("PTV", "CTV", "GTV") or structure_codes(name)[0] == TARGET
 
 
-def _notes(prediction: Prediction, given: Given) -> list[str]:
+def _notes(prediction: Prediction, given: Given, name: str) -> list[str]:
     """What a user should know about the prediction, one sentence each."""
     notes = []
+    if prediction.likeness is not None and not prediction.likeness.alike:
+        notes.append(prediction.likeness.sentence(name))
     if prediction.outside > 0 and prediction.slices and isinstance(prediction.scan, Volume):
         first, last = prediction.slices
         notes.append(

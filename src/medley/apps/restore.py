@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from medley.apps._outputs import output_paths
 from medley.apps._survey import Survey
 from medley.apps._terminal import Update, counted, no_update, watched
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
+from medley.errors import MedleyNotice
 from medley.inference import loading
 from medley.inference.plan import RestorationPlan
 from medley.inference.restorer import Restorer
@@ -83,6 +85,9 @@ def restore_one(
     """
     begun = time.perf_counter()
     plan = restorer.plan(open_scan(job.scan), **options)
+    if plan.likeness is not None and not plan.likeness.alike:
+        sentence = plan.likeness.sentence(restorer.description.name)
+        warnings.warn(f"{job.scan.name}: {sentence}", MedleyNotice, stacklevel=2)
     survey = Survey(plan, keeps_above=not restorer.reads_conditions)
     better = watched(restorer.carry_out(plan, survey), update)
     write(
@@ -119,6 +124,7 @@ def restore_one(
         "change_rms": survey.change,
         "kept_outside_range": survey.outside,
         "padding": survey.padding,
+        "likeness": plan.likeness.record() if plan.likeness else None,
     }
     if job.page is not None:
         write_page(job, _restore_report.page(record, survey, restorer.description), overwrite=overwrite)

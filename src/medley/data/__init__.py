@@ -15,4 +15,5 @@ __all__ = [
     "scan_noise",
     "simulation",
     "store",
+    "training_scans",
 ]

@@ -1,7 +1,7 @@
 """The noise of good scans: how strong it is and, in CT, how coarse; and the simulation of CT with the same noise.
 
 The coarseness is the ratio of two estimates of the noise, of slices averaged over 2 x 2 pixels and as they are
-(`medley.inference.conditions.noise_levels`). It depends on the reconstruction kernel: the simulated noise of a water
+(`medley.metrics.noise.noise_levels`). It depends on the reconstruction kernel: the simulated noise of a water
 cylinder has 0.8 with the ramp kernel, 2.5 with hann-1.0 and 4.2 with hann-0.7, on every grid.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from medley.inference.conditions import noise_levels
+from medley.metrics.noise import noise_levels
 from medley.physics import create_degradation
 from medley.tasks import Task
 from medley.volume import Volume

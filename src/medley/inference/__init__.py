@@ -8,5 +8,6 @@ __all__ = [
     "plan",
     "predictor",
     "restorer",
+    "training_scans",
     "windows",
 ]

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from medley.inference.training_scans import described_scans
 from medley.models import weights
+from medley.models.weights import Description
 from medley.tasks import TASKS, Task
 
 
 def list_models() -> dict[str, dict[str, Any]]:
-    """The packaged models: name -> the description in the weights file, see `medley.models.weights.Description`."""
-    return {name: asdict(weights.describe(path)) for name, path in weights.packaged().items()}
+    """The packaged models: name -> the description in the weights file, see `medley.models.weights.Description`.
+
+    In place of the features of all training scans it has their ranges, see `TrainingScans.summary`.
+    """
+    found = {name: weights.describe(path) for name, path in weights.packaged().items()}
+    return {name: asdict(replace(one, training_scans=_summaries(one))) for name, one in found.items()}
+
+
+def _summaries(description: Description) -> dict[str, Any]:
+    own = Task.model_validate(description.task) if description.task else None
+    tasks = [own] if own else [TASKS[name] for name in description.tasks]
+    found = {task.name: described_scans(description, task) for task in tasks}
+    return {name: scans.summary() for name, scans in found.items() if scans is not None}
 
 
 def list_tasks() -> dict[str, dict[str, Any]]:

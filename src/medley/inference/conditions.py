@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medley.metrics.noise import smooth_noise_level
+from medley.metrics.noise import noise_levels
 from medley.slabs import Slabs
 
 _SMALLEST = 1e-4  # noise of a normalised slice that is not distinguished from none
@@ -24,7 +24,8 @@ def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int, noise: f
     Returns
     -------
     (n, tasks + 5) float32: 1 for the task, 0 for others; the logarithms of two estimates of the noise, see
-    `noise_levels`; log2(1 + mm) of the distances to the previous and to the next slice; log2 of the pixel size in mm.
+    `medley.metrics.noise.noise_levels`; log2(1 + mm) of the distances to the previous and to the next slice; log2 of
+    the pixel size in mm.
     """
     named = np.zeros((len(images), tasks))
     named[:, task] = 1
@@ -34,13 +35,3 @@ def conditions(slabs: Slabs, images: np.ndarray, task: int, tasks: int, noise: f
     pixel = np.full((len(images), 1), np.log2(max(slabs.pixel_mm, 1e-3)))
     parts = [named, np.log10(np.maximum(levels, _SMALLEST)) + 2, np.log2(1 + slabs.distances), pixel]
     return np.concatenate(parts, axis=1).astype(np.float32)
-
-
-def noise_levels(image: np.ndarray) -> tuple[float, float]:
-    """Two estimates of the standard deviation of the noise of an image, as it is and averaged over 2 x 2 pixels.
-
-    Their ratio tells correlated from white noise (for which it is 2), and a blurred image from a sharp one.
-    """
-    rows, columns = (side // 2 * 2 for side in image.shape)
-    coarse = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
-    return smooth_noise_level(image), smooth_noise_level(coarse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
+from medley.inference.training_scans import Likeness
 from medley.normalisation import Normalisation
 from medley.tasks import Task
 from medley.volume import Volume
@@ -24,6 +25,8 @@ class RestorationPlan:
     window: the side in pixels of the overlapping windows in which slices are processed if they are too large for one
         pass; None if they are not. The result of a network with global attention differs slightly in windows.
     noise: standard deviation of the noise in the unit of the scan, if it was given; None: the network estimates it.
+    likeness: the comparison of the scan with the training scans; None for weights that do not describe theirs, and for
+        a scan that is too small to be compared.
     """
 
     before: Volume
@@ -34,6 +37,7 @@ class RestorationPlan:
     measured: tuple[int, int] | None = None
     window: int | None = None
     noise: float | None = None
+    likeness: Likeness | None = None
 
 
 class RestoreOptions(TypedDict, total=False):

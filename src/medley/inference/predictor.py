@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from medley.errors import MedleyError
 from medley.geometry.body import AIR, Spread, View, lay_along_patient, view_body, whole_spacing
 from medley.geometry.resampling import mask_on_grid, to_size
+from medley.inference.training_scans import Likeness, described_scans, input_features
 from medley.metrics.dose import is_target
 from medley.models.weights import Description
 from medley.runtime.text import plain_name
@@ -45,6 +46,7 @@ class Prediction:
     probabilities: {target: {class: 0 to 1}}.
     slices: the first and last slice, counted from 0, that the network's grid reaches; None for a photograph.
     outside: the fraction of the body outside of the network's grid, for which there is no output.
+    likeness: the comparison of the scan with the training scans; None for weights that do not describe theirs.
     """
 
     scan: Volume | np.ndarray
@@ -53,6 +55,7 @@ class Prediction:
     probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     slices: tuple[int, int] | None = None
     outside: float = 0.0
+    likeness: Likeness | None = None
 
 
 class Predictor:
@@ -65,7 +68,7 @@ class Predictor:
 
     Raises
     ------
-    MedleyError: this version of medley cannot predict the task in the description.
+    MedleyError: this version of medley cannot predict the task in the description; the description is damaged.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Predictor:
             raise MedleyError(f"{description.name} gives a map of photographs, which medley does not predict")
         self.description = description
         self.sha256 = sha256
+        self._scans = described_scans(description, self.task)
         self._device = torch.device(device)
         self._model = model.to(self._device).eval()
 
@@ -95,7 +99,9 @@ class Predictor:
         names = [t.names for t in self.task.targets if t.kind == "structures" and t.name in self.description.inputs]
         return tuple(name for one in names for name in one)
 
-    def predict(self, scan: Volume | np.ndarray, structures: Mapping[str, np.ndarray] | None = None) -> Prediction:
+    def predict(
+        self, scan: Volume | np.ndarray, structures: Mapping[str, np.ndarray] | None = None, *, force: bool = False
+    ) -> Prediction:
         """The outputs of the network for a scan.
 
         Parameters
@@ -103,19 +109,21 @@ class Predictor:
         scan: a CT in HU with air around the body; for photographs an array (row, column, 3), 0 to 255.
         structures: masks on the grid of the scan, by name, for a network that `needs` some; names are compared by
             `matched`, others are ignored, and a missing one counts as not drawn.
+        force: predict also from a scan that is unlike the training scans.
 
         Raises
         ------
-        MedleyError: the scan does not fit the network; structures are needed and none is given; an output is not
-            finite.
+        MedleyError: the scan does not fit the network, or is unlike its training scans; structures are needed and none
+            is given; an output is not finite.
         """
         if not self.task.modality:
-            return self._predict_photograph(scan)
+            return self._predict_photograph(scan, force)
         if not isinstance(scan, Volume):
             raise MedleyError(f"{self.description.name} is for {self.task.modality} scans, but this is a photograph")
         self._check(scan)
         given = self._given(structures or {})
-        view = self._view(scan)
+        view = view_scan(scan, self.task)
+        likeness = self._compare(view, force)
         outputs = self._run(np.concatenate([self._channels(name, scan, view, given) for name in self._inputs()]))
         spread = Spread(scan, view.affine, view.array.shape)
         return Prediction(
@@ -131,15 +139,18 @@ class Predictor:
             self._classes(outputs),
             spread.slices,
             view.outside,
+            likeness,
         )
 
-    def _predict_photograph(self, image: Volume | np.ndarray) -> Prediction:
+    def _predict_photograph(self, image: Volume | np.ndarray, force: bool) -> Prediction:
         if isinstance(image, Volume):
             raise MedleyError(f"{self.description.name} is for photographs, but this is a scan")
         channels = len(self.task.channels)
         if image.ndim != 3 or image.shape[2] != channels:
             raise MedleyError(f"expected a photograph (row, column, {channels}), but its shape is {image.shape}")
-        outputs = self._run(self._scaled(to_size(np.moveaxis(image, -1, 0), self.task.grid)))
+        small = to_size(np.moveaxis(image, -1, 0), self.task.grid)
+        likeness = self._compare(small, force)
+        outputs = self._run(self._scaled(small))
         size = image.shape[:2]
         masks = {
             target.name: {
@@ -148,7 +159,19 @@ class Predictor:
             }
             for target in self._of("structures")
         }
-        return Prediction(image, masks=masks, probabilities=self._classes(outputs))
+        return Prediction(image, masks=masks, probabilities=self._classes(outputs), likeness=likeness)
+
+    def _compare(self, given: View | np.ndarray, force: bool) -> Likeness | None:
+        """The likeness of the input with the training scans; refuses one that is unlike them."""
+        if self._scans is None:
+            return None
+        likeness = self._scans.compare(input_features(given, self.task))
+        if likeness.alike or force:
+            return likeness
+        raise MedleyError(
+            f"{likeness.sentence(self.description.name)}; a prediction from it would look convincing but mean nothing: "
+            "give a scan like those, or --force (force=True) to predict all the same"
+        )
 
     def _check(self, scan: Volume) -> None:
         task, name = self.task, self.description.name
@@ -176,19 +199,6 @@ class Predictor:
                 "or give a table of names"
             )
         return {name: structures[given] for name, given in names.items()}
-
-    def _view(self, scan: Volume) -> View:
-        whole = self.task.framing == "whole"
-        spacing = whole_spacing(scan.shape, scan.affine, self.task.grid) if whole else self.task.spacing
-        array, affine, low, high = lay_along_patient(scan, spacing, AIR)
-        if low > -200 or high > 1e5:
-            raise MedleyError(
-                f"the scan's values, {low:g} to {high:g}, are not a CT's in HU: air, about -1000, is missing; convert "
-                "them to HU, and leave air around the body"
-            )
-        if whole:
-            return View(array, np.ones(array.shape, bool), affine, outside=0.0)
-        return view_body(array, affine, self.task.grid)
 
     def _inputs(self) -> tuple[str, ...]:
         return self.description.inputs or ("image",)
@@ -233,6 +243,26 @@ class Predictor:
         dose = target.unit == "Gy"
         data = spread.values(values.clip(min=0) if dose else values, view.body)  # no dose is negative
         return Volume(data, scan.affine, "RTDOSE" if dose else "", target.unit)
+
+
+def view_scan(scan: Volume, task: Task) -> View:
+    """The part of a CT that is the input of a network: on the grid of its task.
+
+    Raises
+    ------
+    MedleyError: its values are not those of a CT in HU, or it shows no body.
+    """
+    whole = task.framing == "whole"
+    spacing = whole_spacing(scan.shape, scan.affine, task.grid) if whole else task.spacing
+    array, affine, low, high = lay_along_patient(scan, spacing, AIR)
+    if low > -200 or high > 1e5:
+        raise MedleyError(
+            f"the scan's values, {low:g} to {high:g}, are not a CT's in HU: air, about -1000, is missing; convert "
+            "them to HU, and leave air around the body"
+        )
+    if whole:
+        return View(array, np.ones(array.shape, bool), affine, outside=0.0)
+    return view_body(array, affine, task.grid)
 
 
 def matched(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:

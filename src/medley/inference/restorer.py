@@ -14,6 +14,7 @@ from medley.errors import MedleyError, MedleyNotice
 from medley.inference._source import measured_lines, notify_if_processed, refuse_implausible
 from medley.inference.conditions import conditions
 from medley.inference.plan import RestorationPlan, RestoreOptions
+from medley.inference.training_scans import RestorableScans
 from medley.inference.windows import blend_windows
 from medley.models.precision import in_precision
 from medley.models.weights import Description
@@ -69,6 +70,7 @@ class Restorer:
         self.reach: int = config.get("reach", 0)
         # Networks of slabs have a second input, in which the tasks have this order.
         self._order: tuple[str, ...] = tuple(config["tasks"]) if "reach" in config else ()
+        self._scans = RestorableScans(description)
 
     def __repr__(self) -> str:
         return (
@@ -96,8 +98,14 @@ class Restorer:
         return self.stream(volume, **options).load()
 
     def stream(self, volume: Volume, **options: Unpack[RestoreOptions]) -> Volume:
-        """As `restore`, with slices computed on demand: memory does not grow with their number."""
-        return self.carry_out(self.plan(volume, **options))
+        """As `restore`, with slices computed on demand: memory does not grow with their number.
+
+        A scan that is unlike the training scans is restored with a `MedleyNotice`.
+        """
+        plan = self.plan(volume, **options)
+        if plan.likeness is not None and not plan.likeness.alike:
+            warnings.warn(plan.likeness.sentence(self.description.name), MedleyNotice, stacklevel=3)
+        return self.carry_out(plan)
 
     def plan(
         self,
@@ -113,7 +121,8 @@ class Restorer:
     ) -> RestorationPlan:
         """Check the scan and the options (as in `restore`) and choose the task and the normalisation.
 
-        Reads the scan once where its values matter: for MR, and where the file does not say its modality.
+        Reads the scan once where its values matter: for MR, where the file does not say its modality, and to compare it
+        with the training scans.
         """
         chosen = self._choose_task(volume, task)
         if not 0 <= strength <= 1:
@@ -133,7 +142,8 @@ class Restorer:
         notify_if_processed(volume)
         lines = measured_lines(volume, measured) if keep_measured or measured else None
         window = self._window(before.shape, allow_windows)
-        return RestorationPlan(before, chosen, normalisation, strength, scale, lines, window, noise)
+        likeness = self._scans.compare(before, chosen, normalisation.high)
+        return RestorationPlan(before, chosen, normalisation, strength, scale, lines, window, noise, likeness)
 
     def carry_out(self, plan: RestorationPlan, tap: Tap | None = None) -> Volume:
         """The restored scan of a plan; its slices are computed on demand.

@@ -6,6 +6,7 @@ __all__ = [
     "contrast",
     "dose",
     "embedding",
+    "features",
     "image",
     "labels",
     "measures",

@@ -45,6 +45,16 @@ def smooth_noise_level(image: np.ndarray, side: int = 6, quantile: float = 0.1) 
     return float(np.sqrt(np.quantile(found, quantile)) / _NORM / _OF_WHITE_NOISE)
 
 
+def noise_levels(image: np.ndarray) -> tuple[float, float]:
+    """Two estimates of the standard deviation of the noise of an image, as it is and averaged over 2 x 2 pixels.
+
+    Their ratio tells correlated from white noise (for which it is 2), and a blurred image from a sharp one.
+    """
+    rows, columns = (side // 2 * 2 for side in image.shape)
+    coarse = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
+    return smooth_noise_level(image), smooth_noise_level(coarse)
+
+
 def noise_level(image: np.ndarray) -> float:
     """Standard deviation of white noise in an image (row, column), in its unit; 0 for a constant image.
 

@@ -45,6 +45,8 @@ class Description:
     task: of a multi-task network: the `medley.tasks.Task` of its data set as plain JSON; `tasks` then has the names of
         its targets that were trained. {} for a restorer.
     inputs: what the channels of the network are, in order: "image" and names of stored masks; () for a restorer.
+    training_scans: {task: the features of its training scans}, see `medley.inference.training_scans.Stored`; {} for
+        weights that do not describe them.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Description:
     version: str
     task: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    training_scans: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save(path: str | Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
@@ -70,14 +73,32 @@ def save(path: str | Path, model: nn.Module, description: Description, *, half: 
     ------
     MedleyError: the system refuses to write (disk full, no permission); a weight is too large for half precision.
     """
-    from safetensors.torch import save_file
-
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
+    _write(Path(path), tensors, description)
+
+
+def describe_anew(path: str | Path, output: str | Path, description: Description) -> None:
+    """Write the tensors of a weights file, unchanged, with another description; an older `output` is replaced.
+
+    Raises
+    ------
+    MedleyError: as `load` and `save`.
+    """
+    content = read(Path(path))
+    parse(content, path)  # damaged, or not of this network
+    from safetensors.torch import load as load_tensors
+
+    _write(Path(output), load_tensors(content), description)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], description: Description) -> None:
+    from safetensors.torch import save_file
+
     metadata = {_DESCRIPTION: json.dumps(_without_folders(asdict(description))), _DIGEST: _digest(tensors)}
-    with replacing(Path(path), overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    with replacing(path, overwrite=True) as temporary:
+        save_file(dict(tensors), temporary, metadata=metadata)
 
 
 def load(path: str | Path) -> tuple[nn.Module, Description]:
@@ -204,7 +225,9 @@ def _current(stated: Any) -> dict[str, Any]:
 
 def _checked(name: str, value: Any) -> Any:
     """A field of a description as its dataclass has it; raises TypeError."""
-    kind = {"config": dict, "training": dict, "task": dict, "tasks": list, "inputs": list}.get(name, str)
+    kind = {"config": dict, "training": dict, "task": dict, "training_scans": dict, "tasks": list, "inputs": list}.get(
+        name, str
+    )
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {_JSON[kind]}, but is {value!r:.60}")
     if kind is list and not all(isinstance(one, str) for one in value):

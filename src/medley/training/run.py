@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import medley
 from medley.data.batch import Batch
 from medley.data.store import Store
+from medley.data.training_scans import describe_scans
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.models.blocks import RestorationNetwork
@@ -171,7 +172,7 @@ class Run:
             self.scores = self.patience.best["scores"]
 
     def description(self) -> weights.Description:
-        """The description that is stored in the weights file."""
+        """The description that is stored in the weights file, with that of the training scans."""
         fields = self.objective.description()
         record = {
             "recipe": as_record(self.recipe),
@@ -189,6 +190,7 @@ class Run:
             config=self.config,
             training=record,
             version=medley.__version__,
+            training_scans=describe_scans(self.store, {record.task for record in self.objective.records()}),
             **fields,
         )
 
