@@ -38,13 +38,18 @@ def skin(seed: int, side: int = 32) -> np.ndarray:
     return (colours + rng.normal(0, 6, (3, side, side)) + rng.uniform(-15, 15)).clip(0, 255).astype(np.uint8)
 
 
-def restoration(path: Path, count: int = 10) -> Store:
-    """CT scans to restore, each of another subject, and two more for validation."""
+def restoration(path: Path, count: int = 10, valid: int = 2, noise: float = 0.0) -> Store:
+    """CT scans to restore, each of another subject, and some more for validation.
+
+    noise: that of the inputs is 1 to 3 times this, in HU.
+    """
     task = TASKS["ct-denoise"]
     writer = StoreWriter(path, {"made": "for tests"}, {task.name: task})
-    for k in range(count + 2):
+    for k in range(count + valid):
         values = ct(k)[None]
-        writer.add(_record(task, k, k < count, values, SPACING), {"input": values, "image": values})
+        added = noise * (1 + 2 * (k % 5) / 4) * np.random.default_rng(100 + k).standard_normal(values.shape)
+        inputs = (values + added).astype(np.float32)
+        writer.add(_record(task, k, k < count, values, SPACING), {"input": inputs, "image": values})
     writer.finish()
     return Store(path)
 

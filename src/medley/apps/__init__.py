@@ -3,6 +3,7 @@
 # The public modules; none is imported here, so that importing a package costs nothing.
 __all__ = [
     "adapt",
+    "calibrate",
     "check",
     "cli",
     "compare",

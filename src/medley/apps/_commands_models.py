@@ -1,4 +1,4 @@
-"""The commands `models`, `tasks`, `convert`, `export`, `describe` and `doctor`: their options and help texts."""
+"""The commands about weights and the installation, `models` to `doctor`: their options and help texts."""
 
 from __future__ import annotations
 
@@ -98,6 +98,36 @@ def describe(
     from medley.apps.describe import describe as run
 
     run(model, data, output, overwrite=overwrite, quiet=quiet)
+
+
+@app.command(rich_help_panel=PANEL)
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="FILE.safetensors", help="The weights of a restorer.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="STORE", help="A store with training and validation subjects.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE.safetensors", help="Another file; by default FILE itself is changed."
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE.csv", help="Write the measured coverage.")
+    ] = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    plugin: options.Plugins = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure how wrong a restorer may be, and write it into its weights file, for restore --uncertainty.
+
+    The tensors stay the same.
+    """
+    from medley.apps.calibrate import calibrate as run
+
+    run(model, data, output, table=table, device=device, seed=seed, overwrite=overwrite, quiet=quiet)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -5,6 +5,7 @@ __all__ = [
     "adapt",
     "adapt_card",
     "adapt_records",
+    "calibrate",
     "compare",
     "curves",
     "interference",

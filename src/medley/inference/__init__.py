@@ -4,6 +4,7 @@
 __all__ = [
     "catalogue",
     "conditions",
+    "expected_error",
     "loading",
     "plan",
     "predictor",

@@ -6,6 +6,7 @@ __all__ = [
     "contrast",
     "dose",
     "embedding",
+    "error_features",
     "features",
     "image",
     "labels",

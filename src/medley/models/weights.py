@@ -47,6 +47,8 @@ class Description:
     inputs: what the channels of the network are, in order: "image" and names of stored masks; () for a restorer.
     training_scans: {task: the features of its training scans}, see `medley.inference.training_scans.Stored`; {} for
         weights that do not describe them.
+    expected_error: {task: its error model}, see `medley.inference.expected_error.StoredError`; {} for weights that do
+        not state their expected error.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Description:
     task: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     training_scans: Mapping[str, Any] = field(default_factory=dict)
+    expected_error: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save(path: str | Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
@@ -225,9 +228,7 @@ def _current(stated: Any) -> dict[str, Any]:
 
 def _checked(name: str, value: Any) -> Any:
     """A field of a description as its dataclass has it; raises TypeError."""
-    kind = {"config": dict, "training": dict, "task": dict, "training_scans": dict, "tasks": list, "inputs": list}.get(
-        name, str
-    )
+    kind = {"tasks": list, "inputs": list}.get(name, dict if name in _OBJECTS else str)
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {_JSON[kind]}, but is {value!r:.60}")
     if kind is list and not all(isinstance(one, str) for one in value):
@@ -237,6 +238,7 @@ def _checked(name: str, value: Any) -> Any:
     return tuple(value) if kind is list else value
 
 
+_OBJECTS = ("config", "training", "task", "training_scans", "expected_error")
 _JSON = {dict: "an object", list: "a list", str: "a text"}
 
 

@@ -1,0 +1,129 @@
+"""Where a restored scan may be wrong: for every pixel an interval that contains the true value with 90 % probability.
+
+A small network (`ErrorModel`) computes the expected error of a pixel from its surroundings before and after
+(`medley.metrics.error_features`): a learnt variance. Its output is multiplied by a factor that is found on validation
+subjects, so that 90 % of their pixels lie inside: split conformal prediction with a normalised score (Lei et al.,
+"Distribution-free predictive inference for regression", JASA 2018, arXiv 1604.04173, sec. 5.2). `medley calibrate`
+makes both and writes them into the weights file; docs/trust.md has the measured coverage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import ValidationError
+
+from medley.errors import MedleyError
+from medley.metrics.error_features import FEATURES, error_features
+from medley.models.weights import Description
+from medley.normalisation import Normalisation
+from medley.targets import Plain
+
+LEVEL = 0.9  # the share of pixels whose true value lies in the interval
+_LOG_RANGE = (-14.0, 1.0)  # of the expected error in the scale of the network
+
+
+class StoredLayer(Plain):
+    """A linear layer: weight (output, input) and bias (output,)."""
+
+    weight: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+
+
+class StoredError(Plain):
+    """The error model of one task as it is stored in a weights file.
+
+    Attributes
+    ----------
+    features: their names, see `FEATURES`. mean, deviation: of each over the pixels of the training scans.
+    layers: of the network; tanh lies between them. The output is the logarithm of the expected absolute error.
+    factor: from the expected error to the half-width of the interval.
+    subjects: number of validation subjects on which the factor was found.
+    """
+
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    layers: tuple[StoredLayer, ...]
+    factor: float
+    subjects: int
+
+
+class ErrorModel:
+    """The half-width of the interval of every pixel of a restored slice.
+
+    Raises
+    ------
+    MedleyError: the stored sizes contradict each other, or the features are those of another medley.
+    """
+
+    def __init__(self, stored: StoredError) -> None:
+        if stored.features != FEATURES:
+            raise MedleyError("it has other features than this medley; calibrate the weights again (medley calibrate)")
+        try:
+            self._mean, self._deviation = (
+                np.array(one, np.float32)[:, None] for one in (stored.mean, stored.deviation)
+            )
+            self._layers = [(np.array(one.weight, np.float32), np.array(one.bias, np.float32)) for one in stored.layers]
+            self.factor, self.subjects = stored.factor, stored.subjects
+            sizes = {len(one) for one in (FEATURES, stored.mean, stored.deviation)}
+            if len(sizes) > 1 or self.expected(np.zeros((len(FEATURES), 1), np.float32)).shape != (1,):
+                raise ValueError
+        except ValueError:
+            raise MedleyError("the sizes of its layers do not fit") from None
+
+    def half_width(self, before: np.ndarray, after: np.ndarray, normalisation: Normalisation) -> np.ndarray:
+        """(row, column) float32 in the unit of the scan: the true value lies within after ± this with 90 % probability.
+
+        before, after: the degraded and the restored slice (row, column), in the unit of the scan.
+        """
+        width = normalisation.high - normalisation.low
+        features = error_features(*((one - normalisation.low) / width for one in (before, after)))
+        found = self.expected(features.reshape(len(FEATURES), -1)).reshape(before.shape)
+        return np.float32(self.factor * width) * found
+
+    def expected(self, features: np.ndarray) -> np.ndarray:
+        """(feature, n) -> the expected absolute error (n,), in the scale of the network."""
+        x = (features - self._mean) / self._deviation
+        for k, (weight, bias) in enumerate(self._layers):
+            x = weight @ x + bias[:, None]
+            if k + 1 < len(self._layers):
+                x = np.tanh(x, out=x)
+        (logarithm,) = x
+        return np.exp(np.clip(logarithm, *_LOG_RANGE))
+
+
+def described_error(description: Description, task: str) -> ErrorModel | None:
+    """The error model of a task in the description of weights; None if it has none.
+
+    Raises
+    ------
+    MedleyError: it is damaged, or of another medley.
+    """
+    if task not in description.expected_error:
+        return None
+    try:
+        return ErrorModel(StoredError.model_validate(description.expected_error[task]))
+    except ValidationError as error:
+        reason = f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+        raise MedleyError(f"the expected error of {description.name} cannot be used: {reason}") from error
+    except MedleyError as error:
+        raise MedleyError(f"the expected error of {description.name} cannot be used: {error}") from error
+
+
+def conformal_factor(ratios: Sequence[np.ndarray], level: float = LEVEL) -> float:
+    """The factor by which expected errors are multiplied so that the intervals contain a share `level` of the pixels.
+
+    Parameters
+    ----------
+    ratios: for each scan |error| / expected error of some of its pixels, equally many of each.
+
+    Raises
+    ------
+    MedleyError: there are none.
+    """
+    pooled = np.sort(np.concatenate([*ratios, np.zeros(0)]))
+    if not pooled.size:
+        raise MedleyError("there are no pixels to calibrate on")
+    return float(pooled[min(int(np.ceil(level * (pooled.size + 1))), pooled.size) - 1])
