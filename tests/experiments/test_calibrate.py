@@ -12,6 +12,7 @@ from medley.inference.restorer import Restorer
 from medley.metrics.error_features import FEATURES
 from medley.models.weights import Description
 from medley.models.zoo import create_model
+from medley.tasks import TASKS
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def test_errors_in_proportion_to_a_feature_are_found(quick):
     rng = np.random.default_rng(0)
     features = rng.normal(-4, 1, (6000, len(FEATURES))).astype(np.float32)
     scale = 0.3 * np.exp(features[:, 2])
-    pixels = Pixels("a", "a", 1.0, features, rng.exponential(scale), 1.0)
-    found = ErrorModel(calibrating._fitted([pixels], 0)).expected(np.ascontiguousarray(features.T))
+    pixels = Pixels("a", "a", 1.0, features, rng.exponential(scale), np.zeros(6000), 1.0)
+    found = ErrorModel(calibrating._fitted([pixels], 0), TASKS["ct-denoise"]).expected(np.ascontiguousarray(features.T))
     assert np.median(np.abs(np.log(found / scale))) < 0.15
 
 

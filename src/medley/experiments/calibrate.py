@@ -16,17 +16,18 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.inference.expected_error import ErrorModel, StoredError, StoredLayer, conformal_factor
 from medley.inference.restorer import Restorer
-from medley.metrics.error_features import FEATURES, error_features, tissue
+from medley.metrics.error_features import FEATURES, error_features, slice_change, tissue
 from medley.physics import DEGRADATIONS
 from medley.scoring.scorers import some_slices
 from medley.slabs import UNKNOWN, slabs_of
 from medley.targets import IMAGE
+from medley.tasks import Task
 
 FEWEST = 4  # validation subjects: two to calibrate on, two to check
 _RECORDS, _SLICES, _PIXELS = 80, 3, 600  # of a task, of a record, of a slice
 _WEAKER = 0.3  # share of the training slices that are blended with the input, as with --strength
 _WIDTH, _STEPS, _BATCH, _LEARNING_RATE = 16, 2000, 4096, 5e-3
-_BINS = 3  # of the strength of the degradation
+_GROUPS = 3  # of slices, with a factor each; of strengths in the table
 
 Progress = Callable[[int, int, str], None]
 
@@ -38,7 +39,8 @@ class Pixels:
     Attributes
     ----------
     strength: of the simulated degradation; nan if it was not simulated.
-    features: (n, feature). errors: (n,) |error| in the scale of the network.
+    features: (n, feature). errors: (n,) |error| in the scale of the network. changes: (n,) the `slice_change` of the
+        slice of each pixel.
     width: of the range of the task, in its unit.
     """
 
@@ -47,6 +49,7 @@ class Pixels:
     strength: float
     features: np.ndarray
     errors: np.ndarray
+    changes: np.ndarray
     width: float
 
 
@@ -76,8 +79,8 @@ def calibrate(
 ) -> tuple[dict[str, StoredError], list[Coverage]]:
     """The error model of every task of a restorer that the store has, and the coverage that was measured.
 
-    For the coverage the validation subjects are divided into two halves; the factor of each half is checked on the
-    other one. The stored factor is that of all validation subjects.
+    For the coverage the validation subjects are divided into two halves; the factors of each half are checked on the
+    other one. The stored factors are those of all validation subjects.
 
     Parameters
     ----------
@@ -103,20 +106,14 @@ def calibrate(
             if found is not None:
                 drawn[record.split].append(found)
         progress(total, total, f"fitting the expected error of {name}")
-        stored = _fitted(drawn["train"], seed)
-        ratios = [one.errors / _expected(stored, one) for one in drawn["valid"]]
-        halves = [{*subjects[half::2]} for half in (0, 1)]
-        factors = [
-            conformal_factor([r for r, one in zip(ratios, drawn["valid"], strict=True) if one.subject in half])
-            for half in halves
-        ]
-        # The factor for each record is that of the other half.
-        checked = [
-            (one, ratio, factors[0] if one.subject in halves[1] else factors[1])
-            for one, ratio in zip(drawn["valid"], ratios, strict=True)
-        ]
-        models[name] = stored.model_copy(update={"factor": conformal_factor(ratios), "subjects": len(subjects)})
-        table += _coverage(name, store.manifest.tasks[name].unit, checked, stored)
+        task, fitted = store.manifest.tasks[name], _fitted(drawn["train"], seed)
+        models[name] = _calibrated(fitted, drawn["valid"], task)
+        halves = [[one for one in drawn["valid"] if one.subject in subjects[half::2]] for half in (0, 1)]
+        checked = []
+        for half, other in (halves, halves[::-1]):
+            model = ErrorModel(_calibrated(fitted, half, task), task)
+            checked += [(one, _half_widths(model, one)) for one in other]
+        table += _coverage(task, checked)
     if not models:
         raise MedleyError(
             f"{store.path}: has no task of {restorer.description.name} with training scans and {FEWEST} validation "
@@ -133,26 +130,35 @@ def _pixels(restorer: Restorer, store: Store, record: Record, weaker: float, rng
     """Pixels of tissue of a few slices; None if there is no tissue. A share `weaker` of the slices is blended."""
     task, normalisation = store.task(record), record.normalisation
     width = normalisation.high - normalisation.low
-    features, errors = [], []
+    features, errors, changes = [], [], []
     for k in some_slices(record.shape[0], _SLICES):
         slabs = slabs_of(store.array(record, INPUT), [k], restorer.reach, record.spacing or UNKNOWN)
         before, truth = slabs.centre[0], store.array(record, IMAGE)[0, k]
         after = restorer.restore_slabs(slabs, task, normalisation)[0]
         if rng.random() < weaker:
             after = before + np.float32(rng.random()) * (after - before)
-        places = np.flatnonzero(tissue(before, task, normalisation.high))
+        inside = tissue(before, task, normalisation.high)
+        places = np.flatnonzero(inside)
         if len(places) < _PIXELS:
             continue
         places = rng.choice(places, _PIXELS, replace=False)
         scaled = [(one - normalisation.low) / width for one in (before, after)]
+        changes.append(np.full(_PIXELS, slice_change(scaled[0], scaled[1], inside)))
         features.append(error_features(*scaled).reshape(len(FEATURES), -1)[:, places].T)
         errors.append((np.abs(after - truth) / width).ravel()[places])
     if not features:
         return None
     kind = DEGRADATIONS.get(record.degradation.get("name", ""))
     strength = kind.strength(record.degradation["parameters"]) if kind else math.nan
-    of_range = task.range[1] - task.range[0]
-    return Pixels(record.id, record.subject, strength, np.concatenate(features), np.concatenate(errors), of_range)
+    return Pixels(
+        record=record.id,
+        subject=record.subject,
+        strength=strength,
+        features=np.concatenate(features),
+        errors=np.concatenate(errors),
+        changes=np.concatenate(changes),
+        width=task.range[1] - task.range[0],
+    )
 
 
 def _fitted(pixels: Sequence[Pixels], seed: int) -> StoredError:
@@ -189,9 +195,29 @@ def _fitted(pixels: Sequence[Pixels], seed: int) -> StoredError:
             StoredLayer(weight=tuple(map(_plain, layer.weight.detach().numpy())), bias=_plain(layer.bias.detach()))
             for layer in layers
         ),
-        factor=1.0,
+        edges=(),
+        factors=(1.0,),
         subjects=0,
     )
+
+
+def _calibrated(fitted: StoredError, pixels: Sequence[Pixels], task: Task) -> StoredError:
+    """The model with the factors of three groups of slices, as large as each other, by their change."""
+    changes = np.concatenate([one.changes for one in pixels])
+    ratios = np.concatenate([one.errors / _half_widths(ErrorModel(fitted, task), one) for one in pixels])
+    edges = np.unique(np.quantile(changes, [k / _GROUPS for k in range(1, _GROUPS)]))
+    groups = np.searchsorted(edges, changes, side="right")
+    # An edge below which there is no slice separates nothing.
+    edges = edges[np.isin(np.arange(len(edges)), groups)]
+    groups = np.searchsorted(edges, changes, side="right")
+    factors = tuple(conformal_factor([ratios[groups == k]]) for k in range(len(edges) + 1))
+    subjects = len({one.subject for one in pixels})
+    return fitted.model_copy(update={"edges": tuple(edges.tolist()), "factors": factors, "subjects": subjects})
+
+
+def _half_widths(model: ErrorModel, pixels: Pixels) -> np.ndarray:
+    """(n,) of the intervals, in the scale of the network."""
+    return model.factors(pixels.changes) * model.expected(np.ascontiguousarray(pixels.features.T))
 
 
 def _forward(layers: Sequence[nn.Linear], x: Tensor) -> Tensor:
@@ -205,30 +231,28 @@ def _plain(values: np.ndarray | Tensor) -> tuple[float, ...]:
     return tuple(float(f"{float(one):.6g}") for one in values)
 
 
-def _expected(stored: StoredError, pixels: Pixels) -> np.ndarray:
-    return ErrorModel(stored).expected(np.ascontiguousarray(pixels.features.T))
-
-
-def _coverage(
-    task: str, unit: str, checked: Sequence[tuple[Pixels, np.ndarray, float]], stored: StoredError
-) -> list[Coverage]:
-    """All records, then those of each third of the strengths."""
-    strengths = [one.strength for one, _, _ in checked]
-    finite = sorted({strength for strength in strengths if math.isfinite(strength)})
-    edges = np.quantile(finite, np.linspace(0, 1, _BINS + 1)).tolist() if len(finite) > _BINS else []
-    rows = []
-    for low, high in [(-math.inf, math.inf), *pairwise(edges)]:
-        last = not edges or high == edges[-1]
-        part = [
-            each
-            for each in checked
-            if math.isinf(low) or low <= each[0].strength < high or (last and each[0].strength == high)
-        ]
-        shares = [float((ratio <= factor).mean()) for _, ratio, factor in part]
-        widths = [float((factor * _expected(stored, one)).mean() * one.width) for one, _, factor in part]
-        if part:
-            subjects = len({one.subject for one, _, _ in part})
-            first, end = (math.nan, math.nan) if math.isinf(low) else (low, high)
-            coverage, half_width = float(np.mean(shares)), float(np.mean(widths))
-            rows.append(Coverage(task, first, end, len(part), subjects, coverage, min(shares), half_width, unit))
+def _coverage(task: Task, checked: Sequence[tuple[Pixels, np.ndarray]]) -> list[Coverage]:
+    """Of all records with their half-widths, then of those of each third of the strengths."""
+    finite = sorted({one.strength for one, _ in checked if math.isfinite(one.strength)})
+    edges = np.quantile(finite, np.linspace(0, 1, _GROUPS + 1)).tolist() if len(finite) > _GROUPS else []
+    rows = [_of_records(task, math.nan, math.nan, checked)]
+    for low, high in pairwise(edges):
+        last = high == edges[-1]
+        part = [each for each in checked if low <= each[0].strength < high or (last and each[0].strength == high)]
+        rows.append(_of_records(task, low, high, part))
     return rows
+
+
+def _of_records(task: Task, low: float, high: float, checked: Sequence[tuple[Pixels, np.ndarray]]) -> Coverage:
+    shares = [float((one.errors <= half_widths).mean()) for one, half_widths in checked]
+    return Coverage(
+        task=task.name,
+        low=low,
+        high=high,
+        records=len(checked),
+        subjects=len({one.subject for one, _ in checked}),
+        coverage=float(np.mean(shares)),
+        least=min(shares),
+        half_width=float(np.mean([half_widths.mean() * one.width for one, half_widths in checked])),
+        unit=task.unit,
+    )

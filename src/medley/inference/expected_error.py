@@ -3,8 +3,9 @@
 A small network (`ErrorModel`) computes the expected error of a pixel from its surroundings before and after
 (`medley.metrics.error_features`): a learnt variance. Its output is multiplied by a factor that is found on validation
 subjects, so that 90 % of their pixels lie inside: split conformal prediction with a normalised score (Lei et al.,
-"Distribution-free predictive inference for regression", JASA 2018, arXiv 1604.04173, sec. 5.2). `medley calibrate`
-makes both and writes them into the weights file; docs/trust.md has the measured coverage.
+"Distribution-free predictive inference for regression", JASA 2018, arXiv 1604.04173, sec. 5.2). Slices that were
+changed weakly, moderately and strongly have factors of their own. `medley calibrate` makes all of it and writes it into
+the weights file; docs/trust.md has the measured coverage.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from medley.errors import MedleyError
-from medley.metrics.error_features import FEATURES, error_features
+from medley.metrics.error_features import FEATURES, error_features, slice_change, tissue
 from medley.models.weights import Description
 from medley.normalisation import Normalisation
 from medley.targets import Plain
+from medley.tasks import Task
 
 LEVEL = 0.9  # the share of pixels whose true value lies in the interval
 _LOG_RANGE = (-14.0, 1.0)  # of the expected error in the scale of the network
@@ -38,27 +40,31 @@ class StoredError(Plain):
     ----------
     features: their names, see `FEATURES`. mean, deviation: of each over the pixels of the training scans.
     layers: of the network; tanh lies between them. The output is the logarithm of the expected absolute error.
-    factor: from the expected error to the half-width of the interval.
-    subjects: number of validation subjects on which the factor was found.
+    edges: of the groups of slices, by `slice_change`. factors: from the expected error to the half-width of the
+        interval, one more than edges.
+    subjects: number of validation subjects on which the factors were found.
     """
 
     features: tuple[str, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     layers: tuple[StoredLayer, ...]
-    factor: float
+    edges: tuple[float, ...]
+    factors: tuple[float, ...]
     subjects: int
 
 
 class ErrorModel:
     """The half-width of the interval of every pixel of a restored slice.
 
+    task: that of the slices.
+
     Raises
     ------
     MedleyError: the stored sizes contradict each other, or the features are those of another medley.
     """
 
-    def __init__(self, stored: StoredError) -> None:
+    def __init__(self, stored: StoredError, task: Task) -> None:
         if stored.features != FEATURES:
             raise MedleyError("it has other features than this medley; calibrate the weights again (medley calibrate)")
         try:
@@ -66,7 +72,9 @@ class ErrorModel:
                 np.array(one, np.float32)[:, None] for one in (stored.mean, stored.deviation)
             )
             self._layers = [(np.array(one.weight, np.float32), np.array(one.bias, np.float32)) for one in stored.layers]
-            self.factor, self.subjects = stored.factor, stored.subjects
+            self._edges, self._factors, self._task = stored.edges, stored.factors, task
+            if len(self._factors) != len(self._edges) + 1:
+                raise ValueError
             sizes = {len(one) for one in (FEATURES, stored.mean, stored.deviation)}
             if len(sizes) > 1 or self.expected(np.zeros((len(FEATURES), 1), np.float32)).shape != (1,):
                 raise ValueError
@@ -79,9 +87,14 @@ class ErrorModel:
         before, after: the degraded and the restored slice (row, column), in the unit of the scan.
         """
         width = normalisation.high - normalisation.low
-        features = error_features(*((one - normalisation.low) / width for one in (before, after)))
-        found = self.expected(features.reshape(len(FEATURES), -1)).reshape(before.shape)
-        return np.float32(self.factor * width) * found
+        scaled = [(one - normalisation.low) / width for one in (before, after)]
+        found = self.expected(error_features(*scaled).reshape(len(FEATURES), -1)).reshape(before.shape)
+        change = slice_change(scaled[0], scaled[1], tissue(before, self._task, normalisation.high))
+        return np.float32(self.factors(np.array([change]))[0] * width) * found
+
+    def factors(self, changes: np.ndarray) -> np.ndarray:
+        """The factor from the expected error to the half-width, for each `slice_change` (n,)."""
+        return np.array(self._factors)[np.searchsorted(self._edges, changes, side="right")]
 
     def expected(self, features: np.ndarray) -> np.ndarray:
         """(feature, n) -> the expected absolute error (n,), in the scale of the network."""
@@ -94,17 +107,17 @@ class ErrorModel:
         return np.exp(np.clip(logarithm, *_LOG_RANGE))
 
 
-def described_error(description: Description, task: str) -> ErrorModel | None:
+def described_error(description: Description, task: Task) -> ErrorModel | None:
     """The error model of a task in the description of weights; None if it has none.
 
     Raises
     ------
     MedleyError: it is damaged, or of another medley.
     """
-    if task not in description.expected_error:
+    if task.name not in description.expected_error:
         return None
     try:
-        return ErrorModel(StoredError.model_validate(description.expected_error[task]))
+        return ErrorModel(StoredError.model_validate(description.expected_error[task.name]), task)
     except ValidationError as error:
         reason = f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
         raise MedleyError(f"the expected error of {description.name} cannot be used: {reason}") from error

@@ -44,6 +44,12 @@ def error_features(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(np.stack(values), _LEAST)).astype(np.float32)
 
 
+def slice_change(before: np.ndarray, after: np.ndarray, where: np.ndarray) -> float:
+    """The logarithm of the root mean square change of a slice in a mask `where`: how strongly it was restored."""
+    change = (np.asarray(after, np.float64) - before)[where]
+    return float(np.log(max(np.sqrt(np.mean(change**2)) if change.size else 0.0, _LEAST)))
+
+
 def tissue(image: np.ndarray, task: Task, full_scale: float) -> np.ndarray:
     """Where a slice (row, column) shows tissue and not air, bool: above a level after averaging 5 x 5 pixels.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medley.io.dicom.dose import write_dose
+from medley.io.dicom.parametric_map import write_parametric_map
 from medley.io.dicom.provenance import Algorithm
 from medley.io.dicom.segmentation import write_segmentation
 from medley.io.dicom.structures_write import write_structures
@@ -74,6 +75,15 @@ def test_a_dose(rt, made, tmp_path, highest):
     rs = rt.write_structures(tmp_path / "rs.dcm", ct, rt.structures(ct))
     dose = ct.with_data(np.linspace(0, highest, ct.data.size).reshape(ct.shape), modality="RTDOSE", unit="Gy")
     path = write_dose(dose, tmp_path / "rd.dcm", reference=ct, structures=rs)
+    assert errors_of(path) - before == set()
+
+
+def test_a_parametric_map(made, tmp_path):
+    pytest.importorskip("highdicom")
+    ct, before = made
+    values = np.random.default_rng(0).uniform(0, 30, ct.shape)
+    path = tmp_path / "map.dcm"
+    write_parametric_map(values, path, reference=ct, quantity="expected error", algorithm=ALGORITHM)
     assert errors_of(path) - before == set()
 
 
