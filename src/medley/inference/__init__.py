@@ -5,9 +5,11 @@ __all__ = [
     "catalogue",
     "conditions",
     "loading",
+    "noise",
     "plan",
     "predictor",
     "restorer",
+    "strength",
     "training_scans",
     "windows",
 ]
