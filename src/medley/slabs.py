@@ -34,7 +34,7 @@ class Slabs:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, part: slice) -> Slabs:
+    def __getitem__(self, part: slice | np.ndarray) -> Slabs:
         return Slabs(self.values[part], self.distances[part], self.pixel_mm)
 
     @property

@@ -32,6 +32,34 @@ def test_strength_zero_gives_the_same_file_back(medley, model, ct_nifti, tmp_pat
     np.testing.assert_array_equal(nib.load(tmp_path / "o.nii").get_fdata(), nib.load(ct_nifti).get_fdata())
 
 
+def test_the_strength_for_a_wanted_noise_is_in_the_record_the_report_and_the_header(
+    medley, model, ct_series, tmp_path
+) -> None:
+    out, page, record = tmp_path / "out", tmp_path / "r.html", tmp_path / "r.json"
+    done = medley("restore", ct_series, "-o", out, "-m", model, "--target-noise", 1000, "--report", page,
+                  "--json", record)  # fmt: skip
+    (scan,) = json.loads(record.read_text())["scans"]
+    assert (done.code, scan["parameters"]["strength"], scan["parameters"]["target_noise"]) == (0, 0, 1000)
+    assert scan["noise_after"] == scan["noise_before"] == pytest.approx(scan["noise_match"]["before"])
+    assert scan["noise_unit"] == "HU"
+    assert "the scan is left as it is" in scan["notes"][0]
+    assert scan["notes"][0] in done.err
+    assert "noise that was wanted" in page.read_text()
+    header = pydicom.dcmread(next(out.iterdir()))
+    assert "strength 0" in header.SeriesDescription
+    assert "strength 0 for a noise of 1000 HU" in header.DerivationDescription
+    np.testing.assert_array_equal(np.asarray(read(out).data), np.asarray(read(ct_series).data))
+
+
+def test_a_strength_for_a_noise_that_cannot_be_found_is_refused(medley, model, ct_nifti, tmp_path) -> None:
+    given = "restore", ct_nifti, "-o", tmp_path / "o.nii", "-m", model, "-t", "ct-denoise"
+    done = medley(*given, "--strength", "auto")
+    assert (done.code, "give the wanted noise in HU" in done.err) == (1, True)
+    done = medley(*given, "--strength", "0.5", "--target-noise", "12")
+    assert (done.code, "not both" in done.err) == (1, True)
+    assert not (tmp_path / "o.nii").exists()
+
+
 def test_a_dicom_series_becomes_a_derived_series_with_a_report_and_a_record(medley, model, ct_series, tmp_path) -> None:
     out, page, record = tmp_path / "out", tmp_path / "pages" / "report.html", tmp_path / "record.json"
     done = medley("restore", ct_series, "-o", out, "-m", model, "--report", page, "--json", record)
@@ -202,7 +230,7 @@ def test_a_task_for_another_modality_is_refused(medley, model, ct_series, tmp_pa
     ("arguments", "message"),
     [
         (("-t", "ct-denoising"), "not one of auto, mr-sr"),
-        (("--strength", "2"), "less than or equal to 1"),
+        (("--strength", "2"), "expected a number from 0 to 1, or auto"),
         (("--scale", "3"), "not one of 1, 2, 4"),
         (("--format", "png"), "not one of dicom, nifti"),
         (("--what",), "No such option"),

@@ -28,8 +28,21 @@ def restore(
         ),
     ] = "auto",
     strength: Annotated[
-        float, typer.Option(min=0, max=1, help="1: the restored scan; 0: the input; between: a blend of both.")
-    ] = 1.0,
+        str,
+        typer.Option(
+            metavar="0..1|auto",
+            help="1: the restored scan; 0: the input; between: a blend of both. auto: as much noise as the training "
+            "targets have; a scan without more noise is left as it is.",
+        ),
+    ] = "1",
+    target_noise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Choose the strength by the noise of the result: in HU for CT, % of the local mean for PET, % of the "
+            "full scale for others.",
+        ),
+    ] = None,
     scale: Annotated[
         int, typer.Option(callback=options.one_of((1, 2, 4)), help="MR: a grid that is 2 or 4 times finer in-plane.")
     ] = 1,
@@ -89,7 +102,8 @@ def restore(
         backend=backend,
         options={
             "task": task,
-            "strength": strength,
+            "strength": options.strength(strength),
+            "target_noise": target_noise,
             "scale": scale,
             "keep_measured": keep_measured,
             "measured": options.pair(measured, "--measured"),

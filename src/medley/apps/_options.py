@@ -51,6 +51,23 @@ def pair(text: str | None, name: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def strength(text: str) -> str | float:
+    """ "auto", or a number from 0 to 1.
+
+    Raises
+    ------
+    typer.BadParameter: neither.
+    """
+    if text == "auto":
+        return text
+    try:
+        if 0 <= float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"--strength is {text!r}; expected a number from 0 to 1, or auto")
+
+
 Input = Annotated[Path, typer.Argument(metavar="IN", help="A file, a DICOM series, a zip, or a folder of them.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The path of the result.")]
 Csv = Annotated[Path, typer.Option("--output", "-o", metavar="FILE.csv", help="The table of scores to write.")]

@@ -14,6 +14,7 @@ from medley.apps._page import figures, fill, minus, picture, table_rows
 from medley.apps._survey import Survey
 from medley.apps._terminal import counted
 from medley.apps.listing import score_name, score_text
+from medley.inference.plan import RestorationPlan
 from medley.models.weights import Description
 from medley.plots.pictures import blue_red, display_window, grey, rounded_up, upright
 
@@ -37,7 +38,6 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
     window = display_window(plan.task, [before for before, _ in shown])
     limit = rounded_up(float(np.percentile(np.concatenate([np.abs(b - a).ravel() for a, b in shown]), 99.5)))
     unit = plan.task.unit
-    low, high = (minus(f"{value:,.4g} {unit}") for value in survey.tissue)
     text = {
         "scan": record["name"],
         "kind": "Restoration report",
@@ -51,8 +51,8 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
         "limit": f"{limit:g} {unit}",
     }
     small_print = (
-        "The noise of a slice is estimated as the median absolute diagonal Haar coefficient divided by "
-        f"0.6745, where the input lies between {low} and {high}; this underestimates noise that was smoothed.",
+        "Noise is the standard deviation about a plane in the flattest blocks of a few slices, the same before and "
+        "after. Waves of the noise that are longer than a block are not counted (docs/trust.md).",
         "Slices are shown in radiological orientation: the patient's right is on the left of the picture.",
     )
     blocks = {
@@ -70,7 +70,7 @@ def _figures(record: Mapping[str, Any], survey: Survey) -> str:
     unit = survey.plan.task.unit
     noise = survey.noise
     numbers = [
-        (f"{noise[0]:.3g} → {noise[1]:.3g} {unit}" if noise else "unknown", "noise, before → after"),
+        (f"{noise[0]:.3g} → {noise[1]:.3g} {survey.noise_unit}" if noise else "unknown", "noise, before → after"),
         (f"{survey.change:.3g} {unit}", "root mean square change"),
         (f"{record['kept_outside_range']:,}", "voxels outside the range, unchanged"),
         (
@@ -145,6 +145,7 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         "output": Path(record["output"]).name,
         "task": plan.task.name,
         "strength": f"{plan.strength:g}",
+        **_chosen(plan),
         **({"scale": f"{plan.scale}", "measured data kept": measured} if plan.task.modality == "MR" else {}),
         "precision": record["precision"],
         "training scans": compared(plan.likeness),
@@ -156,6 +157,16 @@ def _done(record: Mapping[str, Any], survey: Survey) -> dict[str, str]:
         + (unchanged if plan.normalisation.clip else ", estimated from this scan, not clipped"),
         "medley": record["version"],
     }
+
+
+def _chosen(plan: RestorationPlan) -> dict[str, str]:
+    """The rows about a strength that was chosen by the noise."""
+    match = plan.match
+    if match is None:
+        return {}
+    wanted = {} if match.wanted is None else {"noise that was wanted": f"{match.wanted:.3g} {match.unit}"}
+    least = {} if match.full is None else {"noise at full strength": f"{match.full:.3g} {match.unit}"}
+    return {**wanted, **least, **({"choice of the strength": match.note} if match.note else {})}
 
 
 def _model(description: Description, sha256: str) -> dict[str, str]:

@@ -109,6 +109,7 @@ def restore_one(
         "version": medley.__version__,
         "parameters": {
             "strength": plan.strength,
+            "target_noise": plan.match.wanted if plan.match else None,
             "scale": plan.scale,
             "measured": plan.measured,
             "noise": plan.noise,
@@ -121,10 +122,13 @@ def restore_one(
         "normalisation": vars(plan.normalisation),
         "noise_before": noise[0] if noise else None,
         "noise_after": noise[1] if noise else None,
+        "noise_unit": survey.noise_unit,
+        "noise_match": vars(plan.match) if plan.match else None,
         "change_rms": survey.change,
         "kept_outside_range": survey.outside,
         "padding": survey.padding,
         "likeness": plan.likeness.record() if plan.likeness else None,
+        "notes": [plan.match.note] if plan.match and plan.match.note else [],
     }
     if job.page is not None:
         write_page(job, _restore_report.page(record, survey, restorer.description), overwrite=overwrite)
@@ -143,7 +147,7 @@ def _algorithm(restorer: Restorer, plan: RestorationPlan) -> Algorithm:
     """The network and all its parameters, for the header of a DICOM series."""
     low, high = plan.normalisation.low, plan.normalisation.high
     parameters: dict[str, object] = {
-        "strength": f"{plan.strength:g}",
+        "strength": _strength(plan),
         "scale": plan.scale,
         "range": f"{low:g} to {high:g} {plan.task.unit}",
         "precision": restorer.precision,
@@ -155,6 +159,13 @@ def _algorithm(restorer: Restorer, plan: RestorationPlan) -> Algorithm:
     if plan.window is not None:
         parameters["windows"] = f"{plan.window} pixels"
     return Algorithm(restorer.description.name, restorer.sha256, plan.task.name, parameters)
+
+
+def _strength(plan: RestorationPlan) -> str:
+    """The strength, and how it was chosen."""
+    if plan.match is None or plan.match.wanted is None:
+        return f"{plan.strength:g}"
+    return f"{plan.strength:g} for a noise of {plan.match.wanted:.4g} {plan.match.unit}"
 
 
 def _mark(restorer: Restorer, plan: RestorationPlan) -> str:
@@ -182,5 +193,7 @@ def _summary(record: Mapping[str, Any]) -> str:
     slices = counted(record["shape"][0], "slice")
     text = f"{record['name']}: {record['task']}, {slices} in {record['seconds']:.1f} s"
     if record["noise_before"] is not None:
-        text += f", noise {record['noise_before']:.3g} to {record['noise_after']:.3g} {record['unit']}"
+        text += f", noise {record['noise_before']:.3g} to {record['noise_after']:.3g} {record['noise_unit']}"
+    if record["noise_match"] is not None:
+        text += f", strength {record['parameters']['strength']:g}"
     return f"{text} -> {record['output']}"

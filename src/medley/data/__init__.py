@@ -15,5 +15,6 @@ __all__ = [
     "scan_noise",
     "simulation",
     "store",
+    "target_noise",
     "training_scans",
 ]

@@ -6,9 +6,11 @@ __all__ = [
     "conditions",
     "expected_error",
     "loading",
+    "noise",
     "plan",
     "predictor",
     "restorer",
+    "strength",
     "training_scans",
     "windows",
 ]

@@ -1,14 +1,16 @@
-"""Information in the source of a scan: which part of k-space was measured, and whether medley made the scan."""
+"""What the source of a scan says: which part of k-space was measured, whether medley made it; and its finer grid."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 
 from medley.errors import MedleyError, MedleyNotice
+from medley.physics import mr
 from medley.tasks import Task
-from medley.volume import Volume
+from medley.volume import Slices, Volume
 
 
 def notify_if_processed(volume: Volume) -> None:
@@ -62,3 +64,16 @@ def refuse_implausible(volume: Volume, task: Task) -> None:
         raise MedleyError(f"{found} are not grey levels, which are not negative")
     if task.modality == "MR" and low < -0.1 * high:
         raise MedleyError(f"{found} are not an MR magnitude image's, which are not negative")
+
+
+def on_finer_grid(volume: Volume, scale: int) -> Volume:
+    """The scan with k-space padded to a grid that is `scale` times finer in the plane."""
+    if scale == 1:
+        return volume
+    slices, rows, columns = volume.shape
+
+    def make() -> Iterator[np.ndarray]:
+        return (mr.refine_grid(one, scale) for one in volume.data)
+
+    finer = Slices((slices, rows * scale, columns * scale), make)
+    return volume.with_data(finer, affine=mr.refined_affine(volume.affine, scale))

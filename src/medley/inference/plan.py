@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict
 
+import numpy as np
+
+from medley.inference.strength import NoiseMatch
 from medley.inference.training_scans import Likeness
 from medley.normalisation import Normalisation
 from medley.tasks import Task
@@ -27,6 +31,8 @@ class RestorationPlan:
     noise: standard deviation of the noise in the unit of the scan, if it was given; None: the network estimates it.
     likeness: the comparison of the scan with the training scans; None for weights that do not describe theirs, and for
         a scan that is too small to be compared.
+    match: how the strength was found, if it was chosen by the noise of the result; None if it was given.
+    ready: {slice number: (row, column)}, slices that the network has restored already, at full strength.
     """
 
     before: Volume
@@ -38,6 +44,8 @@ class RestorationPlan:
     window: int | None = None
     noise: float | None = None
     likeness: Likeness | None = None
+    match: NoiseMatch | None = None
+    ready: Mapping[int, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 class RestoreOptions(TypedDict, total=False):
@@ -46,7 +54,11 @@ class RestoreOptions(TypedDict, total=False):
     Attributes
     ----------
     task: a name in `medley.tasks.TASKS`; "auto", the default, takes the one for the volume's modality.
-    strength: 0 gives the input, 1, the default, the output of the network; values between give a linear blend.
+    strength: 0 gives the input, 1, the default, the output of the network; values between give a linear blend. "auto"
+        chooses the strength by which the noise of the result is that of the training targets, and leaves a scan without
+        more noise as it is (`medley.inference.strength`).
+    target_noise: in place of a strength: the wanted noise of the result, in HU for CT, in percent of the local mean for
+        PET, in percent of the full scale for others (`medley.inference.noise.noise_unit`).
     scale: 1, 2 or 4, MR only: pads k-space to so many times the rows and columns before the network.
     keep_measured: MR only: put the measured part of k-space back into the result. The header of a DICOM scan states
         which part was measured.
@@ -59,7 +71,8 @@ class RestoreOptions(TypedDict, total=False):
     """
 
     task: str
-    strength: float
+    strength: float | Literal["auto"]
+    target_noise: float | None
     scale: int
     keep_measured: bool
     measured: tuple[int, int] | None

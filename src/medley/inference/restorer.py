@@ -5,15 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Unpack
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
 
 from medley.errors import MedleyError, MedleyNotice
-from medley.inference._source import measured_lines, notify_if_processed, refuse_implausible
+from medley.inference._source import measured_lines, notify_if_processed, on_finer_grid, refuse_implausible
 from medley.inference.conditions import conditions
 from medley.inference.plan import RestorationPlan, RestoreOptions
+from medley.inference.strength import AUTO, match_noise, wanted_noise
 from medley.inference.training_scans import RestorableScans
 from medley.inference.windows import blend_windows
 from medley.models.precision import in_precision
@@ -112,7 +113,8 @@ class Restorer:
         volume: Volume,
         *,
         task: str = "auto",
-        strength: float = 1.0,
+        strength: float | Literal["auto"] = 1.0,
+        target_noise: float | None = None,
         scale: int = 1,
         keep_measured: bool = False,
         measured: tuple[int, int] | None = None,
@@ -122,11 +124,13 @@ class Restorer:
         """Check the scan and the options (as in `restore`) and choose the task and the normalisation.
 
         Reads the scan once where its values matter: for MR, where the file does not say its modality, and to compare it
-        with the training scans.
+        with the training scans; once more where the strength follows from the noise, and restores some slices.
         """
         chosen = self._choose_task(volume, task)
-        if not 0 <= strength <= 1:
-            raise MedleyError(f"strength must lie between 0 and 1, but is {strength:g}")
+        if strength != AUTO and not (isinstance(strength, int | float) and 0 <= strength <= 1):
+            raise MedleyError(f'strength must lie between 0 and 1, or be "auto", but is {strength}')
+        if target_noise is not None and strength not in (AUTO, 1):
+            raise MedleyError("give a strength or a target noise, not both")
         if scale not in (1, 2, 4):
             raise MedleyError(f"scale must be 1, 2 or 4, but is {scale}")
         if chosen.modality != "MR" and (scale != 1 or keep_measured or measured):
@@ -137,13 +141,18 @@ class Restorer:
             raise MedleyError(f"{self.description.name} does not use the noise of a scan; omit the noise")
         # Files that state no modality or unit have those of the task.
         stated = volume.with_data(volume.data, modality=chosen.modality, unit=chosen.unit)
-        before = _on_finer_grid(stated, scale)
+        before = on_finer_grid(stated, scale)
         normalisation = normalisation_for(before, chosen)
         notify_if_processed(volume)
         lines = measured_lines(volume, measured) if keep_measured or measured else None
         window = self._window(before.shape, allow_windows)
         likeness = self._scans.compare(before, chosen, normalisation.high)
-        return RestorationPlan(before, chosen, normalisation, strength, scale, lines, window, noise, likeness)
+        given = 1.0 if strength == AUTO else float(strength)
+        plan = RestorationPlan(before, chosen, normalisation, given, scale, lines, window, noise, likeness)
+        if strength != AUTO and target_noise is None:
+            return plan
+        wanted = wanted_noise(self.description, chosen, target_noise)
+        return match_noise(plan, wanted, self.reach, partial(self._restore_fully, plan=plan))
 
     def carry_out(self, plan: RestorationPlan, tap: Tap | None = None) -> Volume:
         """The restored scan of a plan; its slices are computed on demand.
@@ -157,7 +166,7 @@ class Restorer:
             size = self._batch(before.shape)
             slabs = stream_slabs(before.data, before.shape[0], size, self.reach, before.spacing)
             for batch in made_ahead(slabs, 1):
-                restored = self._restore_batch(batch, plan)
+                restored = self._restore_batch(batch, plan, k)
                 for old, after in zip(batch.centre, restored, strict=True):
                     if not np.isfinite(after).all():
                         raise MedleyError(f"the network's output for slice {k + 1} is not finite; nothing was written")
@@ -232,12 +241,21 @@ class Restorer:
         stated = conditions(slabs, images[:, self.reach], order.index(task.name), len(order), scaled)
         return normalisation.expand(self._through_network(images, window, stated))
 
-    def _restore_batch(self, slabs: Slabs, plan: RestorationPlan) -> np.ndarray:
+    def _restore_batch(self, slabs: Slabs, plan: RestorationPlan, first: int) -> np.ndarray:
+        """Slices of a scan, from number `first` on, at the strength of the plan; those of `plan.ready` are used."""
         slices = slabs.centre
-        restored = self.restore_slabs(slabs, plan.task, plan.normalisation, plan.window, plan.noise)
-        if plan.measured is not None:
-            restored = mr.keep_measured(restored, slices, plan.measured)
+        if plan.strength == 0:
+            return slices
+        left = np.array([k not in plan.ready for k in range(first, first + len(slabs))])
+        restored = np.stack([plan.ready.get(k, one) for k, one in enumerate(slices, first)])
+        if left.any():
+            restored[left] = self._restore_fully(slabs[left], plan)
         return slices + np.float32(plan.strength) * (restored - slices) if plan.strength < 1 else restored
+
+    def _restore_fully(self, slabs: Slabs, plan: RestorationPlan) -> np.ndarray:
+        """The slices of slabs at full strength."""
+        restored = self.restore_slabs(slabs, plan.task, plan.normalisation, plan.window, plan.noise)
+        return restored if plan.measured is None else mr.keep_measured(restored, slabs.centre, plan.measured)
 
     def _batch(self, shape: tuple[int, ...]) -> int:
         """The number of slices of a scan (slice, row, column) in a batch that needs half the free memory at most."""
@@ -357,18 +375,6 @@ def _percentile(volume: Volume, q: float) -> float:
             largest = np.partition(largest, -count)[-count:]
     low, *rest = np.partition(largest, [0, 1] if count > 1 else 0)[:2].astype(np.float64)
     return float(low + (position - below) * (rest[0] - low) if rest else low)
-
-
-def _on_finer_grid(volume: Volume, scale: int) -> Volume:
-    if scale == 1:
-        return volume
-    slices, rows, columns = volume.shape
-
-    def make() -> Iterator[np.ndarray]:
-        return (mr.refine_grid(one, scale) for one in volume.data)
-
-    finer = Slices((slices, rows * scale, columns * scale), make)
-    return volume.with_data(finer, affine=mr.refined_affine(volume.affine, scale))
 
 
 def _pixels_that_fit(model: torch.nn.Module, precision: str, device: torch.device) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
@@ -16,8 +16,10 @@ from medley.data.readers import PatchReader, SlabReader
 from medley.data.record import INPUT, Record
 from medley.data.sampling import PatchSampler
 from medley.data.store import Store
+from medley.data.target_noise import target_noise
 from medley.errors import MedleyError
 from medley.inference.restorer import Restorer
+from medley.inference.strength import TARGET_NOISE
 from medley.models import weights
 from medley.models.blocks import RestorationNetwork
 from medley.models.unih3 import UniH3
@@ -165,9 +167,13 @@ class RestorationObjective(Objective):
         return Network(Restorer(network.eval(), description, device=device))
 
     def description(self) -> dict[str, Any]:
-        """The tasks and the number of training subjects of each."""
+        """The tasks, the number of training subjects of each, and the noise of their targets."""
         subjects = {task: len({one.subject for one in self.store.records("train", task)}) for task in self.tasks}
-        return {"tasks": self.tasks, "training": {"train_subjects": subjects}}
+        return {"tasks": self.tasks, "training": {"train_subjects": subjects, TARGET_NOISE: self._target_noise}}
+
+    @cached_property
+    def _target_noise(self) -> dict[str, float]:
+        return target_noise(self.store, self.tasks)
 
     def _of_split(self, split: str) -> list[Record]:
         return [record for task in self.tasks for record in self.store.records(split, task)]
