@@ -250,7 +250,7 @@ def test_the_stream_needs_few_slices_at_a_time() -> None:
 def test_a_tap_sees_every_slice_once_before_and_after() -> None:
     model, scan, seen = restorer(Brighter()), ct(), []
     plan = model.plan(scan)
-    better = model.carry_out(plan, lambda k, before, after: seen.append((k, before, after))).load()
+    better = model.carry_out(plan, [lambda k, before, after: seen.append((k, before, after))]).load()
     assert [k for k, *_ in seen] == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(np.stack([before for _, before, _ in seen]), scan.data)
     np.testing.assert_array_equal(np.stack([after for *_, after in seen]), better.data)

@@ -71,6 +71,14 @@ def restore(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report of what was changed; a folder for several.")
     ] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the half-width of the 90 % interval of every voxel: .nii.gz, or .dcm for a DICOM parametric "
+            "map; a folder for several scans.",
+        ),
+    ] = None,
     record: options.Record = None,
     form: Annotated[
         str | None,
@@ -111,6 +119,7 @@ def restore(
             "allow_windows": allow_windows,
         },
         page=report,
+        uncertainty=uncertainty,
         record=record,
         form=form,
         overwrite=overwrite,

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from medley.apps._error_map import ErrorMap
 from medley.apps._likeness import compared, unlike
 from medley.apps._page import figures, fill, minus, picture, table_rows
 from medley.apps._survey import Survey
 from medley.apps._terminal import counted
 from medley.apps.listing import score_name, score_text
+from medley.inference.expected_error import LEVEL
 from medley.inference.plan import RestorationPlan
 from medley.models.weights import Description
 from medley.plots.pictures import blue_red, display_window, grey, rounded_up, upright
@@ -25,13 +27,13 @@ _NOTICE = (
 _WIDTH, _HEIGHT, _COLUMNS = 1100, 220, 110  # of the histogram
 
 
-def page(record: Mapping[str, Any], survey: Survey, description: Description) -> str:
+def page(record: Mapping[str, Any], survey: Survey, description: Description, errors: ErrorMap | None = None) -> str:
     """The page as HTML.
 
     Parameters
     ----------
     record: the record of `medley.apps.restore.restore_one`; names of files are shown, but nothing about the patient.
-    survey: the measurements. description: of the network.
+    survey: the measurements. description: of the network. errors: the expected error, if it was asked for.
     """
     plan = survey.plan
     shown = list(survey.shown.values())
@@ -58,6 +60,7 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description) ->
     blocks = {
         "figures": _figures(record, survey),
         "slices": "\n".join(_slice_row(survey, k, window, limit) for k in sorted(survey.shown)),
+        "errors": _errors(errors, survey) if errors else "",
         "histogram": histogram(survey),
         "done": table_rows(_done(record, survey)),
         "model": table_rows(_model(description, record["model"]["sha256"])),
@@ -81,6 +84,28 @@ def _figures(record: Mapping[str, Any], survey: Survey) -> str:
     return figures(numbers)
 
 
+def _errors(errors: ErrorMap, survey: Survey) -> str:
+    """The section about the expected error: a sentence, and a picture of each shown slice."""
+    unit, found = survey.plan.task.unit, errors.record()
+    if found["median"] is None or found["highest"] is None:
+        return "<h2>Expected error</h2><p>The scan shows no tissue for which it could be stated.</p>"
+    limit = rounded_up(found["highest"])
+    pictures = "".join(
+        _picture(survey, k, "expected error", grey(upright(errors.shown[k], survey.plan.before.affine), (0, limit)))
+        for k in sorted(errors.shown)
+    )
+    words = (
+        f"In {100 * LEVEL:.0f} % of the tissue the true value lies within ± these values of the restored one. Their "
+        f"median is {found['median']:.3g} {unit}, and 95 % are below {found['highest']:.3g} {unit}. This was measured on "
+        "simulated scans of validation subjects; it does not hold for scans that are unlike the training scans."
+    )
+    return (
+        f'<h2>Expected error</h2><p>{escape(words)}</p><section class="slices four">{pictures}'
+        '<div class="scale wide soft small"><span>0</span><i style="background: linear-gradient(to right, #000, #fff)">'
+        f"</i><span>{limit:g} {unit}</span></div></section>"
+    )
+
+
 def _slice_row(survey: Survey, k: int, window: tuple[float, float], limit: float) -> str:
     plan = survey.plan
     before, after = (upright(image, plan.before.affine) for image in survey.shown[k])
@@ -90,15 +115,18 @@ def _slice_row(survey: Survey, k: int, window: tuple[float, float], limit: float
         "after": grey(after, window, inverted=inverted),
         "difference": blue_red(after - before, limit),
     }
-    rows, columns = upright(np.empty(plan.before.shape[1:]), plan.before.affine).shape
-    height, width = plan.before.spacing[1] * rows, plan.before.spacing[2] * columns
-    if (rows, columns) != plan.before.shape[1:]:
-        height, width = plan.before.spacing[2] * rows, plan.before.spacing[1] * columns
-    images = "".join(
-        picture(png, f"slice {k + 1}, {name}", f"aspect-ratio: {width:.5g} / {height:.5g}")
-        for name, png in pictures.items()
-    )
+    images = "".join(_picture(survey, k, name, png) for name, png in pictures.items())
     return f'<div class="row soft small">slice {k + 1} of {plan.before.shape[0]}</div>{images}'
+
+
+def _picture(survey: Survey, k: int, name: str, png: bytes) -> str:
+    """A picture of slice `k` with the sides that it has in mm."""
+    before = survey.plan.before
+    rows, columns = upright(np.empty(before.shape[1:]), before.affine).shape
+    height, width = before.spacing[1] * rows, before.spacing[2] * columns
+    if (rows, columns) != before.shape[1:]:
+        height, width = before.spacing[2] * rows, before.spacing[1] * columns
+    return picture(png, f"slice {k + 1}, {name}", f"aspect-ratio: {width:.5g} / {height:.5g}")
 
 
 def histogram(survey: Survey) -> str:

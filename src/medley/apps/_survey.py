@@ -26,7 +26,7 @@ class Survey:
     ----------
     plan: of the restoration.
     keeps_above: whether values above the range of the network are unchanged; False if it restores them too.
-    shown: {slice number: (before, after)} for a few evenly spaced slices.
+    wanted: the numbers of a few evenly spaced slices. shown: {number: (before, after)} of these.
     edges, before, after: histograms of all values; the last bins hold the values beyond them too.
     outside: number of voxels outside the range of the network that keep their values. Without the padding.
     padding: number of voxels outside the range that have no measured value: scanners fill the corners of the image
@@ -47,7 +47,7 @@ class Survey:
         self._noise = NoiseCurve(plan.task, plan.normalisation, plan.before.spacing)
         slices = plan.before.shape[0]
         self._to_measure = set(measured_slices(slices))
-        self._to_show = {int((k + 0.5) * slices / min(SHOWN, slices)) for k in range(min(SHOWN, slices))}
+        self.wanted = {int((k + 0.5) * slices / min(SHOWN, slices)) for k in range(min(SHOWN, slices))}
 
     def __call__(self, k: int, before: np.ndarray, after: np.ndarray) -> None:
         """Measure slice `k`, (row, column) before and after."""
@@ -62,7 +62,7 @@ class Survey:
             self.outside += int(np.count_nonzero((before < low) | (before > self._highest))) - padding
         self._voxels += before.size
         self._squares += float(np.square(after.astype(np.float64) - before).sum())
-        if k in self._to_show:
+        if k in self.wanted:
             self.shown[k] = (before.copy(), after.copy())
 
     @property

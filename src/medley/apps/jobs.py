@@ -25,11 +25,13 @@ class Job:
     Attributes
     ----------
     output: a file or a folder. page: the HTML report; None for no report.
+    error_map: a file for the expected error of every voxel; None for none.
     """
 
     scan: Scan
     output: Path
     page: Path | None = None
+    error_map: Path | None = None
 
     @property
     def mode(self) -> int:
@@ -37,19 +39,28 @@ class Job:
         return mode_of(Path(self.scan.path))
 
 
-def make_jobs(scans: Sequence[Scan], outputs: Sequence[Path], page: Path | None = None) -> list[Job]:
-    """The jobs of several scans; each has its report in the folder `page`, a single scan has it in the file `page`.
+def make_jobs(
+    scans: Sequence[Scan], outputs: Sequence[Path], page: Path | None = None, error_map: Path | None = None
+) -> list[Job]:
+    """The jobs of several scans, each with its report in the folder `page` and its map of errors in `error_map`.
+
+    For a single scan both are files.
 
     Raises
     ------
-    MedleyError: `page` is a file, and there are several scans.
+    MedleyError: one of them is a file, and there are several scans.
     """
-    if page is None:
-        return [Job(scan, path) for scan, path in zip(scans, outputs, strict=True)]
-    if len(scans) > 1 and page.suffix:
-        raise MedleyError(f"there are {len(scans)} scans, but the report {page} is one file; give a folder")
-    pages = [page] if len(scans) == 1 else [page / f"{scan.name}.html" for scan in scans]
-    return [Job(*one) for one in zip(scans, outputs, pages, strict=True)]
+    pages = _for_each(scans, page, ".html", "report")
+    maps = _for_each(scans, error_map, ".nii.gz", "map of the expected error")
+    return [Job(*one) for one in zip(scans, outputs, pages, maps, strict=True)]
+
+
+def _for_each(scans: Sequence[Scan], path: Path | None, suffix: str, what: str) -> Sequence[Path | None]:
+    if path is None or len(scans) == 1:
+        return [path] * len(scans)
+    if path.suffix:
+        raise MedleyError(f"there are {len(scans)} scans, but the {what} {path} is one file; give a folder")
+    return [path / f"{scan.name}{suffix}" for scan in scans]
 
 
 def run_jobs(
@@ -80,8 +91,8 @@ def run_jobs(
     MedleyError: before any work: results would replace each other or an input, or exist already.
     """
     files = [record] if record is not None and not is_stdout(record) else []
-    pages = [job.page for job in jobs if job.page is not None]
-    check_outputs(inputs, [job.output for job in jobs], [*pages, *files], overwrite=overwrite)
+    beside = [path for job in jobs for path in (job.page, job.error_map) if path is not None]
+    check_outputs(inputs, [job.output for job in jobs], [*beside, *files], overwrite=overwrite)
     records: list[dict[str, Any]] = []
     content: dict[str, Any] = {"medley": medley.__version__, "scans": records}
     try:

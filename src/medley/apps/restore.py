@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import medley
 from medley.apps import _restore_report
+from medley.apps._error_map import ErrorMap, error_model, open_error_map
 from medley.apps._outputs import output_paths
 from medley.apps._survey import Survey
 from medley.apps._terminal import Update, counted, no_update, watched
@@ -17,7 +19,7 @@ from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
 from medley.errors import MedleyNotice
 from medley.inference import loading
 from medley.inference.plan import RestorationPlan
-from medley.inference.restorer import Restorer
+from medley.inference.restorer import Restorer, Tap
 from medley.io.dicom.provenance import Algorithm
 from medley.io.files import find_scans, open_scan, write
 
@@ -32,6 +34,7 @@ def restore(
     backend: str | None = None,
     options: Mapping[str, Any],
     page: Path | None = None,
+    uncertainty: Path | None = None,
     record: Path | None = None,
     form: str | None = None,
     overwrite: bool = False,
@@ -46,7 +49,8 @@ def restore(
     precision: "float32" or "bfloat16", see `Restorer`.
     backend: "torch" or "onnx"; None for the one that the model's file is made for.
     options: the options of `Restorer.restore`, see `medley.inference.plan.RestoreOptions`.
-    page: the HTML report of a single scan, or a folder for those of several. record: JSON file, or "-" for stdout.
+    page: the HTML report of a single scan, or a folder for those of several. uncertainty: the map of the expected error
+        of a single scan (.nii.gz, .nii or .dcm), or a folder for several. record: JSON file, or "-" for stdout.
     form: "dicom", "nifti", "mha", "nrrd"; None keeps the format of the input.
 
     Returns
@@ -58,7 +62,7 @@ def restore(
     MedleyError: before any work: there is nothing to restore, no such model, or the results cannot be written.
     """
     scans = find_scans(source)
-    jobs = make_jobs(scans, output_paths(scans, output, form), page)
+    jobs = make_jobs(scans, output_paths(scans, output, form), page, uncertainty)
     inputs = [source, loading.find(model)]
     backend = loading.backend_for(model, backend)
     restorer = loading.load_restorer(model, device=device, precision=precision, backend=backend)
@@ -89,15 +93,21 @@ def restore_one(
         sentence = plan.likeness.sentence(restorer.description.name)
         warnings.warn(f"{job.scan.name}: {sentence}", MedleyNotice, stacklevel=2)
     survey = Survey(plan, keeps_above=not restorer.reads_conditions)
-    better = watched(restorer.carry_out(plan, survey), update)
-    write(
-        better,
-        job.output,
-        derivation=_derivation(restorer, plan),
-        mark=_mark(restorer, plan),
-        algorithm=_algorithm(restorer, plan),
-        overwrite=overwrite,
-    )
+    about: _About = {
+        "derivation": _derivation(restorer, plan),
+        "mark": _mark(restorer, plan),
+        "algorithm": _algorithm(restorer, plan),
+        "overwrite": overwrite,
+    }
+    with ExitStack() as stack:
+        taps: list[Tap] = [survey]
+        errors = None
+        if job.error_map is not None:
+            model = error_model(restorer, plan)
+            append = stack.enter_context(open_error_map(job.error_map, plan, mode=job.mode, **about))
+            errors = ErrorMap(plan, model, append, survey.wanted)
+            taps.append(errors)
+        write(watched(restorer.carry_out(plan, taps), update), job.output, **about)
     noise = survey.noise
     record = {
         "name": job.scan.name,
@@ -128,11 +138,21 @@ def restore_one(
         "kept_outside_range": survey.outside,
         "padding": survey.padding,
         "likeness": plan.likeness.record() if plan.likeness else None,
+        "expected_error": errors.record() | {"map": str(job.error_map)} if errors else None,
         "notes": [plan.match.note] if plan.match and plan.match.note else [],
     }
     if job.page is not None:
-        write_page(job, _restore_report.page(record, survey, restorer.description), overwrite=overwrite)
+        write_page(job, _restore_report.page(record, survey, restorer.description, errors), overwrite=overwrite)
     return record
+
+
+class _About(TypedDict):
+    """What is written into the header of each result, see `medley.io.files.open_writer`."""
+
+    derivation: str
+    mark: str
+    algorithm: Algorithm
+    overwrite: bool
 
 
 def _derivation(restorer: Restorer, plan: RestorationPlan) -> str:

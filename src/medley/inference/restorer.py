@@ -154,11 +154,11 @@ class Restorer:
         wanted = wanted_noise(self.description, chosen, target_noise)
         return match_noise(plan, wanted, self.reach, partial(self._restore_fully, plan=plan))
 
-    def carry_out(self, plan: RestorationPlan, tap: Tap | None = None) -> Volume:
+    def carry_out(self, plan: RestorationPlan, taps: Sequence[Tap] = ()) -> Volume:
         """The restored scan of a plan; its slices are computed on demand.
 
-        `tap` is called with every slice before and after, in order. The scan is read in a separate thread, one batch
-        ahead of the network.
+        Each of `taps` is called with every slice before and after, in order. The scan is read in a separate thread, one
+        batch ahead of the network.
         """
 
         def make() -> Iterator[np.ndarray]:
@@ -170,7 +170,7 @@ class Restorer:
                 for old, after in zip(batch.centre, restored, strict=True):
                     if not np.isfinite(after).all():
                         raise MedleyError(f"the network's output for slice {k + 1} is not finite; nothing was written")
-                    if tap is not None:
+                    for tap in taps:
                         tap(k, old, after)
                     yield after
                     k += 1

@@ -20,6 +20,17 @@ _NO_UNIT = Code("1", "UCUM", "no units")
 _KIND = "DICOM parametric map"
 
 
+def check_reference(reference: Volume, path: Path) -> None:
+    """Check that a map can refer to a scan.
+
+    Raises
+    ------
+    MedleyError: highdicom is not installed; the scan was not read from DICOM, or has no frame of reference.
+    """
+    highdicom_for(_KIND)
+    frame_of_reference(reference, path)
+
+
 def write_parametric_map(
     values: np.ndarray,
     path: str | Path,
@@ -48,7 +59,7 @@ def write_parametric_map(
     highdicom = highdicom_for(_KIND)
     if values.shape != reference.shape:
         raise ValueError(f"a map of the scan is {reference.shape}, but it is {values.shape}")
-    frame_of_reference(reference, path)
+    check_reference(reference, path)
     images = list(images_of(reference, path))
     order = frame_order(source_of(reference, path), images)
     pixels = np.asarray(values, np.float32)[order]
