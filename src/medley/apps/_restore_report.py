@@ -96,8 +96,8 @@ def _errors(errors: ErrorMap, survey: Survey) -> str:
     )
     words = (
         f"In {100 * LEVEL:.0f} % of the tissue the true value lies within ± these values of the restored one. Their "
-        f"median is {found['median']:.3g} {unit}, and 95 % are below {found['highest']:.3g} {unit}. This was measured on "
-        "simulated scans of validation subjects; it does not hold for scans that are unlike the training scans."
+        f"median is {found['median']:.3g} {unit}, and 95 % are below {found['highest']:.3g} {unit}. This was measured "
+        "on simulated scans of validation subjects; it does not hold for scans that are unlike the training scans."
     )
     return (
         f'<h2>Expected error</h2><p>{escape(words)}</p><section class="slices four">{pictures}'
