@@ -21,7 +21,7 @@ LAYERS = {
     "data": 2,
     "scoring": 3,
     "training": 4, "plots": 4,
-    "experiments": 5,
+    "experiments": 5, "node": 5,
     "apps": 6,
 }  # fmt: skip
 ALLOWED = {

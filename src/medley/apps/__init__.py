@@ -18,6 +18,7 @@ __all__ = [
     "interference",
     "jobs",
     "listing",
+    "pacs",
     "predict",
     "predict_files",
     "report_scores",

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import medley
-from medley.apps import _commands_models, _commands_research, _commands_scans
+from medley.apps import _commands_models, _commands_pacs, _commands_research, _commands_scans
 from medley.apps._terminal import DEBUG, complain, explain, say
 from medley.errors import MedleyNotice
 from medley.runtime.allocator import keep_buffers
@@ -60,7 +60,7 @@ app = typer.Typer(
 )
 
 
-for commands in (_commands_scans, _commands_research, _commands_models):
+for commands in (_commands_scans, _commands_pacs, _commands_research, _commands_models):
     app.add_typer(commands.app)
 
 

@@ -29,6 +29,7 @@ from medley.errors import MedleyError, MedleyNotice
 from medley.experiments.step_time import step_seconds
 from medley.models import weights
 from medley.runtime.allocator import keep_buffers
+from medley.runtime.configuration import Strict
 from medley.runtime.locks import locked
 from medley.runtime.names import check_name
 from medley.runtime.plugins import load_plugins
@@ -37,7 +38,6 @@ from medley.scoring.rows import ScoreRow, read_scores, write_scores
 from medley.training.checkpoint import Checkpoints
 from medley.training.loop import train
 from medley.training.recipe import PredictionRecipe, Recipe, RestorationRecipe, differing, make_recipe, validated
-from medley.training.settings import Strict
 
 
 class Comparison(Strict):

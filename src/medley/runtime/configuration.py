@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from medley.errors import MedleyError
+from medley.runtime.text import did_you_mean
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Base class of configurations: unknown keys are errors, and values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def checked(kind: type[T], content: Mapping[str, Any], what: str) -> T:
+    """`content` as a `kind`.
+
+    Raises
+    ------
+    MedleyError: unknown keys, with the most similar valid ones, or invalid values; all are named after `what`.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(_sentence(kind, one["type"], one["loc"], one["msg"]) for one in error.errors())
+        raise MedleyError(f"{what}: {problems}") from None
 
 
 def read_configuration(path: str | Path, what: str) -> dict[str, Any]:
@@ -128,6 +154,30 @@ _Loader.add_implicit_resolver(
     list("-+0123456789."),
 )
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+def _sentence(kind: type[BaseModel], problem: str, place: tuple[str | int, ...], message: str) -> str:
+    """One problem that pydantic found, with a suggestion for an unknown key."""
+    name = ".".join(map(str, place))
+    if problem != "extra_forbidden":
+        message = message.removeprefix("Value error, ")
+        return f"{name}: {message[:1].lower()}{message[1:]}" if name else message
+    within: Any = kind
+    for part in place[:-1]:
+        within = _type_at(within, part)
+    return f"{name}: unknown key{did_you_mean(str(place[-1]), getattr(within, 'model_fields', ()))}"
+
+
+def _type_at(within: Any, part: str | int) -> Any:
+    """The type of a key of a model, or of an item of a list or a dictionary; "X | None" counts as X."""
+    arguments = [one for one in get_args(within) if one is not NoneType]
+    if NoneType in get_args(within):
+        return _type_at(arguments[0], part)
+    if isinstance(within, type) and issubclass(within, BaseModel):
+        annotation = within.model_fields[str(part)].annotation
+        arguments = [one for one in get_args(annotation) if one is not NoneType]
+        return arguments[0] if NoneType in get_args(annotation) else annotation
+    return arguments[0 if isinstance(part, int) else -1]
 
 
 def _one_line(error: yaml.YAMLError) -> str:

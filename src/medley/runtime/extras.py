@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from medley.errors import MedleyError
 
-EXTRAS = ("formats", "train", "radiotherapy", "baselines", "onnx")
+EXTRAS = ("formats", "train", "radiotherapy", "baselines", "onnx", "pacs")
 
 
 def require_extra(extra: str) -> None:

@@ -13,13 +13,13 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from medley.data.augmentation import Augmentation
 from medley.errors import MedleyError
 from medley.models.zoo import is_multitask
-from medley.runtime.configuration import parse_setting, read_configuration
+from medley.runtime.configuration import Strict, checked, parse_setting, read_configuration
 from medley.runtime.names import check_name
 from medley.runtime.plugins import load_plugins
 from medley.runtime.text import did_you_mean
 from medley.tasks import TASKS, VOLUME_TASKS
 from medley.training.losses import LOSSES
-from medley.training.settings import Balance, Optimizer, Sampling, Strict, Validation
+from medley.training.settings import Balance, Optimizer, Sampling, Validation
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -274,11 +274,7 @@ def validated(kind: type[T], content: Mapping[str, Any], what: str) -> T:
     """
     if renamed := [f"{old} was renamed to {new}" for old, new in RENAMED.items() if _has(content, old)]:
         raise MedleyError(f"{what}: {'; '.join(renamed)}")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(_sentence(kind, one["type"], one["loc"], one["msg"]) for one in error.errors())
-        raise MedleyError(f"{what}: {problems}") from None
+    return checked(kind, content, what)
 
 
 def as_record(recipe: Recipe, *, resolve: bool = False) -> dict[str, Any]:
@@ -341,17 +337,6 @@ def _has(content: Mapping[str, Any], dotted: str) -> bool:
             return False
         value = value[part]
     return True
-
-
-def _sentence(kind: type[BaseModel], problem: str, place: tuple[str | int, ...], message: str) -> str:
-    """One problem that pydantic found, with a suggestion for an unknown key."""
-    name = ".".join(map(str, place))
-    if problem != "extra_forbidden":
-        return f"{name}: {message.lower()}" if name else message
-    model: Any = kind
-    for part in place[:-1]:
-        model = model.model_fields[part].annotation
-    return f"{name}: unknown key{did_you_mean(str(place[-1]), model.model_fields)}"
 
 
 def _set(content: dict[str, Any], override: str) -> None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Strict(BaseModel):
-    """Base class: unknown keys are errors, and values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from medley.runtime.configuration import Strict
 
 
 class Optimizer(Strict):
@@ -109,7 +105,7 @@ class Balance(Strict):
     """
 
     name: Literal["equal", "fixed", "uncertainty", "dwa", "tat", "unih3"] = "equal"
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field({})
     period: int = Field(100, gt=0)
     temperature: float = Field(2.0, gt=0)
 
