@@ -1,9 +1,20 @@
 """A node whose clock, network and archive are in the hands of the test."""
 
+import gc
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def close_sockets():
+    """pynetdicom, where it is the client, leaves the sockets of rejected associations to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

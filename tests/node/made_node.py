@@ -104,6 +104,8 @@ def sending(node: Node, *, calling: str = SCANNER, called: str = "MEDLEY", tls=N
     finally:
         if association.is_established:
             association.release()
+        if association.is_alive():
+            association.join(10)
 
 
 def send(node: Node, files) -> list[int]:

@@ -113,7 +113,7 @@ def test_an_archive_is_asked_whether_an_object_has_arrived(ready, content, clock
     with storage(port, queries=queries) as received:
         step(node)
         assert states(node) == ["done"]
-        with node.queue._transaction() as database:  # as after a crash, before the answers were noted
+        with node.queue._database.transaction() as database:  # as after a crash, before the answers were noted
             database.execute("UPDATE results SET state = 'sending'")
             database.execute("UPDATE series SET state = 'sending'")
         step(node)

@@ -120,7 +120,7 @@ def test_a_series_comes_from_orthanc_and_the_result_returns_once(orthanc, orthan
         assert [entry.state for entry in node.queue.entries()] == ["done"], node.lines
         assert len(orthanc.instances()) == 10
         # Uncertain whether the results have arrived: Orthanc is asked, and nothing is sent again.
-        with node.queue._transaction() as database:
+        with node.queue._database.transaction() as database:
             database.execute("UPDATE results SET state = 'sending'")
             database.execute("UPDATE series SET state = 'sending'")
         before = requests.get(f"{orthanc.url}/changes?last", timeout=60).json()["Last"]

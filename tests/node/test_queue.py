@@ -6,8 +6,9 @@ import pytest
 
 from medley.errors import MedleyError
 from medley.node.completion import verdict
+from medley.node.database import QueueUnusable
 from medley.node.header import Received
-from medley.node.queue import STATES, Entry, Queue, QueueUnusable
+from medley.node.queue import STATES, Entry, Queue
 from medley.node.settings import Completion
 
 ONE = Received("1", "1.1", "1.1.1", "1.2", "CT", images=1)
@@ -140,7 +141,7 @@ def test_finished_series_are_forgotten_and_only_those(queue):
 
 def test_a_queue_of_another_version_is_refused(tmp_path):
     queue = Queue(tmp_path)
-    queue._connection.execute("PRAGMA user_version = 99")
+    queue._database.connection.execute("PRAGMA user_version = 99")
     queue.close()
     with pytest.raises(MedleyError, match="another version"):
         Queue(tmp_path)

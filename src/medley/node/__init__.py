@@ -4,6 +4,7 @@
 __all__ = [
     "archives",
     "completion",
+    "database",
     "delivery",
     "header",
     "incoming",

@@ -112,6 +112,7 @@ class Server(ThreadedAssociationServer):
     ) -> None:
         self.peers, self.limits, self.log, self.ended = peers, limits, log, ended
         self.here = local()
+        self._requests: set[socket.socket] = set()  # open connections
         self._tls = server_context(tls) if tls else None
         self._starting = 0  # connections whose association is not yet counted by `active_associations`
         self._count = Lock()
@@ -136,6 +137,7 @@ class Server(ThreadedAssociationServer):
                 self.log(f"refused a connection from {client_address[0]}: too many are open")
                 return False
             self._starting += 1
+            self._requests.add(request)
         return True
 
     def started(self) -> None:
@@ -144,9 +146,18 @@ class Server(ThreadedAssociationServer):
             self._starting -= 1
 
     def shutdown(self) -> None:
-        """Stop accepting connections, and close the port."""
+        """Stop accepting connections, close the port and all connections."""
         BaseServer.shutdown(self)
         self.server_close()
+        with self._count:
+            for one in list(self._requests):
+                one.close()
+
+    def close_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._count:
+            self._requests.discard(request)
+        request.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection failed before its association began."""
@@ -170,8 +181,7 @@ class _Handler(RequestHandler):
         association = self.server.here.association
         association.join()
         self.server.ended(association)
-        assert not isinstance(self.request, tuple)
-        self.request.close()
+        self.server.close_request(self.request)
 
 
 def limit(association: Association, folder: Path, limits: Limits, log: Log) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from threading import Event, Thread
 
 from medley.errors import MedleyError
+from medley.node.database import QueueUnusable
 from medley.node.delivery import Connect, Delivery
 from medley.node.incoming import remove_orphans
 from medley.node.metrics import NodeMetrics
 from medley.node.network import Log
-from medley.node.queue import Queue, QueueUnusable
+from medley.node.queue import Queue
 from medley.node.receiver import Intake, Receiver
 from medley.node.settings import PacsSettings
 from medley.node.worker import RESULTS, Explain, Process, Worker

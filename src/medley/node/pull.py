@@ -105,7 +105,8 @@ def pull(intake: Intake, archive: str, wanted: Wanted) -> Pulled:
 def _pull_dicom(intake: Intake, archive: DicomArchive, wanted: Wanted, pulled: Pulled) -> None:
     title = intake.settings.ae_title
     with associated(archive, title, queries(FIND, MOVE)) as association:
-        for study in found(association, _identifier("STUDY", wanted.of_study(), "StudyInstanceUID")):
+        studies = list(found(association, _identifier("STUDY", wanted.of_study(), "StudyInstanceUID")))
+        for study in studies:  # an association answers one request at a time
             keys = {"StudyInstanceUID": study.StudyInstanceUID, **wanted.of_series()}
             asked = _identifier("SERIES", keys, "SeriesInstanceUID", "NumberOfSeriesRelatedInstances")
             for one in list(found(association, asked)):

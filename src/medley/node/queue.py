@@ -14,51 +14,18 @@ returns, so that a killed process or a power cut leaves each series in one of th
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medley.errors import MedleyError
+from medley.node.database import Database
 from medley.node.header import Received
 
 STATES = ("receiving", "ready", "processing", "sending", "done", "skipped", "aside")
 FINISHED = ("done", "skipped")
-_DATABASE = "queue.sqlite"
-_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE series (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    study TEXT NOT NULL, uid TEXT NOT NULL, sender TEXT NOT NULL,
-    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
-    expected INTEGER,           -- objects, if known
-    arrived REAL NOT NULL,      -- when its last object arrived, seconds since 1970
-    released REAL,              -- when the last association that sent objects of it ended; NULL: not yet
-    changed REAL NOT NULL       -- when it came into its state
-);
-CREATE INDEX series_by_uid ON series (uid);
-CREATE INDEX series_by_state ON series (state);
-CREATE TABLE objects (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    series INTEGER NOT NULL REFERENCES series ON DELETE CASCADE,
-    instance TEXT NOT NULL, digest TEXT NOT NULL, file TEXT NOT NULL, images INTEGER NOT NULL,
-    UNIQUE (series, instance)
-);
-CREATE TABLE results (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    series INTEGER NOT NULL REFERENCES series ON DELETE CASCADE,
-    archive TEXT NOT NULL, file TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting',  -- waiting, sending, sent
-    refusals INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
-    due REAL NOT NULL DEFAULT 0             -- not sent before this time
-);
-CREATE INDEX results_by_series ON results (series, state);
-CREATE TABLE expected (uid TEXT PRIMARY KEY, count INTEGER NOT NULL, noted REAL NOT NULL);
-"""
+_FILE = "queue.sqlite"
 
 
 @dataclass(frozen=True)
@@ -95,10 +62,6 @@ class Result:
         return self.state == "sending"
 
 
-class QueueUnusable(MedleyError):
-    """The database cannot be read or written, as on a full disk; nothing has changed."""
-
-
 class Queue:
     """The queue in a folder, which is made if it does not exist. May be used by several threads and processes.
 
@@ -110,29 +73,12 @@ class Queue:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path = folder / _DATABASE
-        self._lock = threading.Lock()
-        with self._errors():
-            self._connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._connection.executescript(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
-            )
-        with self._transaction() as database:
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _VERSION):
-                raise MedleyError(
-                    f"{self.path}: was written by another version of medley; finish the work with that version, or "
-                    "choose another folder"
-                )
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {_VERSION}")
+        self._database = Database(folder / _FILE)
+        self.path = self._database.path
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     # Receiving
 
@@ -144,7 +90,7 @@ class Queue:
         The number of its series, and the file that is not needed: `file` where the object is in the queue already, the
         earlier file where the content is new and its series is still being collected; None for neither.
         """
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             known = database.execute(
                 "SELECT s.number, o.digest FROM objects o JOIN series s ON s.number = o.series "
                 "WHERE s.uid = ? AND o.instance = ? ORDER BY s.number DESC LIMIT 1",
@@ -165,7 +111,7 @@ class Queue:
 
     def _collecting(self, one: Received, sender: str, now: float) -> int:
         """The number of the series that an object belongs to: one that is not yet processed, or a new one."""
-        database = self._connection
+        database = self._database.connection
         found = database.execute(
             "SELECT number FROM series WHERE uid = ? AND state IN ('receiving', 'ready') ORDER BY number DESC LIMIT 1",
             (one.series,),
@@ -191,10 +137,10 @@ class Queue:
     def _take_over(self, number: int, uid: str, now: float) -> None:
         """Make the objects of earlier parts of a series, whose work has ended, objects of this part."""
         ended = "SELECT number FROM series WHERE uid = ? AND number != ? AND state IN ('done', 'skipped', 'aside')"
-        self._connection.execute(
+        self._database.connection.execute(
             f"UPDATE OR IGNORE objects SET series = ? WHERE file != '' AND series IN ({ended})", (number, uid, number)
         )
-        self._connection.execute(
+        self._database.connection.execute(
             "UPDATE series SET state = 'skipped', reason = ?, changed = ? WHERE uid = ? AND number != ? "
             "AND state = 'aside'",
             (f"continued as series {number}", now, uid, number),
@@ -202,12 +148,12 @@ class Queue:
 
     def expect(self, uid: str, count: int, now: float) -> None:
         """Note how many objects a series has, before they arrive."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("INSERT OR REPLACE INTO expected VALUES (?, ?, ?)", (uid, count, now))
 
     def released(self, numbers: Iterable[int], now: float) -> None:
         """The last open association that sent objects of these series has ended."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             for number in numbers:
                 database.execute("UPDATE series SET released = ? WHERE number = ?", (now, number))
 
@@ -220,7 +166,7 @@ class Queue:
         where another object has arrived since the entry was read. The objects of earlier parts that are still in the
         queue become objects of this one, so that the series is processed as a whole.
         """
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             busy = "SELECT 1 FROM series WHERE uid = ? AND number != ? AND state IN ('ready', 'processing', 'sending')"
             changed = "SELECT 1 FROM series WHERE number = ? AND (state != 'receiving' OR arrived != ?)"
             if (
@@ -237,7 +183,7 @@ class Queue:
 
         There is one worker: a series that is still `processing` was left so by a crash or a full disk, and is ready.
         """
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("UPDATE series SET state = 'ready' WHERE state = 'processing'")
             row = database.execute("SELECT * FROM series WHERE state = 'ready' ORDER BY changed, number").fetchone()
             if row is None:
@@ -247,7 +193,7 @@ class Queue:
 
     def processed(self, number: int, files: Sequence[str], archives: Sequence[str], now: float) -> None:
         """The results of a series are on the disk: each file is to be sent to each archive."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             for archive in archives:
                 rows = [(number, archive, file) for file in files]
                 database.executemany("INSERT INTO results (series, archive, file) VALUES (?, ?, ?)", rows)
@@ -255,12 +201,12 @@ class Queue:
 
     def set_aside(self, number: int, reason: str, now: float) -> None:
         """Take a series that failed out of the way, with the reason."""
-        with self._transaction():
+        with self._database.transaction():
             self._move(number, STATES[:4], "aside", now, reason)
 
     def retry(self, number: int, now: float) -> str:
         """Put a series that is aside back, and return its state: `sending` if it has results, else `ready`."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             waiting = database.execute(
                 "UPDATE results SET due = 0, attempts = 0, refusals = 0 WHERE series = ? AND state != 'sent'", (number,)
             ).rowcount
@@ -270,14 +216,14 @@ class Queue:
 
     def discard(self, number: int, now: float) -> None:
         """Give a series that is aside up: it counts as skipped."""
-        with self._transaction():
+        with self._database.transaction():
             self._move(number, "aside", "skipped", now, "discarded")
 
     # Sending
 
     def due(self, now: float) -> list[Result]:
         """Results that can be sent now, in the order of their series."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             rows = database.execute(
                 "SELECT r.number, r.series, r.archive, r.file, r.state, r.attempts, r.refusals "
                 "FROM results r JOIN series s ON s.number = r.series "
@@ -288,12 +234,12 @@ class Queue:
 
     def begin_sending(self, result: Result) -> None:
         """Note that a result is about to be sent: until `sent`, it is uncertain whether it has arrived."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("UPDATE results SET state = 'sending' WHERE number = ?", (result.number,))
 
     def sent(self, result: Result, now: float) -> bool:
         """A result has arrived. Returns whether it was the last one of its series, which then is done."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("UPDATE results SET state = 'sent' WHERE number = ?", (result.number,))
             left = "SELECT 1 FROM results WHERE series = ? AND state != 'sent'"
             if database.execute(left, (result.series,)).fetchone():
@@ -308,7 +254,7 @@ class Queue:
         ----------
         refused: the result that the archive answered with a refusal; it has certainly not arrived.
         """
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute(
                 "UPDATE results SET attempts = attempts + 1, due = ? "
                 "WHERE series = ? AND archive = ? AND state != 'sent'",
@@ -324,7 +270,7 @@ class Queue:
     def entries(self, *states: str) -> list[Entry]:
         """The series in these states, or all, by number."""
         chosen = states or STATES
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             rows = database.execute(
                 f"SELECT * FROM series WHERE state IN ({', '.join('?' * len(chosen))}) ORDER BY number", chosen
             ).fetchall()
@@ -332,7 +278,7 @@ class Queue:
 
     def contents(self, number: int) -> tuple[list[str], int]:
         """The files of a series in the order in which they came, and the number of its images."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             rows = database.execute(
                 "SELECT file, images FROM objects WHERE series = ? AND file != '' ORDER BY number", (number,)
             ).fetchall()
@@ -340,7 +286,7 @@ class Queue:
 
     def counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """The number of series in each state, and of results for each archive that are not sent."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             states = dict(database.execute("SELECT state, count(*) FROM series GROUP BY state").fetchall())
             waiting = dict(
                 database.execute("SELECT archive, count(*) FROM results WHERE state != 'sent' GROUP BY archive")
@@ -352,7 +298,7 @@ class Queue:
     def forget(self, finished_before: float) -> tuple[list[int], list[str]]:
         """Remove finished series that ended before a time; returns their numbers, and the files of their objects."""
         chosen = "SELECT number FROM series WHERE state IN ('done', 'skipped') AND changed < ?"
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             numbers = [number for (number,) in database.execute(chosen, (finished_before,))]
             wanted = f"SELECT file FROM objects WHERE file != '' AND series IN ({chosen})"
             files = [file for (file,) in database.execute(wanted, (finished_before,))]
@@ -362,19 +308,19 @@ class Queue:
 
     def release_files(self, number: int) -> None:
         """The files of the objects of a series are not needed; the objects are still recognised."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("UPDATE objects SET file = '' WHERE series = ?", (number,))
 
     def files(self) -> set[str]:
         """All files of objects that are needed."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             return {file for (file,) in database.execute("SELECT file FROM objects WHERE file != ''")}
 
     # Inside
 
     def _move(self, number: int, before: str | Sequence[str], after: str, now: float, reason: str = "") -> None:
         allowed = [before] if isinstance(before, str) else list(before)
-        moved = self._connection.execute(
+        moved = self._database.connection.execute(
             f"UPDATE series SET state = ?, reason = ?, changed = ? WHERE number = ? "
             f"AND state IN ({', '.join('?' * len(allowed))})",
             (after, reason, now, number, *allowed),
@@ -386,27 +332,7 @@ class Queue:
         return Entry(*self._one("SELECT * FROM series WHERE number = ?", number))
 
     def _one(self, query: str, number: int) -> tuple[Any, ...]:
-        row = self._connection.execute(query, (number,)).fetchone()
+        row = self._database.connection.execute(query, (number,)).fetchone()
         if row is None:
             raise MedleyError(f"there is no series {number} in the queue; medley pacs list shows all")
         return tuple(row)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is on the disk at the end, or nothing on any exception."""
-        with self._lock, self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise QueueUnusable(f"{self.path}: the queue cannot be used: {error}") from error

@@ -151,9 +151,8 @@ class Receiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ae.shutdown()  # aborts open associations
-        if self._server is not None:
-            self._server.shutdown()
+        assert self._server is not None
+        self._server.shutdown()
 
     def _connected(self, event: evt.Event) -> None:
         assert self._server is not None

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from medley.errors import MedleyError
 from medley.node.completion import verdict
+from medley.node.database import QueueUnusable
 from medley.node.header import Received, read_received
 from medley.node.incoming import synchronise
 from medley.node.metrics import NodeMetrics
 from medley.node.network import Log
-from medley.node.queue import Entry, Queue, QueueUnusable
+from medley.node.queue import Entry, Queue
 from medley.node.receiver import OBJECTS
 from medley.node.settings import PacsSettings, Rule
 
