@@ -63,7 +63,7 @@ def processor(device: str = "auto") -> Process:
             raise MedleyError(f"{source}: holds {len(scans)} scans, expected one")
         network, job = loaded(rule.model), Job(scans[0], output)
         if isinstance(network, Restorer):
-            restore_one(network, job, rule.options.model_dump())
+            restore_one(network, job, rule.options.model_dump(exclude_unset=True))
         else:
             predict_one(network, job, form="dicom")
 

@@ -6,7 +6,7 @@ import re
 from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ByteSize, Field, model_validator
 
@@ -119,8 +119,9 @@ class Options(Strict):
     """Options of a restoration, as of `medley restore`; see `medley.inference.plan.RestoreOptions`."""
 
     task: str = "auto"
-    strength: float = Field(1.0, ge=0, le=1)
-    scale: int = Field(1, ge=1, le=4)
+    strength: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = 1.0
+    target_noise: float | None = Field(None, gt=0)
+    scale: Literal[1, 2, 4] = 1
     keep_measured: bool = False
     measured: tuple[int, int] | None = None
     noise: float | None = Field(None, gt=0)
