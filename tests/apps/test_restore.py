@@ -80,7 +80,11 @@ def test_a_dicom_series_becomes_a_derived_series_with_a_report_and_a_record(medl
 
     html = page.read_text()
     assert "Not for diagnosis" in html
-    assert html.count("data:image/png;base64,") == 12  # four slices, before, after and difference
+    assert "Was anatomy removed?" in html
+    regions = scan["residual"]["regions"]
+    # Four slices and every flagged region: before, after and difference.
+    assert html.count("data:image/png;base64,") == 12 + 3 * len(regions)
+    assert [one["number"] for one in regions] == list(range(1, len(regions) + 1))
     assert not re.findall(r"(?:src|href)=\"(?!data:)|url\(|@import|https?:", html)  # nothing to fetch
     assert str(derived.PatientName) not in html
     assert str(tmp_path) not in html

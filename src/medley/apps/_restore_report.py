@@ -12,11 +12,13 @@ import numpy as np
 from medley.apps._error_map import ErrorMap
 from medley.apps._likeness import compared, unlike
 from medley.apps._page import figures, fill, minus, picture, table_rows
+from medley.apps._residual_report import residual_section
 from medley.apps._survey import Survey
 from medley.apps._terminal import counted
 from medley.apps.listing import score_name, score_text
 from medley.inference.expected_error import LEVEL
 from medley.inference.plan import RestorationPlan
+from medley.inference.residual import ResidualTest
 from medley.models.weights import Description
 from medley.plots.pictures import blue_red, display_window, grey, rounded_up, upright
 
@@ -27,13 +29,19 @@ _NOTICE = (
 _WIDTH, _HEIGHT, _COLUMNS = 1100, 220, 110  # of the histogram
 
 
-def page(record: Mapping[str, Any], survey: Survey, description: Description, errors: ErrorMap | None = None) -> str:
+def page(
+    record: Mapping[str, Any],
+    survey: Survey,
+    test: ResidualTest,
+    description: Description,
+    errors: ErrorMap | None = None,
+) -> str:
     """The page as HTML.
 
     Parameters
     ----------
     record: the record of `medley.apps.restore.restore_one`; names of files are shown, but nothing about the patient.
-    survey: the measurements. description: of the network. errors: the expected error, if it was asked for.
+    survey, test: the measurements. description: of the network. errors: the expected error, if it was asked for.
     """
     plan = survey.plan
     shown = list(survey.shown.values())
@@ -61,6 +69,7 @@ def page(record: Mapping[str, Any], survey: Survey, description: Description, er
         "figures": _figures(record, survey),
         "slices": "\n".join(_slice_row(survey, k, window, limit) for k in sorted(survey.shown)),
         "errors": _errors(errors, survey) if errors else "",
+        "residual": residual_section(test, window),
         "histogram": histogram(survey),
         "done": table_rows(_done(record, survey)),
         "model": table_rows(_model(description, record["model"]["sha256"])),

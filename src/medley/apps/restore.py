@@ -19,6 +19,7 @@ from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
 from medley.errors import MedleyNotice
 from medley.inference import loading
 from medley.inference.plan import RestorationPlan
+from medley.inference.residual import ResidualTest
 from medley.inference.restorer import Restorer, Tap
 from medley.io.dicom.provenance import Algorithm
 from medley.io.files import find_scans, open_scan, write
@@ -93,6 +94,7 @@ def restore_one(
         sentence = plan.likeness.sentence(restorer.description.name)
         warnings.warn(f"{job.scan.name}: {sentence}", MedleyNotice, stacklevel=2)
     survey = Survey(plan, keeps_above=not restorer.reads_conditions)
+    test = ResidualTest(plan)
     about: _About = {
         "derivation": _derivation(restorer, plan),
         "mark": _mark(restorer, plan),
@@ -100,7 +102,7 @@ def restore_one(
         "overwrite": overwrite,
     }
     with ExitStack() as stack:
-        taps: list[Tap] = [survey]
+        taps: list[Tap] = [survey, test]
         errors = None
         if job.error_map is not None:
             model = error_model(restorer, plan)
@@ -139,10 +141,12 @@ def restore_one(
         "padding": survey.padding,
         "likeness": plan.likeness.record() if plan.likeness else None,
         "expected_error": errors.record() | {"map": str(job.error_map)} if errors else None,
+        "residual": test.record(),
         "notes": [plan.match.note] if plan.match and plan.match.note else [],
     }
     if job.page is not None:
-        write_page(job, _restore_report.page(record, survey, restorer.description, errors), overwrite=overwrite)
+        html = _restore_report.page(record, survey, test, restorer.description, errors)
+        write_page(job, html, overwrite=overwrite)
     return record
 
 

@@ -9,6 +9,7 @@ __all__ = [
     "noise",
     "plan",
     "predictor",
+    "residual",
     "restorer",
     "strength",
     "training_scans",

@@ -15,6 +15,7 @@ __all__ = [
     "observer",
     "overlap",
     "physical",
+    "residual",
     "spectrum",
     "targets",
     "transfer",
