@@ -220,4 +220,6 @@ def _summary(record: Mapping[str, Any]) -> str:
         text += f", noise {record['noise_before']:.3g} to {record['noise_after']:.3g} {record['noise_unit']}"
     if record["noise_match"] is not None:
         text += f", strength {record['parameters']['strength']:g}"
+    if regions := record["residual"]["regions"]:
+        text += f", {counted(len(regions), 'region')} to look at"
     return f"{text} -> {record['output']}"
