@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from medley.inference.plan import RestorationPlan
 from medley.metrics import residual
+from medley.metrics.error_features import tissue
 from medley.metrics.physical import HOT, OBJECT
 
 LIMITS = {"CT": 6.0, "PT": 10.0}  # standard deviations, of the score of a region; by `benchmarks.removed`
@@ -78,7 +79,7 @@ class ResidualTest:
         if np.array_equal(before, after):
             return
         smooth = ndimage.uniform_filter(np.asarray(before, np.float32), 5)
-        inside = smooth > self._air()
+        inside = tissue(before, self.plan.task, self.plan.normalisation.high)
         removed = np.asarray(before, np.float32) - after
         # Super-resolution adds detail at every edge, which is not suspicious.
         found = [] if self.plan.task.name.endswith("-sr") else residual.peaks(removed, inside, self._limit)
@@ -116,11 +117,6 @@ class ResidualTest:
             "measured_change": float(f"{np.sqrt(changed / power):.4g}") if power else None,
             "regions": [{"number": n, **one.record()} for n, one in enumerate(self._regions, 1)],
         }
-
-    def _air(self) -> float:
-        """The value above which a smoothed image is body and not air."""
-        modality = self.plan.task.modality
-        return {"CT": -500.0, "PT": OBJECT}.get(modality, 0.05 * self.plan.normalisation.high)
 
     def _limits(self) -> dict[str, tuple[float, float]]:
         modality = self.plan.task.modality
