@@ -291,6 +291,18 @@ def test_half_precision_takes_half_the_space_and_is_loaded_as_float32(tmp_path):
         torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-7)
 
 
+def test_vectors_keep_their_precision(tmp_path):
+    model = create_model("stl-tiny", targets={"dose": ("pixel", 1)}, dimension=2, channels=1)
+    variance = next(one for name, one in model.named_buffers() if name.endswith("running_var"))
+    variance.fill_(2e6)
+    description = Description("w", "stl-tiny", model.config, ("dose",), {}, "0")
+    weights.save(tmp_path / "w.safetensors", model, description, half=True)
+    loaded, _ = weights.load(tmp_path / "w.safetensors")
+    for name, tensor in loaded.state_dict().items():
+        if tensor.ndim < 2:
+            torch.testing.assert_close(tensor, model.state_dict()[name], rtol=0, atol=0)
+
+
 def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path):
     model = create_model("slab", dim=8)
     model.output.weight.data[0] = 1e6

@@ -312,8 +312,11 @@ def packaged() -> dict[str, Path]:
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
-    """A tensor in half precision; integers and flags as they are."""
-    if not tensor.is_floating_point():
+    """A tensor in half precision. Integers, flags and vectors (biases, statistics of norms) stay as they are.
+
+    Vectors need little space, and a running variance may be too large for half precision.
+    """
+    if not tensor.is_floating_point() or tensor.ndim < 2:
         return tensor
     half = tensor.half()
     if not half.isfinite().all():
