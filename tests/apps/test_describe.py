@@ -161,5 +161,5 @@ def test_models_says_which_weights_are_checked(medley, predictors, described, mo
     assert "no check" in rows["skin"]
     scans = json.loads(medley("models", "--json").out)["plans"]["training_scans"]["plans"]
     assert scans["subjects"] == 12
-    assert scans["features"]["area"]["unit"] == "cm2"
-    assert scans["features"]["area"]["low"] < scans["features"]["area"]["high"]
+    assert scans["features"]["upper_area"]["unit"] == "cm2"
+    assert scans["features"]["upper_area"]["low"] < scans["features"]["upper_area"]["high"]

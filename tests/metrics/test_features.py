@@ -94,11 +94,11 @@ def cylinder(spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarra
 def test_the_size_of_a_body_is_in_mm_on_any_grid(spacing: tuple[float, float, float]) -> None:
     found = body_features(*cylinder(spacing), spacing)
     assert found["length"] == pytest.approx(150, abs=6)
-    assert found["area"] == pytest.approx(np.pi * 6 * 10, rel=0.02)
+    for part in ("upper_area", "middle_area", "lower_area", "smallest_area"):
+        assert found[part] == pytest.approx(np.pi * 6 * 10, rel=0.02)
     assert found["width"] == pytest.approx(200, abs=8)
     assert found["depth"] == pytest.approx(120, abs=8)
     assert found["air"] == pytest.approx(100 * 20**2 / (60 * 100), rel=0.1)
-    assert found["lower_part"] == pytest.approx(1, rel=0.02)
     assert found["soft"] == 30
 
 
@@ -112,9 +112,10 @@ def test_slices_with_a_sliver_of_the_body_are_no_part_of_it() -> None:
 def test_head_and_feet_exchanged_change_the_shape_only() -> None:
     hu = disc()
     one, other = (body_features(values, values > -500, SPACING) for values in (hu, hu[::-1]))
-    assert one["lower_part"] == pytest.approx(1 / other["lower_part"])
-    assert one["narrowest"] == pytest.approx(100 - other["narrowest"])
-    assert one["area"] == other["area"]
+    for part, opposite in (("upper", "lower"), ("middle", "middle"), ("lower", "upper")):
+        assert one[f"{part}_area"] == pytest.approx(other[f"{opposite}_area"])
+    assert one["upper_area"] < 0.9 * one["lower_area"]
+    assert one["soft"] == other["soft"]
 
 
 def test_a_photograph_of_one_colour_is_flat_and_noise_is_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -44,6 +45,8 @@ def run(path: Path, *, quiet: bool = False) -> None:
         archives=connections(settings),
         log=lambda line: _log(line, quiet),
     )
+    # Threads of pynetdicom can end by an exception where a peer breaks the protocol.
+    threading.excepthook = lambda failure: _log(f"a thread ended: {failure.exc_type.__name__}", quiet)
     node.run()
 
 

@@ -64,15 +64,12 @@ FEATURES: Mapping[str, Feature] = {
     "equal": Feature("neighbouring pixels of exactly one value, in the part above the mean", "%", "difference", 15),
     # of the body in a CT: `body_features`
     "length": Feature("length of the body in the scan", "mm", "ratio", 0.1),
-    "area": Feature("cross-section of the body (median)", "cm2", "ratio", 0.1),
+    "upper_area": Feature("cross-section of the upper third of the body", "cm2", "ratio", 0.1),
+    "middle_area": Feature("cross-section of the middle third of the body", "cm2", "ratio", 0.1),
+    "lower_area": Feature("cross-section of the lower third of the body", "cm2", "ratio", 0.1),
     "smallest_area": Feature("smallest cross-section of the body (10th percentile)", "cm2", "ratio", 0.1),
-    "largest_area": Feature("largest cross-section of the body (90th percentile)", "cm2", "ratio", 0.1),
     "width": Feature("width of the body (median)", "mm", "ratio", 0.1),
     "depth": Feature("depth of the body, front to back (median)", "mm", "ratio", 0.1),
-    "lower_part": Feature(
-        "cross-section of the lower third of the body, relative to the upper third", "", "ratio", 0.1
-    ),
-    "narrowest": Feature("place of the smallest cross-section from the top", "%", "difference", 5),
     "air": Feature("air in the body", "%", "difference", 1),
     "fat": Feature("fat (-150 to -30 HU) in the body", "%", "difference", 2),
     "bone": Feature("bone (above 150 HU) in the body", "%", "difference", 1),
@@ -160,19 +157,17 @@ def body_features(hu: np.ndarray, body: np.ndarray, spacing: Sequence[float]) ->
     inside = body & (areas > _SLIVER * areas.max())[:, None, None]
     areas = areas[areas > _SLIVER * areas.max()]
     kept = inside[inside.any(axis=(1, 2))]
-    smallest, area, largest = np.quantile(areas, (0.1, 0.5, 0.9))
-    thirds = np.array_split(areas, 3) if len(areas) > 2 else [areas] * 3
+    upper, middle, lower = (part.mean() for part in (np.array_split(areas, 3) if len(areas) > 2 else [areas] * 3))
     values = hu[inside]
     steps = np.abs(np.diff(hu, axis=1))[inside[:, 1:] & inside[:, :-1]]
     return {
         "length": float(spacing[0] * len(areas)),
-        "area": float(area),
-        "smallest_area": float(smallest),
-        "largest_area": float(largest),
+        "upper_area": float(upper),
+        "middle_area": float(middle),
+        "lower_area": float(lower),
+        "smallest_area": float(np.quantile(areas, 0.1)),
         "width": float(spacing[2] * np.median(kept.any(axis=1).sum(axis=1))),
         "depth": float(spacing[1] * np.median(kept.any(axis=2).sum(axis=1))),
-        "lower_part": float(thirds[-1].mean() / thirds[0].mean()),
-        "narrowest": 100 * float(areas.argmin() / max(len(areas) - 1, 1)),
         "air": 100 * float((values < _HIDDEN_AIR).mean()),
         "fat": 100 * float(((values > _FAT[0]) & (values < _FAT[1])).mean()),
         "bone": 100 * float((values > _BONE).mean()),

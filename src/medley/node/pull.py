@@ -81,6 +81,7 @@ def pull(intake: Intake, archive: str, wanted: Wanted) -> Pulled:
         raise MedleyError(
             f"there is no archive {archive!r}; the configuration has {', '.join(intake.settings.archives)}"
         )
+    wanted.of_study()  # raises
     pulled = Pulled()
     try:
         if settings.web is not None:
