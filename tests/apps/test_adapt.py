@@ -76,7 +76,8 @@ def test_better_weights_are_written_with_a_card(medley, scans, start, tmp_path):
 
 def test_weights_that_are_not_better_are_not_written(medley, scans, start, tmp_path, monkeypatch):
     save_start(start, 0.0, **SMALL)  # the output is the input
-    monkeypatch.setitem(adapting._OPTIMIZER, "learning_rate", 0.03)
+    for name in ("learning_rate", "final_learning_rate"):  # nothing is learnt
+        monkeypatch.setitem(adapting._OPTIMIZER, name, 1e-12)
     output = tmp_path / "ours.safetensors"
     done = medley("adapt", scans, "-o", output, "--model", start, "--minutes", 40 * 0.05 / 60)
     assert done.code == 4

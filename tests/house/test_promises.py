@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PACKAGED = ("slab", "tat-tiny", "amir-tiny")
 # Of several answers: weights -> the file of the scores that its card states.
+SEVEN = "slab-seven"
 PREDICTORS = {
     "ctan-openkbp": "ctan-openkbp-packaged.csv",
     "stl-openkbp-dose": "stl-openkbp-dose-packaged.csv",
@@ -39,7 +40,7 @@ def table():
 
 def test_the_packaged_weights_are_there_and_small():
     found = weights.packaged()
-    assert set(found) == {*PACKAGED, *PREDICTORS}
+    assert set(found) == {*PACKAGED, SEVEN, *PREDICTORS}
     sizes = [path.stat().st_size for path in found.values()]
     assert max(sizes) < 6e6
     assert sum(sizes) < 25e6
@@ -89,6 +90,20 @@ def test_the_model_card_has_them_too_and_says_what_a_card_must(table, model):
         assert word.lower() in card.lower()
     for line in cells(table[task, model] for task in VOLUME_TASKS):
         assert f"| {' | '.join((line[0], *line[2:]))} |" in card
+
+
+def test_the_network_for_all_tasks_beats_the_input_and_its_card_has_the_numbers():
+    card = weights.packaged()[SEVEN].with_suffix(".md").read_text()
+    found = {(one.task, one.method): one for one in summary(read_scores(ROOT / "results" / "slab-seven.csv")[0])}
+    assert {task for task, _ in found} == set(TASKS)
+    for task in TASKS:
+        ours, theirs = found[task, SEVEN], found[task, "input"]
+        assert ours.slices == theirs.slices
+        assert ours.scores["psnr"] > theirs.scores["psnr"]
+    for line in cells(found.values()):
+        assert f"| {' | '.join(line)} |" in card
+    for word in ("licence", "Limits", "Not for diagnosis", "steps"):
+        assert word.lower() in card.lower()
 
 
 @pytest.mark.parametrize("model", PACKAGED)

@@ -17,6 +17,7 @@ from medley.inference.plan import RestorationPlan, RestoreOptions
 from medley.inference.strength import AUTO, match_noise, wanted_noise
 from medley.inference.training_scans import RestorableScans
 from medley.inference.windows import blend_windows
+from medley.models import weights
 from medley.models.precision import in_precision
 from medley.models.weights import Description
 from medley.normalisation import Normalisation, full_grey
@@ -328,7 +329,7 @@ class Restorer:
         if task.name not in self.description.tasks:
             raise MedleyError(
                 f"{found} and the task {task.name}, but {self.description.name} was trained only for "
-                f"{_listed(self.description.tasks)}"
+                f"{_listed(self.description.tasks)}{_trained_for(task)}"
             )
         if volume.unit != task.unit and (volume.unit or volume.modality == "PT"):
             raise MedleyError(
@@ -387,6 +388,12 @@ def _pixels_that_fit(model: torch.nn.Module, precision: str, device: torch.devic
         free = torch.cuda.mem_get_info(device)[0] + kept
     width = getattr(model, "config", {}).get("dim", _WIDTH)
     return float("inf") if free is None else free / (_NUMBERS_PER_WIDTH * width * (4 if precision == "float32" else 2))
+
+
+def _trained_for(task: Task) -> str:
+    """For a message: the packaged networks that were trained for a task."""
+    names = [name for name, path in weights.packaged().items() if task.name in weights.describe(path).tasks]
+    return f"; choose a network that was trained for it: {_listed(names)}" if names else ""
 
 
 def _listed(names: Iterable[str]) -> str:
