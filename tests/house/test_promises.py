@@ -108,7 +108,7 @@ def test_the_network_for_all_tasks_beats_the_input_and_its_card_has_the_numbers(
 
 @pytest.mark.parametrize("model", PACKAGED)
 # The slice is cut out of a body: it shows no air, unlike the training scans.
-@pytest.mark.filterwarnings("ignore::medley.errors.MedleyNotice")
+@pytest.mark.filterwarnings("ignore:unlike the training scans:medley.errors.MedleyNotice")
 def test_a_packaged_model_betters_a_real_low_dose_slice(model):
     scan = medley.read(Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm")
     low_dose = create_degradation("ct-low-dose", dose=0.25)

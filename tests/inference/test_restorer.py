@@ -83,6 +83,7 @@ def test_the_result_does_not_depend_on_the_batch(random_network: nn.Module, monk
     np.testing.assert_allclose(alone, together, atol=0.02)
 
 
+@pytest.mark.filterwarnings("ignore:unlike the training scans:medley.errors.MedleyNotice")  # it is noise
 @pytest.mark.parametrize(("precision", "relative"), [("float32", 1e-6), ("bfloat16", 5e-4)])
 @pytest.mark.parametrize("name", ["tat-tiny", "amir-tiny"])
 def test_the_result_does_not_depend_on_the_batch_at_any_size(
