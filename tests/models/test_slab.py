@@ -39,8 +39,9 @@ def test_without_measured_conditions_only_the_task_matters():
     model = network(measured=False)
     slabs, conditions = inputs(model, 2, 16, 24)
     other_numbers, other_task = conditions.clone(), conditions.clone()
-    other_numbers[:, 3:] += 1
-    other_task[:, :3] = other_task[:, :3].roll(1, dims=1)
+    tasks = len(model.scales)
+    other_numbers[:, tasks:] += 1
+    other_task[:, :tasks] = other_task[:, :tasks].roll(1, dims=1)
     with torch.inference_mode():
         expected = model(slabs, conditions)
         torch.testing.assert_close(model(slabs, other_numbers), expected, rtol=0, atol=0)
