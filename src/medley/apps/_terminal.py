@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -13,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medley.errors import MedleyError
+from medley.errors import MedleyError, MedleyNotice
 from medley.runtime.atomic import one_line
 from medley.runtime.text import printable
 from medley.volume import Slices, Volume
@@ -37,6 +39,14 @@ def say(message: str, *, quiet: bool = False) -> None:
     """Print a message of one line. Names of files are shown with their control characters written out."""
     if not quiet:
         console.print(printable(message), markup=False)
+
+
+def show_notices() -> None:
+    """Print notices of medley as lines, and no warnings of libraries, which are for programmers."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", MedleyNotice)
+        warnings.showwarning = lambda message, *_: say(f"note: {message}")
 
 
 def complain(message: str) -> None:

@@ -6,8 +6,6 @@ A command imports what it needs when it runs, so that `--help` is fast.
 from __future__ import annotations
 
 import os
-import sys
-import warnings
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +13,7 @@ from typer.core import TyperGroup
 
 import medley
 from medley.apps import _commands_models, _commands_pacs, _commands_research, _commands_scans
-from medley.apps._terminal import DEBUG, complain, explain, say
-from medley.errors import MedleyNotice
+from medley.apps._terminal import DEBUG, complain, explain, say, show_notices
 from medley.runtime.allocator import keep_buffers
 from medley.runtime.signals import exit_code, raise_on_termination
 from medley.runtime.temporary import remove_abandoned
@@ -88,10 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     keep_buffers()
     raise_on_termination()
     remove_abandoned()
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # warnings of libraries are for programmers
-        warnings.simplefilter("always", MedleyNotice)
-        warnings.showwarning = lambda message, *_: say(f"note: {message}")
+    show_notices()
     app(arguments, prog_name="medley")
 
 

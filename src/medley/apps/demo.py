@@ -14,7 +14,7 @@ import pydicom
 import medley
 from medley.apps._options import RESTORER
 from medley.apps._tables import new_table, show
-from medley.apps._terminal import complain, say
+from medley.apps._terminal import complain, say, show_notices
 from medley.apps.jobs import Job
 from medley.apps.restore import restore_one
 from medley.errors import MedleyError
@@ -68,6 +68,7 @@ def demo(folder: Path, model: str = RESTORER) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
+    show_notices()
     try:
         demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output"))
     except MedleyError as error:
