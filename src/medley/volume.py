@@ -92,3 +92,9 @@ class Volume:
     def load(self) -> Volume:
         """The same scan with all its slices in memory."""
         return self if isinstance(self.data, np.ndarray) else self.with_data(np.asarray(self.data))
+
+
+def evenly_spread(count: int, most: int) -> tuple[int, ...]:
+    """The numbers of at most `most` of `count` slices, the middle ones of equal parts of the scan."""
+    parts = min(count, most)
+    return tuple(int((k + 0.5) * count / parts) for k in range(parts))

@@ -168,10 +168,10 @@ def described() -> Description:
 
 
 def features_of(scan: Volume) -> dict[str, float]:
-    from medley.metrics.features import measured_slices, scan_features
+    from medley.metrics.features import compared_slices, scan_features
 
     data = np.asarray(scan.data)
-    return scan_features({k: data[k] for k in measured_slices(len(data))}, scan.spacing, CT, CT.range[1])
+    return scan_features({k: data[k] for k in compared_slices(len(data))}, scan.spacing, CT, CT.range[1])
 
 
 def test_a_streamed_scan_is_compared_like_one_in_memory(described) -> None:

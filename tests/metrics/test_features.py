@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medley.metrics.features import FEATURES, body_features, measured_slices, photograph_features, scan_features
+from medley.metrics.features import FEATURES, body_features, compared_slices, photograph_features, scan_features
 from medley.tasks import TASKS
 
 CT, MR = TASKS["ct-denoise"], TASKS["mr-sr"]
@@ -19,7 +19,7 @@ def disc(shape: tuple[int, int, int] = (12, 64, 64), noise: float = 5.0, seed: i
 
 
 def features(values: np.ndarray, task=CT, spacing=SPACING, full_scale: float = 3071.0) -> dict[str, float]:
-    slices = {k: values[k].astype(np.float32) for k in measured_slices(len(values))}
+    slices = {k: values[k].astype(np.float32) for k in compared_slices(len(values))}
     return scan_features(slices, spacing, task, full_scale)
 
 
@@ -32,7 +32,7 @@ def test_every_feature_is_computed_by_one_function_and_is_finite() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 15, 16, 17, 400])
 def test_at_most_eight_pairs_of_neighbours_are_measured(count: int) -> None:
-    found = measured_slices(count)
+    found = compared_slices(count)
     assert found == sorted(set(found))
     assert set(found) <= set(range(count))
     assert len(found) <= 16

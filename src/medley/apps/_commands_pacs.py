@@ -63,9 +63,10 @@ def pull(
     The node processes them: the one that runs, or the next one that is started.
     """
     _require()
-    from medley.apps._terminal import counted, say
+    from medley.apps._terminal import say
     from medley.apps.pacs import pull as run_pull
     from medley.node.pull import Wanted
+    from medley.runtime.text import counted
 
     wanted = Wanted(study, patient, accession, date, modality, series)
     pulled = run_pull(config, archive, wanted, quiet=quiet)

@@ -14,13 +14,13 @@ from medley.apps._likeness import compared, unlike
 from medley.apps._page import figures, fill, minus, picture, table_rows
 from medley.apps._residual_report import residual_section
 from medley.apps._survey import Survey
-from medley.apps._terminal import counted
 from medley.apps.listing import score_name, score_text
 from medley.inference.expected_error import LEVEL
 from medley.inference.plan import RestorationPlan
 from medley.inference.residual import ResidualTest
 from medley.models.weights import Description
 from medley.plots.pictures import blue_red, display_window, grey, rounded_up, upright
+from medley.runtime.text import counted
 
 _NOTICE = (
     "A neural network changed this scan. It can remove details that are there and show details that are not. Always "

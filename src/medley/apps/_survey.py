@@ -6,6 +6,7 @@ import numpy as np
 
 from medley.inference.noise import NoiseCurve, measured_slices
 from medley.inference.plan import RestorationPlan
+from medley.volume import evenly_spread
 
 SHOWN = 4  # slices kept for pictures
 _PADDING_SHARE = 1e-3  # of the pixels of a slice
@@ -47,7 +48,7 @@ class Survey:
         self._noise = NoiseCurve(plan.task, plan.normalisation, plan.before.spacing)
         slices = plan.before.shape[0]
         self._to_measure = set(measured_slices(slices))
-        self.wanted = {int((k + 0.5) * slices / min(SHOWN, slices)) for k in range(min(SHOWN, slices))}
+        self.wanted = set(evenly_spread(slices, SHOWN))
 
     def __call__(self, k: int, before: np.ndarray, after: np.ndarray) -> None:
         """Measure slice `k`, (row, column) before and after."""

@@ -73,11 +73,6 @@ def debugging() -> bool:
     return os.environ.get(DEBUG, "") not in ("", "0")
 
 
-def counted(number: int, thing: str) -> str:
-    """ "1 slice", "2 slices"."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
 @contextmanager
 def progress(title: str, *, quiet: bool = False) -> Iterator[Update]:
     """A progress bar that appears after two seconds and disappears at the end.

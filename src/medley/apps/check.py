@@ -12,10 +12,11 @@ import numpy as np
 from medley.apps._outputs import check_outputs
 from medley.apps._page import document, picture, table_section
 from medley.apps._tables import show_rows
-from medley.apps._terminal import complain, counted, progress, say
+from medley.apps._terminal import complain, progress, say
 from medley.errors import MedleyError
 from medley.runtime.atomic import replacing
 from medley.runtime.extras import require_extra
+from medley.runtime.text import counted
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medley.apps._outputs import check_outputs
-from medley.apps._terminal import counted, progress, say
+from medley.apps._terminal import progress, say
 from medley.runtime.extras import require_extra
+from medley.runtime.text import counted
 
 
 def compare(

@@ -11,11 +11,12 @@ import numpy as np
 import medley
 from medley.apps._outputs import check_outputs, output_paths, write_json
 from medley.apps._settings import parse_settings
-from medley.apps._terminal import Update, counted, watched
+from medley.apps._terminal import Update, watched
 from medley.apps.jobs import Job, make_jobs, run_jobs
 from medley.errors import MedleyError
 from medley.io.files import find_scans, open_scan, write
 from medley.physics import create_degradation
+from medley.runtime.text import counted
 from medley.tasks import modality_of, task_named
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from medley.apps._outputs import check_outputs
-from medley.apps._terminal import counted, progress, say
+from medley.apps._terminal import progress, say
 from medley.errors import MedleyError
 from medley.models import weights
 from medley.runtime.extras import require_extra
+from medley.runtime.text import counted
 
 
 def describe(

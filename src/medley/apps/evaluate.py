@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import medley
 from medley.apps._outputs import check_outputs
 from medley.apps._tables import show_rows
-from medley.apps._terminal import counted, progress, say
+from medley.apps._terminal import progress, say
 from medley.errors import MedleyError
 from medley.inference.loading import load_network, load_restorer
 from medley.runtime.extras import require_extra
+from medley.runtime.text import counted
 from medley.tasks import TASKS
 
 if TYPE_CHECKING:

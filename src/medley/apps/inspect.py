@@ -11,8 +11,9 @@ import numpy as np
 import medley
 from medley.apps._findings import Cell, Findings, number, write_findings
 from medley.apps._outputs import check_outputs
-from medley.apps._terminal import counted, progress, say
+from medley.apps._terminal import progress, say
 from medley.runtime.extras import require_extra
+from medley.runtime.text import counted
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,7 +14,7 @@ import medley
 from medley.apps import _predict_report
 from medley.apps._outputs import write_json
 from medley.apps._predict_numbers import answers, of_structures
-from medley.apps._terminal import Update, counted, no_update
+from medley.apps._terminal import Update, no_update
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
 from medley.apps.predict_files import write_answers
 from medley.data.layouts.structure_names import BODY, StructureNames, read_structure_names
@@ -27,7 +27,7 @@ from medley.io.dicom.structures import Structures, read_structures
 from medley.io.files import Scan, find_scans, open_scan
 from medley.io.photographs import PHOTOGRAPHS, read_photograph
 from medley.runtime.atomic import replacing
-from medley.runtime.text import plain_name
+from medley.runtime.text import counted, plain_name
 from medley.volume import Volume
 
 RECORD = "prediction.json"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from medley.apps._settings import parse_settings
-from medley.apps._terminal import counted, progress, say
+from medley.apps._terminal import progress, say
 from medley.errors import MedleyError
 from medley.runtime.extras import require_extra
+from medley.runtime.text import counted
 from medley.tasks import task_named
 
 

@@ -14,7 +14,7 @@ from medley.apps import _restore_report
 from medley.apps._error_map import ErrorMap, error_model, open_error_map
 from medley.apps._outputs import output_paths
 from medley.apps._survey import Survey
-from medley.apps._terminal import Update, counted, no_update, watched
+from medley.apps._terminal import Update, no_update, watched
 from medley.apps.jobs import Job, make_jobs, run_jobs, write_page
 from medley.errors import MedleyNotice
 from medley.inference import loading
@@ -23,6 +23,7 @@ from medley.inference.residual import ResidualTest
 from medley.inference.restorer import Restorer, Tap
 from medley.io.dicom.provenance import Algorithm
 from medley.io.files import find_scans, open_scan, write
+from medley.runtime.text import counted
 
 
 def restore(

@@ -13,6 +13,7 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.metrics.alignment import estimate_shift
 from medley.targets import IMAGE
+from medley.volume import evenly_spread
 
 MISALIGNED = 0.5  # pixels: a pair that is displaced by more is reported
 SLICES = 3  # of a record whose displacement is estimated
@@ -153,7 +154,7 @@ def _implausible(store: Store, record: Record, arrays: dict[str, Values]) -> Ite
 def _compared(store: Store, record: Record) -> Pair:
     """The pair at a few slices, the middle ones of equal parts of the stack."""
     image, target = store.array(record, INPUT), store.array(record, IMAGE)
-    chosen = sorted({int((k + 0.5) * image.shape[1] / SLICES) for k in range(SLICES)})
+    chosen = evenly_spread(image.shape[1], SLICES)
     pairs = [(image[0, k].astype(np.float64), target[0, k].astype(np.float64)) for k in chosen]
     shifts = [shift for low, high in pairs if (shift := estimate_shift(high, low))]
     low, high = (np.concatenate([one[side].ravel() for one in pairs]) for side in (0, 1))

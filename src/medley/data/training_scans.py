@@ -14,7 +14,7 @@ from medley.errors import MedleyError
 from medley.geometry.body import DIRECTIONS
 from medley.inference.predictor import view_scan
 from medley.inference.training_scans import FEWEST, input_features
-from medley.metrics.features import measured_slices, scan_features
+from medley.metrics.features import compared_slices, scan_features
 from medley.tasks import Task
 from medley.volume import Volume
 
@@ -65,7 +65,7 @@ def record_features(store: Store, record: Record) -> dict[str, float]:
     """
     task, array = store.task(record), store.array(record, INPUT)
     if task.restores:
-        slices = {k: array[0, k] for k in measured_slices(record.shape[0])}
+        slices = {k: array[0, k] for k in compared_slices(record.shape[0])}
         return scan_features(slices, record.spacing, task, record.normalisation.high)
     if not task.modality:
         return input_features(array[...], task)

@@ -15,6 +15,7 @@ from medley.metrics.noise import FlatBlocks
 from medley.metrics.physical import SOFT_TISSUE
 from medley.normalisation import Normalisation
 from medley.tasks import Task
+from medley.volume import evenly_spread
 
 SLICES = 9  # that are measured in a scan
 FEWEST = 8  # blocks in all slices together; fewer say nothing
@@ -24,8 +25,7 @@ SIDES = (4, 13)  # pixels, the smallest and the largest side; the smallest for o
 
 def measured_slices(count: int) -> tuple[int, ...]:
     """The numbers of the slices in which noise is measured, of `count`: all up to nine, else nine evenly spaced."""
-    few = min(count, SLICES)
-    return tuple(int((k + 0.5) * count / few) for k in range(few))
+    return evenly_spread(count, SLICES)
 
 
 def noise_unit(task: Task) -> str:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from medley.errors import MedleyError, MedleyNotice
 from medley.geometry.body import View, find_body
-from medley.metrics.features import FEATURES, body_features, measured_slices, photograph_features, scan_features
+from medley.metrics.features import FEATURES, body_features, compared_slices, photograph_features, scan_features
 from medley.models.weights import Description
 from medley.targets import Plain
 from medley.tasks import Task
@@ -240,7 +240,7 @@ class RestorableScans:
             text = f"slices of {rows} x {columns} pixels are too small to compare the scan with the training scans"
             warnings.warn(f"{text}, which needs at least {SMALLEST} x {SMALLEST}", MedleyNotice, stacklevel=4)
             return None
-        wanted = measured_slices(volume.shape[0])
+        wanted = compared_slices(volume.shape[0])
         slices = {k: one for k, one in zip(range(wanted[-1] + 1), volume.data, strict=False) if k in wanted}
         return scans.compare(scan_features(slices, volume.spacing, task, full_scale))
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from medley.metrics.noise import noise_levels, smooth_noise_level
 from medley.tasks import Task
+from medley.volume import evenly_spread
 
 _PAIRS = 8  # neighbouring slices that are measured in a scan
 _LARGEST = 512  # pixels: of a larger slice the middle is measured
@@ -94,11 +95,11 @@ FEATURES: Mapping[str, Feature] = {
 }
 
 
-def measured_slices(count: int) -> list[int]:
+def compared_slices(count: int) -> list[int]:
     """The numbers of the slices that `scan_features` needs of a scan of `count` slices: at most eight pairs of
     neighbours, evenly spread.
     """
-    first = {int((k + 0.5) * max(count - 1, 1) / _PAIRS) for k in range(_PAIRS)}
+    first = evenly_spread(max(count - 1, 1), _PAIRS)
     return sorted({k for one in first for k in (one, one + 1) if k < count})
 
 
@@ -113,7 +114,7 @@ def scan_features(
 
     Parameters
     ----------
-    slices: {number: (row, column)}, those of `measured_slices`.
+    slices: {number: (row, column)}, those of `compared_slices`.
     spacing: mm along (slice, row, column); 0 and () where it is not known.
     full_scale: the value that corresponds to the upper end of the range of the task, see `Task.factor`.
     """

@@ -19,6 +19,7 @@ from medley.node.network import Log
 from medley.node.queue import Entry, Queue
 from medley.node.receiver import OBJECTS
 from medley.node.settings import PacsSettings, Rule
+from medley.runtime.text import counted
 
 RESULTS = "results"  # a folder for each series with results
 _WORK = "work"  # the folder of the series that is being processed
@@ -67,7 +68,7 @@ class Worker:
                     reason = str(error)
             if not self.queue.close_series(entry, state, self.clock(), reason):
                 continue
-            self.log(f"series {entry.number}: {state}, {counted(len(files))}")
+            self.log(f"series {entry.number}: {state}, {counted(len(files), 'object')}")
             if state == "skipped":
                 self._remove_objects(entry.number)
 
@@ -117,7 +118,7 @@ class Worker:
             self.log(f"series {entry.number}: aside, it could not be processed; medley pacs list shows the reason")
         else:
             self.metrics.processing.observe(max(self.clock() - begun, 0))
-            self.log(f"series {entry.number}: processed, {counted(len(files))} to send")
+            self.log(f"series {entry.number}: processed, {counted(len(files), 'object')} to send")
         return True
 
     @contextmanager
@@ -148,11 +149,6 @@ class Worker:
         self.queue.release_files(number)
         for file in files:
             (self.folder / OBJECTS / file).unlink(missing_ok=True)
-
-
-def counted(objects: int) -> str:
-    """ "1 object", "2 objects"."""
-    return f"{objects:,} object" + ("s" if objects != 1 else "")
 
 
 def _link(source: Path, target: Path) -> None:

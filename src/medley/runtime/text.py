@@ -29,6 +29,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else _written_out(letter) for letter in text)
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 slice", "2 slices"."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def csv_cell(text: str) -> str:
     """A text cell of a CSV file for people: with an apostrophe if a spreadsheet would run it as a formula.
 
