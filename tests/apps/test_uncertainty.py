@@ -11,6 +11,7 @@ from pydicom import dcmread
 from medley.inference.expected_error import StoredError, StoredLayer, described_error
 from medley.io.files import read
 from medley.metrics.error_features import FEATURES
+from medley.metrics.tissue import tissue
 from medley.models import weights
 from medley.tasks import TASKS
 
@@ -47,8 +48,11 @@ def test_the_map_is_that_of_the_model_on_the_grid_of_the_scan(medley, certain, c
     assert found.get_data_dtype() == np.float32
     assert b"expected error" in found.header["descrip"].tobytes()
     before, after = (read(one, modality="CT", unit="HU").data for one in (ct_nifti, out))
-    model = described_error(weights.describe(certain), CT)
-    expected = [model.half_width(one, other, CT.normalisation) for one, other in zip(before, after, strict=True)]
+    model = described_error(weights.describe(certain), CT.name)
+    expected = [
+        model.half_width(one, other, tissue(one, CT, CT.normalisation.high), CT.normalisation)
+        for one, other in zip(before, after, strict=True)
+    ]
     # The restored scan was rounded to whole HU when it was written.
     np.testing.assert_allclose(found.get_fdata().transpose(2, 1, 0), expected, rtol=0.2)
     (one,) = json.loads(record.read_text())["scans"]

@@ -91,24 +91,12 @@ def test_of_many_records_the_same_ones_are_drawn(subjects, tmp_path, monkeypatch
     assert describe_scans(store, [SKIN.name]) == found
 
 
-def test_training_writes_the_description(subjects, tmp_path, forget) -> None:
-    from torch import nn
-
-    from medley.models.zoo import NETWORKS
-
-    class Kernel(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Conv2d(1, 1, 3, padding=1)
-
-        def forward(self, image):
-            return self.layer(image)
-
-    NETWORKS.register("kernel", Kernel)
+def test_training_writes_the_description(subjects, tmp_path) -> None:
     store = subjects.restoration(tmp_path / "store")
     recipe = RestorationRecipe(
-        name="small", model="kernel", store=store.path, output=tmp_path / "run", steps=1, patch=16, patches=1,
-        tasks=(CT.name,), accelerator="cpu", validation={"slices": 1},
+        name="small", model="slab", config={"dim": 4, "blocks": (1, 1, 1, 1)}, store=store.path,
+        output=tmp_path / "run", steps=1, patch=16, patches=1, tasks=(CT.name,), accelerator="cpu",
+        validation={"slices": 1},
     )  # fmt: skip
     description = weights.describe(train(recipe))
     assert description.training_scans == describe_scans(store, [CT.name])

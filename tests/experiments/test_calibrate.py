@@ -12,7 +12,6 @@ from medley.inference.restorer import Restorer
 from medley.metrics.error_features import FEATURES
 from medley.models.weights import Description
 from medley.models.zoo import create_model
-from medley.tasks import TASKS
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_errors_in_proportion_to_a_feature_are_found(quick):
     features = rng.normal(-4, 1, (6000, len(FEATURES))).astype(np.float32)
     scale = 0.3 * np.exp(features[:, 2])
     pixels = Pixels("a", "a", 1.0, features, rng.exponential(scale), np.zeros(6000), 1.0)
-    found = ErrorModel(calibrating._fitted([pixels], 0), TASKS["ct-denoise"]).expected(np.ascontiguousarray(features.T))
+    found = ErrorModel(calibrating._fitted([pixels], 0)).expected(np.ascontiguousarray(features.T))
     assert np.median(np.abs(np.log(found / scale))) < 0.15
 
 
@@ -49,6 +48,13 @@ def test_the_intervals_of_a_network_that_does_nothing_follow_the_noise(quick, re
     assert everything.half_width == pytest.approx(1.645 * 20, rel=0.25)
     again, _ = calibrate(restorer, store)
     assert again == models
+
+
+def test_scans_without_tissue_are_refused(quick, restorer, subjects, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrating, "_PIXELS", 10**4)  # more than a slice has
+    store = subjects.restoration(tmp_path / "store", count=4, valid=4)
+    with pytest.raises(MedleyError, match="4 validation subjects that show tissue"):
+        calibrate(restorer, store)
 
 
 def test_too_few_subjects_are_refused(quick, restorer, subjects, tmp_path):

@@ -18,10 +18,8 @@ from medley.inference.expected_error import (
 from medley.metrics.error_features import FEATURES
 from medley.models.weights import Description
 from medley.normalisation import Normalisation
-from medley.tasks import TASKS
 
 COUNT = len(FEATURES)
-CT = TASKS["ct-denoise"]
 
 
 def stored(seed=0, **changes) -> StoredError:
@@ -61,11 +59,12 @@ def test_calibrated_intervals_contain_the_stated_share_of_new_pixels():
 def test_the_interval_has_the_unit_of_the_scan():
     rng = np.random.default_rng(0)
     before, after = rng.uniform(0, 1, (2, 24, 20)).astype(np.float32)
-    model = ErrorModel(stored(), CT)
-    once = model.half_width(before, after, Normalisation(0, 1))
+    model = ErrorModel(stored())
+    inside = np.ones(before.shape, bool)
+    once = model.half_width(before, after, inside, Normalisation(0, 1))
     scan = [-1024 + 4095 * one for one in (before, after)]
-    np.testing.assert_allclose(model.half_width(*scan, Normalisation(-1024, 3071)), 4095 * once, rtol=1e-2)
-    double = ErrorModel(stored(factors=[4.0, 5.0, 6.0]), CT).half_width(before, after, Normalisation(0, 1))
+    np.testing.assert_allclose(model.half_width(*scan, inside, Normalisation(-1024, 3071)), 4095 * once, rtol=1e-2)
+    double = ErrorModel(stored(factors=[4.0, 5.0, 6.0])).half_width(before, after, inside, Normalisation(0, 1))
     np.testing.assert_allclose(double, 2 * once, rtol=1e-6)
     assert once.shape == before.shape
     assert (once > 0).all()
@@ -73,11 +72,11 @@ def test_the_interval_has_the_unit_of_the_scan():
 
 def test_a_description_keeps_the_model():
     description = described({"ct-denoise": stored().model_dump(mode="json")})
-    found = described_error(description, CT)
+    found = described_error(description, "ct-denoise")
     features = np.random.default_rng(0).normal(-3, 2, (COUNT, 7)).astype(np.float32)
-    np.testing.assert_array_equal(found.expected(features), ErrorModel(stored(), CT).expected(features))
-    assert described_error(description, TASKS["mr-sr"]) is None
-    assert described_error(replace(description, expected_error={}), CT) is None
+    np.testing.assert_array_equal(found.expected(features), ErrorModel(stored()).expected(features))
+    assert described_error(description, "mr-sr") is None
+    assert described_error(replace(description, expected_error={}), "ct-denoise") is None
 
 
 @pytest.mark.parametrize(
@@ -93,19 +92,19 @@ def test_a_description_keeps_the_model():
 def test_a_damaged_model_is_refused_in_a_sentence(changes, message):
     content = stored().model_dump(mode="json") | changes
     with pytest.raises(MedleyError, match=f"the expected error of w cannot be used: .*{message}"):
-        described_error(described({"ct-denoise": content}), CT)
+        described_error(described({"ct-denoise": content}), "ct-denoise")
     del content["factors"]
     with pytest.raises(MedleyError, match=r"factors.*Field required"):
-        described_error(described({"ct-denoise": content}), CT)
+        described_error(described({"ct-denoise": content}), "ct-denoise")
 
 
 def test_the_factor_is_that_of_the_group_of_the_slice():
-    model = ErrorModel(stored(), CT)
+    model = ErrorModel(stored())
     assert model.factors(np.array([-9, -4, -3, -2, 0.0])).tolist() == [2, 2.5, 2.5, 3, 3]
 
 
 def test_extreme_features_give_finite_intervals():
-    model = ErrorModel(stored(), CT)
+    model = ErrorModel(stored())
     found = model.expected(np.full((COUNT, 3), 1e6, np.float32))
     assert np.isfinite(found).all()
     assert (found <= math.e).all()

@@ -1,9 +1,8 @@
-"""Features of the error of a pixel, and where a slice shows tissue."""
+"""Features of the error of a pixel."""
 
 import numpy as np
 
-from medley.metrics.error_features import FEATURES, error_features, tissue
-from medley.tasks import TASKS
+from medley.metrics.error_features import FEATURES, error_features
 
 
 def image(seed=0):
@@ -31,15 +30,3 @@ def test_twice_the_change_adds_ln_2():
     for k, name in enumerate(FEATURES):
         if "change" in name:
             np.testing.assert_allclose(twice[k] - once[k], np.log(2), atol=1e-2)
-
-
-def test_tissue_is_above_the_level_of_its_modality():
-    values = np.full((20, 20), -1000.0)
-    values[5:15, 5:15] = 40
-    found = tissue(values, TASKS["ct-denoise"], 3071)
-    assert found[10, 10]
-    assert not found[1, 1]
-    assert 60 <= found.sum() <= 140
-    scaled = tissue((values + 1000) / 1040 * 500, TASKS["mr-sr"], 500)
-    assert scaled[10, 10]
-    assert not scaled[1, 1]

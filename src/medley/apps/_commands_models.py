@@ -14,6 +14,12 @@ app = typer.Typer()
 PANEL = "Models and installation"  # the heading of `medley --help`
 
 
+Rewritten = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE.safetensors", help="Another file; by default FILE itself is changed."),
+]
+
+
 @app.command(rich_help_panel=PANEL)
 def models(json: options.AsJson = False) -> None:
     """List the packaged models and the networks that can be trained."""
@@ -81,12 +87,7 @@ def describe(
     data: Annotated[
         Path, typer.Option("--data", metavar="STORE", help="The store of medley prepare that they were trained on.")
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE.safetensors", help="Another file; by default FILE itself is changed."
-        ),
-    ] = None,
+    output: Rewritten = None,
     plugin: options.Plugins = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -106,12 +107,7 @@ def calibrate(
     data: Annotated[
         Path, typer.Option("--data", metavar="STORE", help="A store with training and validation subjects.")
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE.safetensors", help="Another file; by default FILE itself is changed."
-        ),
-    ] = None,
+    output: Rewritten = None,
     table: Annotated[
         Path | None, typer.Option("--table", metavar="FILE.csv", help="Write the measured coverage.")
     ] = None,

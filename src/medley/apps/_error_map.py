@@ -16,7 +16,7 @@ from medley.io.dicom.provenance import Algorithm
 from medley.io.nifti import SUFFIXES as NIFTI_SUFFIXES
 from medley.io.nifti import nifti_writer
 from medley.io.writing import in_background
-from medley.metrics.error_features import tissue
+from medley.metrics.tissue import tissue
 
 QUANTITY = "expected error"
 Append = Callable[[np.ndarray], None]
@@ -39,8 +39,8 @@ class ErrorMap:
 
     def __call__(self, k: int, before: np.ndarray, after: np.ndarray) -> None:
         """Compute and write slice `k`, from (row, column) before and after."""
-        half = self._model.half_width(before, after, self._plan.normalisation)
         inside = tissue(before, self._plan.task, self._plan.normalisation.high)
+        half = self._model.half_width(before, after, inside, self._plan.normalisation)
         self._counts += np.histogram(half[inside].clip(0, self._edges[-1]), self._edges)[0]
         self._append(half)
         if k in self._wanted:
@@ -64,7 +64,7 @@ def error_model(restorer: Restorer, plan: RestorationPlan) -> ErrorModel:
     ------
     MedleyError: the weights have none.
     """
-    model = described_error(restorer.description, plan.task)
+    model = described_error(restorer.description, plan.task.name)
     if model is None:
         raise MedleyError(
             f"{restorer.description.name} does not state its expected error for {plan.task.name}; omit --uncertainty, "

@@ -55,7 +55,7 @@ def write_findings(findings: Findings, output: Path, title: str, *, overwrite: b
 
     with replacing(output, folder=True, overwrite=overwrite) as folder:
         folder.mkdir()
-        (folder / f"{findings.name}.csv").write_text(_csv(findings.header, findings.rows), encoding="utf-8")
+        (folder / f"{findings.name}.csv").write_text(csv_text(findings.header, findings.rows), encoding="utf-8")
         pictures = []
         for name, (heading, image) in findings.figures.items():
             png = png_bytes(image)
@@ -77,7 +77,8 @@ def number(value: float, digits: int = 2) -> str:
     return "none" if math.isnan(value) else minus(f"{round(value, digits) + 0.0:.{digits}f}")
 
 
-def _csv(header: Mapping[str, str], rows: Sequence[Mapping[str, Cell]]) -> str:
+def csv_text(header: Mapping[str, str], rows: Sequence[Mapping[str, Cell]]) -> str:
+    """The content of a CSV file: lines "# key: value", then the rows; None and NaN are empty cells."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     file = io.StringIO(newline="")
     file.writelines(f"# {key}: {value}\n" for key, value in header.items())

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
-from io import StringIO
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import medley
+from medley.apps._findings import csv_text
 from medley.apps._outputs import check_outputs, write_text
 from medley.apps._tables import show_rows
 from medley.apps._terminal import progress, say
@@ -48,6 +47,7 @@ def calibrate(
     require_extra("train")
     from medley.data.store import Store
     from medley.experiments.calibrate import calibrate as run
+    from medley.inference.expected_error import LEVEL
     from medley.inference.loading import load_restorer
 
     check_outputs([model, data], [one for one in (output, table) if one], overwrite=overwrite)
@@ -58,7 +58,8 @@ def calibrate(
         models, coverage = run(load_restorer(model, device=device), Store(data), seed=seed, progress=update)
     found = {**description.expected_error, **{name: one.model_dump(mode="json") for name, one in models.items()}}
     if table is not None:
-        write_text(table, _csv(coverage, description.name), overwrite=overwrite)
+        header = {f"coverage of {100 * LEVEL:.0f} % intervals": f"{description.name}, medley {medley.__version__}"}
+        write_text(table, csv_text(header, [*map(asdict, coverage)]), overwrite=overwrite)
     weights.describe_anew(model, output or model, replace(description, expected_error=found))
     show_rows(
         ("task", "strength", "records", "subjects", "inside the interval", "worst record", "mean half-width"),
@@ -71,14 +72,3 @@ def _cells(one: Coverage) -> Sequence[str]:
     strength = "all" if math.isnan(one.low) else f"{one.low:.3g} to {one.high:.3g}"
     shares = (f"{100 * one.coverage:.1f} %", f"{100 * one.least:.1f} %")
     return (one.task, strength, str(one.records), str(one.subjects), *shares, f"{one.half_width:.3g} {one.unit}")
-
-
-def _csv(coverage: Sequence[Coverage], name: str) -> str:
-    text = StringIO()
-    text.write(f"# coverage of 90 % intervals: {name}, medley {medley.__version__}\n")
-    writer = csv.DictWriter(text, [one.name for one in fields(coverage[0])], lineterminator="\n")
-    writer.writeheader()
-    for one in coverage:
-        values = {key: f"{x:.5g}" if isinstance(x, float) else x for key, x in asdict(one).items()}
-        writer.writerow({key: "" if x == "nan" else x for key, x in values.items()})
-    return text.getvalue()

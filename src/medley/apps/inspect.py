@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from medley.data.store import Store
-    from medley.experiments.internals import Internals, Sample
+    from medley.experiments.internals import Internals
 
 RECORDS_SHOWN = 4  # whose attention is drawn
 
@@ -106,11 +105,12 @@ def _figures(found: Internals, store: Store) -> dict[str, tuple[str, Image.Image
     if names:
         table = Heatmap(found.network, names, tasks, means.T, max(1.0, float(means.max())))
         figures["means"] = "Means by task", heatmaps([table])
-    rows = [
-        MapRow(task, _shown(store, one.record, one.slice), one.seen.maps)
-        for task in tasks
-        for one in _middle([each for each in found.samples if each.task == task and each.seen.maps])
-    ]
+    rows = []
+    for task in tasks:
+        of_task = [one for one in found.samples if one.task == task and one.seen.maps]
+        if of_task:
+            one = of_task[len(of_task) // 2]
+            rows.append(MapRow(task, _shown(store, one.record, one.slice), one.seen.maps))
     if rows:
         figures["experts"] = "The first expert of every pixel", choices(rows, "expert")
     rows = [
@@ -123,10 +123,6 @@ def _figures(found: Internals, store: Store) -> dict[str, tuple[str, Image.Image
     if rows:
         figures["attention"] = "Attention between targets at the deepest stage", attention(rows)
     return figures
-
-
-def _middle(samples: Sequence[Sample]) -> Sequence[Sample]:
-    return samples[len(samples) // 2 :][:1]
 
 
 def _in_plane(values: np.ndarray) -> np.ndarray:

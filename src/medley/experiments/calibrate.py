@@ -16,9 +16,9 @@ from medley.data.store import Store
 from medley.errors import MedleyError
 from medley.inference.expected_error import ErrorModel, StoredError, StoredLayer, conformal_factor
 from medley.inference.restorer import Restorer
-from medley.metrics.error_features import FEATURES, error_features, slice_change, tissue
-from medley.physics import DEGRADATIONS
-from medley.scoring.scorers import some_slices
+from medley.metrics.error_features import FEATURES, error_features, slice_change
+from medley.metrics.tissue import tissue
+from medley.scoring.scorers import some_slices, strength_of
 from medley.slabs import UNKNOWN, slabs_of
 from medley.targets import IMAGE
 from medley.tasks import Task
@@ -88,13 +88,12 @@ def calibrate(
 
     Raises
     ------
-    MedleyError: no task has training scans and `FEWEST` validation subjects.
+    MedleyError: no task has training scans and `FEWEST` validation subjects that show enough tissue.
     """
     models, table = {}, []
     for name in restorer.description.tasks:
         train, valid = (_evenly(store.records(split, name), _RECORDS) for split in ("train", "valid"))
-        subjects = sorted({record.subject for record in valid})
-        if not train or len(subjects) < FEWEST:
+        if not train or len({record.subject for record in valid}) < FEWEST:
             continue
         rng = np.random.default_rng(seed)
         total = len(train) + len(valid)
@@ -105,19 +104,22 @@ def calibrate(
             found = _pixels(restorer, store, record, weaker, rng)
             if found is not None:
                 drawn[record.split].append(found)
+        subjects = sorted({one.subject for one in drawn["valid"]})
+        if not drawn["train"] or len(subjects) < FEWEST:
+            continue
         progress(total, total, f"fitting the expected error of {name}")
-        task, fitted = store.manifest.tasks[name], _fitted(drawn["train"], seed)
-        models[name] = _calibrated(fitted, drawn["valid"], task)
+        fitted = _fitted(drawn["train"], seed)
+        models[name] = _calibrated(fitted, drawn["valid"])
         halves = [[one for one in drawn["valid"] if one.subject in subjects[half::2]] for half in (0, 1)]
         checked = []
         for half, other in (halves, halves[::-1]):
-            model = ErrorModel(_calibrated(fitted, half, task), task)
+            model = ErrorModel(_calibrated(fitted, half))
             checked += [(one, _half_widths(model, one)) for one in other]
-        table += _coverage(task, checked)
+        table += _coverage(store.manifest.tasks[name], checked)
     if not models:
         raise MedleyError(
             f"{store.path}: has no task of {restorer.description.name} with training scans and {FEWEST} validation "
-            "subjects; give a store that has both"
+            "subjects that show tissue; give a store that has both"
         )
     return models, table
 
@@ -130,10 +132,11 @@ def _pixels(restorer: Restorer, store: Store, record: Record, weaker: float, rng
     """Pixels of tissue of a few slices; None if there is no tissue. A share `weaker` of the slices is blended."""
     task, normalisation = store.task(record), record.normalisation
     width = normalisation.high - normalisation.low
+    inputs, targets = store.array(record, INPUT), store.array(record, IMAGE)
     features, errors, changes = [], [], []
     for k in some_slices(record.shape[0], _SLICES):
-        slabs = slabs_of(store.array(record, INPUT), [k], restorer.reach, record.spacing or UNKNOWN)
-        before, truth = slabs.centre[0], store.array(record, IMAGE)[0, k]
+        slabs = slabs_of(inputs, [k], restorer.reach, record.spacing or UNKNOWN)
+        before, truth = slabs.centre[0], targets[0, k]
         after = restorer.restore_slabs(slabs, task, normalisation)[0]
         if rng.random() < weaker:
             after = before + np.float32(rng.random()) * (after - before)
@@ -148,12 +151,10 @@ def _pixels(restorer: Restorer, store: Store, record: Record, weaker: float, rng
         errors.append((np.abs(after - truth) / width).ravel()[places])
     if not features:
         return None
-    kind = DEGRADATIONS.get(record.degradation.get("name", ""))
-    strength = kind.strength(record.degradation["parameters"]) if kind else math.nan
     return Pixels(
         record=record.id,
         subject=record.subject,
-        strength=strength,
+        strength=strength_of(record).get("strength", math.nan),
         features=np.concatenate(features),
         errors=np.concatenate(errors),
         changes=np.concatenate(changes),
@@ -163,8 +164,6 @@ def _pixels(restorer: Restorer, store: Store, record: Record, weaker: float, rng
 
 def _fitted(pixels: Sequence[Pixels], seed: int) -> StoredError:
     """The network that minimises ln s + |error| / s: the likelihood of a Laplace distribution of scale s."""
-    if not pixels:
-        raise MedleyError("the training scans show no tissue to fit the expected error on")
     features = np.concatenate([one.features for one in pixels])
     mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
     x = torch.from_numpy((features - mean) / deviation)
@@ -201,10 +200,11 @@ def _fitted(pixels: Sequence[Pixels], seed: int) -> StoredError:
     )
 
 
-def _calibrated(fitted: StoredError, pixels: Sequence[Pixels], task: Task) -> StoredError:
+def _calibrated(fitted: StoredError, pixels: Sequence[Pixels]) -> StoredError:
     """The model with the factors of three groups of slices, as large as each other, by their change."""
     changes = np.concatenate([one.changes for one in pixels])
-    ratios = np.concatenate([one.errors / _half_widths(ErrorModel(fitted, task), one) for one in pixels])
+    model = ErrorModel(fitted)
+    ratios = np.concatenate([one.errors / _half_widths(model, one) for one in pixels])
     edges = np.unique(np.quantile(changes, [k / _GROUPS for k in range(1, _GROUPS)]))
     groups = np.searchsorted(edges, changes, side="right")
     # An edge below which there is no slice separates nothing.

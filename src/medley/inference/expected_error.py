@@ -13,14 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import ValidationError
 
 from medley.errors import MedleyError
-from medley.metrics.error_features import FEATURES, error_features, slice_change, tissue
-from medley.models.weights import Description
+from medley.metrics.error_features import FEATURES, error_features, slice_change
+from medley.models.weights import Description, reading_part
 from medley.normalisation import Normalisation
 from medley.targets import Plain
-from medley.tasks import Task
 
 LEVEL = 0.9  # the share of pixels whose true value lies in the interval
 _LOG_RANGE = (-14.0, 1.0)  # of the expected error in the scale of the network
@@ -57,14 +55,12 @@ class StoredError(Plain):
 class ErrorModel:
     """The half-width of the interval of every pixel of a restored slice.
 
-    task: that of the slices.
-
     Raises
     ------
     MedleyError: the stored sizes contradict each other, or the features are those of another medley.
     """
 
-    def __init__(self, stored: StoredError, task: Task) -> None:
+    def __init__(self, stored: StoredError) -> None:
         if stored.features != FEATURES:
             raise MedleyError("it has other features than this medley; calibrate the weights again (medley calibrate)")
         try:
@@ -72,7 +68,7 @@ class ErrorModel:
                 np.array(one, np.float32)[:, None] for one in (stored.mean, stored.deviation)
             )
             self._layers = [(np.array(one.weight, np.float32), np.array(one.bias, np.float32)) for one in stored.layers]
-            self._edges, self._factors, self._task = stored.edges, stored.factors, task
+            self._edges, self._factors = stored.edges, stored.factors
             if len(self._factors) != len(self._edges) + 1:
                 raise ValueError
             sizes = {len(one) for one in (FEATURES, stored.mean, stored.deviation)}
@@ -81,15 +77,18 @@ class ErrorModel:
         except ValueError:
             raise MedleyError("the sizes of its layers do not fit") from None
 
-    def half_width(self, before: np.ndarray, after: np.ndarray, normalisation: Normalisation) -> np.ndarray:
+    def half_width(
+        self, before: np.ndarray, after: np.ndarray, inside: np.ndarray, normalisation: Normalisation
+    ) -> np.ndarray:
         """(row, column) float32 in the unit of the scan: the true value lies within after ± this with 90 % probability.
 
         before, after: the degraded and the restored slice (row, column), in the unit of the scan.
+        inside: where it shows tissue (`medley.metrics.tissue`), bool.
         """
         width = normalisation.high - normalisation.low
         scaled = [(one - normalisation.low) / width for one in (before, after)]
         found = self.expected(error_features(*scaled).reshape(len(FEATURES), -1)).reshape(before.shape)
-        change = slice_change(scaled[0], scaled[1], tissue(before, self._task, normalisation.high))
+        change = slice_change(scaled[0], scaled[1], inside)
         return np.float32(self.factors(np.array([change]))[0] * width) * found
 
     def factors(self, changes: np.ndarray) -> np.ndarray:
@@ -107,22 +106,17 @@ class ErrorModel:
         return np.exp(np.clip(logarithm, *_LOG_RANGE))
 
 
-def described_error(description: Description, task: Task) -> ErrorModel | None:
+def described_error(description: Description, task: str) -> ErrorModel | None:
     """The error model of a task in the description of weights; None if it has none.
 
     Raises
     ------
     MedleyError: it is damaged, or of another medley.
     """
-    if task.name not in description.expected_error:
+    if task not in description.expected_error:
         return None
-    try:
-        return ErrorModel(StoredError.model_validate(description.expected_error[task.name]), task)
-    except ValidationError as error:
-        reason = f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
-        raise MedleyError(f"the expected error of {description.name} cannot be used: {reason}") from error
-    except MedleyError as error:
-        raise MedleyError(f"the expected error of {description.name} cannot be used: {error}") from error
+    with reading_part(f"the expected error of {description.name} cannot be used"):
+        return ErrorModel(StoredError.model_validate(description.expected_error[task]))
 
 
 def conformal_factor(ratios: Sequence[np.ndarray], level: float = LEVEL) -> float:

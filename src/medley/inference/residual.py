@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from medley.inference.plan import RestorationPlan
 from medley.metrics import residual
-from medley.metrics.error_features import tissue
 from medley.metrics.physical import HOT, OBJECT
+from medley.metrics.tissue import tissue
 
 LIMITS = {"CT": 6.0, "PT": 10.0}  # standard deviations, of the score of a region; by `benchmarks.removed`
 OTHER_LIMIT = 8.0  # of other modalities, not tested on scans

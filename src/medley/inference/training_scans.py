@@ -16,12 +16,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from medley.errors import MedleyError, MedleyNotice
 from medley.geometry.body import View, find_body
 from medley.metrics.features import FEATURES, body_features, compared_slices, photograph_features, scan_features
-from medley.models.weights import Description
+from medley.models.weights import Description, reading_part
 from medley.targets import Plain
 from medley.tasks import Task
 from medley.volume import Volume
@@ -268,17 +267,8 @@ def described_scans(description: Description, task: Task) -> TrainingScans | Non
     """
     if task.name not in description.training_scans:
         return None
-    try:
+    with reading_part(f"the training scans in the description of {description.name} are damaged"):
         return TrainingScans(Stored.model_validate(description.training_scans[task.name]), task)
-    except ValidationError as error:
-        reason = f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
-        raise MedleyError(
-            f"the training scans in the description of {description.name} are damaged: {reason}"
-        ) from error
-    except MedleyError as error:
-        raise MedleyError(
-            f"the training scans in the description of {description.name} are damaged: {error}"
-        ) from error
 
 
 def _distances(differences: np.ndarray) -> np.ndarray:

@@ -18,5 +18,6 @@ __all__ = [
     "residual",
     "spectrum",
     "targets",
+    "tissue",
     "transfer",
 ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude, uniform_filter
+from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
 
 from medley.metrics.noise import noise_levels
-from medley.tasks import Task
 
 # Each is the logarithm of a value in the scale of a network, from 0 to 1, so that ratios count.
 FEATURES = (
@@ -20,8 +19,6 @@ FEATURES = (
     "value of the result",
 )
 _LEAST = 1e-4  # of a value: smaller ones are not told apart
-_TISSUE = {"CT": -500.0, "PT": 0.2}  # HU and SUV
-_TISSUE_SHARE = 0.05  # of the full scale, for scans without a common unit
 
 
 def error_features(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -48,16 +45,3 @@ def slice_change(before: np.ndarray, after: np.ndarray, where: np.ndarray) -> fl
     """The logarithm of the root mean square change of a slice in a mask `where`: how strongly it was restored."""
     change = (np.asarray(after, np.float64) - before)[where]
     return float(np.log(max(np.sqrt(np.mean(change**2)) if change.size else 0.0, _LEAST)))
-
-
-def tissue(image: np.ndarray, task: Task, full_scale: float) -> np.ndarray:
-    """Where a slice (row, column) shows tissue and not air, bool: above a level after averaging 5 x 5 pixels.
-
-    -500 HU in CT, 0.2 SUV in PET, a twentieth of the full scale in others.
-
-    Parameters
-    ----------
-    full_scale: the value of the image that corresponds to the upper end of the range of the task.
-    """
-    level = _TISSUE.get(task.modality, _TISSUE_SHARE * full_scale)
-    return uniform_filter(np.asarray(image, np.float32), 5) > level

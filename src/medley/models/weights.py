@@ -7,10 +7,12 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from medley.errors import MedleyError
@@ -224,6 +226,17 @@ def _current(stated: Any) -> dict[str, Any]:
         validation = {f"{task} psnr": value for task, value in psnr.items()}
         stated = {**stated, "training": {**training, "validation": validation}}
     return stated
+
+
+@contextmanager
+def reading_part(what: str) -> Iterator[None]:
+    """Turn an error of the reader of a part of a description into a `MedleyError` that starts with `what`."""
+    try:
+        yield
+    except ValidationError as error:
+        raise MedleyError(f"{what}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from error
+    except MedleyError as error:
+        raise MedleyError(f"{what}: {error}") from error
 
 
 def _checked(name: str, value: Any) -> Any:

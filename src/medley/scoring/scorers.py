@@ -96,7 +96,7 @@ class RestorationScorer:
             subject=record.subject,
             record=record.id,
             split=record.split,
-            values={"slices": int(kept.sum()), **means, **measures, **_strength(record)},
+            values={"slices": int(kept.sum()), **means, **measures, **strength_of(record)},
             window=_window(task, record),
             settings=self.method.settings(record.task),
         )
@@ -195,7 +195,7 @@ def _chunks(slices: range | Sequence[int], shape: tuple[int, ...]) -> Iterator[l
     return (list(slices[first : first + step]) for first in range(0, len(slices), step))
 
 
-def _strength(record: Record) -> dict[str, float]:
+def strength_of(record: Record) -> dict[str, float]:
     """{"strength": that of the simulated degradation}; {} for records that were not simulated."""
     kind = DEGRADATIONS.get(record.degradation.get("name", ""))
     return {"strength": kind.strength(record.degradation["parameters"])} if kind else {}
