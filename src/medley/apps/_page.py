@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from html import escape
@@ -51,8 +52,8 @@ def picture(png: bytes, title: str, shape: str = "") -> str:
 
 
 def minus(text: str) -> str:
-    """The text with minus signs instead of hyphens."""
-    return text.replace("-", "−")
+    """The text with minus signs before its negative numbers and exponents; hyphens in words stay."""
+    return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)
 
 
 def table_rows(rows: Mapping[str, str]) -> str:

@@ -42,21 +42,21 @@ def page(record: Mapping[str, Any], prediction: Prediction, given: Masks, predic
         the patient.
     given: masks of structures that the user gave, by the names that the network uses.
     """
-    lines = lines_of(prediction, given)
+    lines, name, likeness = lines_of(prediction, given), record["model"]["name"], prediction.likeness
+    # What the notice says is not repeated.
+    notes = [note for note in record["notes"] if likeness is None or note != likeness.sentence(name)]
     text = {
         "scan": record["name"],
         "kind": "Prediction report",
         "done_by": "predicted by medley",
         "warning": "Not for diagnosis or treatment.",
-        "headline": f"{predictor.task.title}, by {record['model']['name']}",
-        "notice": _PREDICTED
-        + (_NO_PLAN if dose_of(prediction) is not None else "")
-        + unlike(prediction.likeness, record["model"]["name"]),
+        "headline": f"{predictor.task.title}, by {name}",
+        "notice": _PREDICTED + (_NO_PLAN if dose_of(prediction) is not None else "") + unlike(likeness, name),
     }
     scan, dose = prediction.scan, dose_of(prediction)
     blocks = {
         "figures": figures(_numbers(record)),
-        "notes": "".join(f'<p class="soft">{escape(_sentence(note))}</p>' for note in record["notes"]),
+        "notes": "".join(f'<p class="soft">{escape(_sentence(note))}</p>' for note in notes),
         "pictures": planes(scan, dose, lines) if isinstance(scan, Volume) else photograph(scan, lines),
         "classes": "".join(_bars(*one) for one in prediction.probabilities.items()),
         "histogram": "" if dose is None or not lines else histogram(dose, lines),

@@ -26,6 +26,7 @@ _NOTICE = (
     "A neural network changed this scan. It can remove details that are there and show details that are not. Always "
     "check the original."
 )
+_UNCHANGED = "This scan was left as it is."
 _WIDTH, _HEIGHT, _COLUMNS = 1100, 220, 110  # of the histogram
 
 
@@ -53,7 +54,7 @@ def page(
         "kind": "Restoration report",
         "done_by": "restored by medley",
         "warning": "Not for diagnosis.",
-        "notice": _NOTICE + unlike(plan.likeness, description.name),
+        "notice": (_NOTICE if plan.strength else _UNCHANGED) + unlike(plan.likeness, description.name),
         "headline": f"{plan.task.title} with {description.name}",
         "window_low": minus(f"{window[0]:.4g} {unit}"),
         "window_high": f"{window[1]:.4g} {unit}",
